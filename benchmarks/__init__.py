@@ -1,0 +1,1 @@
+"""Benchmarks of sbp_kernels against the code its users would write otherwise."""

@@ -1,0 +1,122 @@
+"""Rows of results: their columns, where they lie, and the latest run."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+# Every row of a run carries the run's `date`, its start.
+_RUN = ("threads", "seed", "preset", "device", "torch", "commit", "date")
+
+PROPAGATE_COLUMNS = (
+    "workload", "num_nodes", "num_edges_pos", "num_edges_neg", "max_degree",
+    "width", "dtype", "mode", "method", "backend",
+    "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_ours",
+    "extra_memory_bytes", "output_bytes", "gather_bytes", "note", *_RUN,
+)  # fmt: skip
+
+BUILD_COLUMNS = (
+    "workload", "num_nodes", "num_edges_pos", "num_edges_neg",
+    "step", "p20_ms", "median_ms", "p80_ms", "samples", "forward_passes", *_RUN,
+)  # fmt: skip
+
+
+def device_name(device: torch.device) -> str:
+    """The model of the processor, as it calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_name()
+
+
+def _cpu_name() -> str:
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        info = ""
+    for key in ("model name", "Model", "Hardware"):
+        found = re.search(rf"^{key}\s*:\s*(.+)$", info, re.MULTILINE)
+        if found and found[1].strip():
+            return found[1].strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def device_slug(device: torch.device) -> str:
+    """The folder of a device's results, such as `cpu-amd-epyc` or `nvidia-h200`."""
+    name = re.sub(r"\((R|TM)\)|@.*|\bCPU\b|\bProcessor\b", " ", device_name(device), flags=re.I)
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"cpu-{slug}" if device.type == "cpu" else slug
+
+
+def commit() -> str:
+    """The short commit of this checkout, with `-dirty` if the measured code differs from it."""
+
+    def git(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *args], cwd=RESULTS.parents[1], capture_output=True, text=True, check=False
+        )
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "--", "sbp_kernels", "csrc", "setup.py")
+    except OSError:
+        return "unknown"
+    if head.returncode != 0:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def run_fields(device: torch.device, seed: int, preset: str, date: str) -> dict[str, object]:
+    """What all rows of a run share."""
+    return {
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "preset": preset,
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "date": date,
+    }
+
+
+def append(
+    path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Add rows, starting the file with its header where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists() or path.stat().st_size == 0
+    if not fresh:
+        with path.open(newline="") as file:
+            header = tuple(next(csv.reader(file)))
+        if header != columns:
+            raise ValueError(f"{path} has other columns than this version writes: move it away")
+    with path.open("a", newline="") as file:
+        # lineterminator: the module's own default is \r\n.
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        for row in rows:
+            writer.writerow({k: _cell(v) for k, v in row.items()})
+
+
+def _cell(value: object) -> object:
+    return f"{value:.5g}" if isinstance(value, float) else value
+
+
+def latest(path: Path, preset: str = "full") -> list[dict[str, str]]:
+    """The rows of the latest run of a preset."""
+    if not path.exists():
+        raise FileNotFoundError(f"no results at {path}: run a benchmark on this device first")
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["preset"] == preset]
+    if not rows:
+        raise ValueError(f"{path} holds no run of preset {preset!r}")
+    last = max(row["date"] for row in rows)
+    return [row for row in rows if row["date"] == last]

@@ -1,0 +1,22 @@
+"""Fused kernels for signed sparse propagation in graph neural networks."""
+
+from .backends import use_backend
+from .config import show_config
+from .csr import CSR
+from .graph import SignedGraph
+from .implicit import ClassBlock, Similarity
+from .propagate import explain, signed_pair, signed_propagate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CSR",
+    "ClassBlock",
+    "Similarity",
+    "SignedGraph",
+    "explain",
+    "show_config",
+    "signed_pair",
+    "signed_propagate",
+    "use_backend",
+]

@@ -1,0 +1,223 @@
+"""Four linear operations that are closed under differentiation, so every order of gradient exists.
+
+With A+ and A- the two halves of a signed graph:
+    spmm(x, x', R; r, p, q) = r R + p A+ x + q A- x'        gradient: pair on the transpose, dot, edge_dot
+    pair(x)                 = (A+ x, A- x)                  gradient: spmm on the transpose, edge_dot
+    dot(y, x, R)            = (<y,R>, <y,A+ x>, <y,A- x>)   gradient: spmm, edge_dot
+    edge_dot(a, b)          = <a_i, b_j> on the edges       gradient: spmm with those weights
+Edge weights travel beside the graph, because autograd sees only a Function's own tensor arguments.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from .csr import CSR, Term
+from .graph import Adjacency, SignedGraph
+
+Coefs = tuple[float, float, float]
+Weights = tuple[Optional[Tensor], Optional[Tensor]]
+
+
+class Call(NamedTuple):
+    """What an operation needs besides tensors that take a gradient."""
+
+    kernels: ModuleType
+    graph: SignedGraph
+    coefs: Coefs = (0.0, 1.0, 1.0)
+    # R is x itself: then its gradient is part of the same fused pass.
+    own_residual: bool = False
+    eps: Optional[float] = None
+
+
+def acc_dtype(x: Tensor) -> torch.dtype:
+    """The type sums run in: float64 for float64 features, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def spmm(
+    call: Call,
+    x: Tensor,
+    residual: Tensor | None = None,
+    coef: Tensor | None = None,
+    *,
+    x_neg: Tensor | None = None,
+    weights: Weights | None = None,
+) -> Tensor:
+    """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
+    both = _weights(call.graph, x) if weights is None else weights
+    return _Spmm.apply(call, x, x_neg, residual, coef, *both)[0]
+
+
+def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
+    """(A+ x, A- x), each `[n, d]`."""
+    both = _weights(call.graph, x) if weights is None else weights
+    return _Pair.apply(call, x, *both)
+
+
+class _Spmm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, call, x, x_neg, residual, coef, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        pos, neg = _terms(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
+        y, rstd = call.kernels.signed_spmm(
+            x,
+            x_neg,
+            x if call.own_residual else residual,
+            pos,
+            neg,
+            call.coefs,
+            coef,
+            call.graph.num_rows,
+            call.eps,
+        )
+        ctx.call, ctx.has_x_neg = call, x_neg is not None
+        # A linear step with fixed coefficients and weights saves nothing.
+        learns = any(ctx.needs_input_grad[4:])
+        normed = call.eps is not None
+        ctx.save_for_backward(
+            x if learns else None,
+            x_neg if learns else None,
+            residual if learns else None,
+            coef,
+            pos_weight,
+            neg_weight,
+            y if normed else None,
+            rstd if normed else None,
+        )
+        return y, rstd
+
+    @staticmethod
+    def backward(ctx, grad, grad_rstd):  # type: ignore[no-untyped-def]
+        x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
+        call: Call = ctx.call
+        _, needs_x, needs_x_neg, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
+        if call.eps is not None:
+            grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
+        r, p, q = call.coefs if coef is None else coef.unbind()
+        plain = call._replace(eps=None)
+        dx = dx_neg = dres = dcoef = dpos = dneg = None
+        if ctx.has_x_neg:
+            dx, dx_neg = pair(_flip(plain, pos_weight, neg_weight), grad)
+            dx, dx_neg = (p * dx).to(grad.dtype), (q * dx_neg).to(grad.dtype)
+        elif needs_x:
+            dx = spmm(_flip(plain, pos_weight, neg_weight), grad, coef=coef)
+        if needs_residual:
+            dres = (r * grad).to(grad.dtype)
+        if needs_coef:
+            dcoef = _Dot.apply(plain, grad, x, residual, pos_weight, neg_weight)
+        if needs_pos:
+            dpos = p * _EdgeDot.apply(call.kernels, call.graph.pos, grad, x)
+        if needs_neg:
+            dneg = q * _EdgeDot.apply(call.kernels, call.graph.neg, grad, x_neg if ctx.has_x_neg else x)
+        return None, dx, dx_neg, dres, dcoef, dpos, dneg
+
+
+class _Pair(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, call, x, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        pos, neg = _terms(call, x, x, pos_weight, neg_weight)
+        ctx.call = call
+        ctx.save_for_backward(x if any(ctx.needs_input_grad[2:]) else None, pos_weight, neg_weight)
+        return call.kernels.signed_pair(x, pos, neg, call.graph.num_rows)
+
+    @staticmethod
+    def backward(ctx, grad_pos, grad_neg):  # type: ignore[no-untyped-def]
+        x, pos_weight, neg_weight = ctx.saved_tensors
+        call: Call = ctx.call
+        _, needs_x, needs_pos, needs_neg = ctx.needs_input_grad
+        dx = dpos = dneg = None
+        if needs_x:
+            dx = spmm(_flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
+        if needs_pos:
+            dpos = _EdgeDot.apply(call.kernels, call.graph.pos, grad_pos, x)
+        if needs_neg:
+            dneg = _EdgeDot.apply(call.kernels, call.graph.neg, grad_neg, x)
+        return None, dx, dpos, dneg
+
+
+class _Dot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, call, y, x, residual, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        pos, neg = _terms(call, x, x, pos_weight, neg_weight)
+        ctx.call = call
+        ctx.save_for_backward(y, x, residual, pos_weight, neg_weight)
+        return call.kernels.signed_dot(y, x, x if call.own_residual else residual, pos, neg)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        y, x, residual, pos_weight, neg_weight = ctx.saved_tensors
+        call: Call = ctx.call
+        _, needs_y, needs_x, needs_residual, needs_pos, needs_neg = ctx.needs_input_grad
+        dy = dx = dres = dpos = dneg = None
+        if needs_y:
+            dy = spmm(call, x, residual, grad, weights=(pos_weight, neg_weight))
+        if needs_x:
+            dx = spmm(_flip(call, pos_weight, neg_weight), y, coef=grad)
+        if needs_residual:
+            dres = (grad[0] * y).to(y.dtype)
+        if needs_pos:
+            dpos = grad[1] * _EdgeDot.apply(call.kernels, call.graph.pos, y, x)
+        if needs_neg:
+            dneg = grad[2] * _EdgeDot.apply(call.kernels, call.graph.neg, y, x)
+        return None, dy, dx, dres, dpos, dneg
+
+
+class _EdgeDot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kernels, half, a, b):  # type: ignore[no-untyped-def]
+        ctx.kernels, ctx.half = kernels, half
+        ctx.save_for_backward(a, b)
+        return kernels.edge_dot(a, b, half.term(a, acc_dtype(a), kernels))
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        a, b = ctx.saved_tensors
+        call = Call(ctx.kernels, SignedGraph(ctx.half.with_weight(grad)), (0.0, 1.0, 0.0))
+        _, _, needs_a, needs_b = ctx.needs_input_grad
+        da = spmm(call, b, weights=(grad, None)) if needs_a else None
+        db = spmm(_flip(call, grad, None), a) if needs_b else None
+        return None, None, da, db
+
+
+def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:
+    """The same operation on the transposed graph, whose weights follow from the ones given."""
+    graph = call.graph.with_weights(pos_weight, neg_weight).T
+    # Without an own residual the transposed operation has none at all.
+    return call._replace(graph=graph, coefs=call.coefs if call.own_residual else (0.0, *call.coefs[1:]))
+
+
+def _weights(graph: SignedGraph, x: Tensor) -> Weights:
+    """Both halves' edge weights in the accumulation type, still attached to their autograd graph."""
+    pos, neg = (
+        half.term(x, acc_dtype(x), None).weight if isinstance(half, CSR) else None for half in (graph.pos, graph.neg)
+    )
+    return pos, neg
+
+
+def _terms(
+    call: Call, x: Tensor, x_neg: Tensor, pos_weight: Tensor | None, neg_weight: Tensor | None
+) -> tuple[Term | None, Term | None]:
+    return (
+        _term(call.graph.pos, x, call.kernels, pos_weight),
+        _term(call.graph.neg, x_neg, call.kernels, neg_weight),
+    )
+
+
+def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor | None) -> Term | None:
+    if half is None:
+        return None
+    term = half.term(x, acc_dtype(x), kernels)
+    return term if term.weight is weight else Term(*term[:2], weight, *term[3:])
+
+
+def _layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
+    """Gradient before standardisation, from the standardised rows y and their 1/std."""
+    g, y_wide = grad.to(rstd.dtype), y.to(rstd.dtype)
+    inner = g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True)
+    scale = rstd[:, None]
+    through_rstd = (grad_rstd * rstd.square() / max(y.size(1), 1))[:, None] * y_wide
+    return (scale * inner - through_rstd).to(grad.dtype)

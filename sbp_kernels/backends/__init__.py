@@ -1,0 +1,53 @@
+"""The backends, how one is chosen, and why another was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from types import ModuleType
+
+import torch
+
+from . import native, reference
+
+# In order of preference.
+BACKENDS: dict[str, ModuleType] = {"native": native, "reference": reference}
+
+_forced: list[str] = []
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it names a backend, else raise ValueError with the nearest names."""
+    if name not in BACKENDS:
+        near = get_close_matches(name, BACKENDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}{hint}")
+    return name
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run every op inside the `with` block on the named backend; it never falls back on another."""
+    _forced.append(check_name(name))
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def select(x: torch.Tensor, name: str | None) -> ModuleType:
+    """The named backend, or the first that can run x; NotImplementedError with every reason if none can."""
+    if name is None and _forced:
+        name = _forced[-1]
+    if name is not None:
+        kernels = BACKENDS[check_name(name)]
+        reason = kernels.unsupported(x)
+        if reason is not None:
+            raise NotImplementedError(f"backend {name!r} cannot run this call: {reason}")
+        return kernels
+    for kernels in BACKENDS.values():
+        if kernels.unsupported(x) is None:
+            return kernels
+    reasons = "; ".join(f"{n}: {k.unsupported(x)}" for n, k in BACKENDS.items())
+    raise NotImplementedError(f"no backend can run this call: {reasons}")

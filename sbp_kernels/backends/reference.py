@@ -1,0 +1,114 @@
+"""Plain torch, on any device: the oracle of the tests, and what runs where nothing was compiled.
+
+Shapes: n rows, m columns, d features, E edges. Sums run in float64 for float64 input, else float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def unsupported(x: Tensor) -> str | None:
+    if x.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
+    return None
+
+
+def signed_spmm(
+    x: Tensor,
+    x_neg: Tensor | None,
+    residual: Tensor | None,
+    pos: Any,
+    neg: Any,
+    coefs: tuple[float, float, float],
+    coef: Tensor | None,
+    num_rows: int,
+    eps: float | None,
+) -> tuple[Tensor, Tensor | None]:
+    """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
+    r, p, q = coefs if coef is None else coef.unbind()
+    attract = _spmm(pos, x, num_rows)
+    repel = _spmm(neg, x if x_neg is None else x_neg, num_rows)
+    y = p * attract + q * repel
+    if residual is not None:
+        y = y + r * residual.to(y.dtype)
+    if eps is None:
+        return y.to(x.dtype), None
+    mean = y.mean(1, keepdim=True)
+    rstd = ((y - mean).square().mean(1, keepdim=True) + eps).rsqrt()
+    return ((y - mean) * rstd).to(x.dtype), rstd.squeeze(1)
+
+
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+    """(A+ x, A- x), each `[n, d]`."""
+    return _spmm(pos, x, num_rows).to(x.dtype), _spmm(neg, x, num_rows).to(x.dtype)
+
+
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
+    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    wide = y.to(acc_dtype(y))
+    own = wide.new_zeros(()) if residual is None else (wide * residual).sum()
+    return torch.stack([own, *((wide * _spmm(half, x, y.size(0))).sum() for half in (pos, neg))])
+
+
+def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
+    """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
+    row, col = _rows(term), term.col.long()
+    wide = acc_dtype(a)
+    dot = (a[row].to(wide) * b[col].to(wide)).sum(1)
+    if term.row_scale is not None:
+        dot = dot * term.row_scale[row]
+    if term.col_scale is not None:
+        dot = dot * term.col_scale[col]
+    return dot
+
+
+def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
+    """Sum of x over each group, `[num_groups, d]`."""
+    size = segptr[group_segptr].diff()
+    group = torch.repeat_interleave(torch.arange(size.numel(), device=x.device), size, output_size=order.numel())
+    sums = x.new_zeros(size.numel(), x.size(1), dtype=acc_dtype(x))
+    return sums.index_add(0, group, x[order.long()].to(sums.dtype))
+
+
+def similarity_lse(x0: Tensor, scale: float) -> Tensor:
+    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
+
+
+def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: float, transposed: bool) -> Tensor:
+    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    logits = scale * (x0 @ x0.T)
+    weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))
+    return weight @ x.to(weight.dtype)
+
+
+def acc_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _rows(term: Any) -> Tensor:
+    degree = term.rowptr.diff()
+    rows = torch.arange(degree.numel(), device=degree.device)
+    return torch.repeat_interleave(rows, degree, output_size=term.col.numel())
+
+
+def _spmm(term: Any, x: Tensor, num_rows: int) -> Tensor:
+    """A x of one adjacency in the accumulation type; zeros for an absent one."""
+    wide = acc_dtype(x)
+    out = x.new_zeros(num_rows, x.size(1), dtype=wide)
+    if term is None:
+        return out
+    if term.table is not None:
+        return term.table if term.group is None else term.table[term.group]
+    col = term.col.long()
+    message = x.index_select(0, col).to(wide)
+    if term.weight is not None:
+        message = message * term.weight[:, None]
+    if term.col_scale is not None:
+        message = message * term.col_scale.index_select(0, col)[:, None]
+    out = out.index_add(0, _rows(term), message)
+    return out if term.row_scale is None else out * term.row_scale[:, None]

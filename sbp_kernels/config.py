@@ -1,0 +1,24 @@
+"""What was built and what can run here."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from ._library import NOT_LOADED
+
+
+def show_config() -> str:
+    """Versions, the compiled parts, and the instruction set that the CPU kernels picked, as text."""
+    if NOT_LOADED is None:
+        native = f"CPU kernels: {torch.ops.sbp.cpu_isa()}; threads: {torch.get_num_threads()}"
+    else:
+        native = f"not available ({NOT_LOADED})"
+    lines = [
+        f"python    {platform.python_version()} on {platform.system()} {platform.machine()}",
+        f"torch     {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
+        f"native    {native}",
+        "reference always available",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,177 @@
+"""The pair of adjacencies that signed propagation works on."""
+
+from __future__ import annotations
+
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from .checks import check_edges, check_values
+from .csr import CSR
+from .implicit import ClassBlock, Similarity
+
+Adjacency = Union[CSR, ClassBlock, Similarity]
+
+
+class SignedGraph:
+    """Two adjacencies over the same nodes: `pos` attracts, `neg` repels. Either may be absent.
+
+    Args:
+        pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
+    """
+
+    __slots__ = ("pos", "neg", "_transposed")
+
+    def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
+        for name, half in (("pos", pos), ("neg", neg)):
+            if half is not None and not isinstance(half, (CSR, ClassBlock, Similarity)):
+                raise ValueError(f"{name} must be a CSR, ClassBlock or Similarity, got {type(half).__name__}")
+        if pos is None and neg is None:
+            raise ValueError("a SignedGraph needs pos, neg or both, got neither")
+        if pos is not None and neg is not None:
+            a, b = (pos.num_rows, pos.num_cols), (neg.num_rows, neg.num_cols)
+            if a != b:
+                raise ValueError(f"pos and neg must have one shape, got {a[0]}x{a[1]} and {b[0]}x{b[1]}")
+            if pos.device != neg.device:
+                raise ValueError(f"pos and neg must be on one device, got {pos.device} and {neg.device}")
+        self.pos, self.neg = pos, neg
+        self._transposed: SignedGraph | None = None
+
+    @staticmethod
+    def from_edge_index(
+        pos_edge_index: Tensor,
+        neg_edge_index: Tensor,
+        num_nodes: int | None = None,
+        *,
+        pos_edge_weight: Tensor | None = None,
+        neg_edge_weight: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> SignedGraph:
+        """Build from positive and negative edges apart, PyG `SignedConv`'s arguments.
+
+        `edge_index` is `[2, num_edges]`, sources in row 0 and targets in row 1; weights are the
+        strengths of the edges (both halves usually >= 0). `size=(num_sources, num_targets)` makes
+        a bipartite graph.
+        """
+        if num_nodes is None and size is None:
+            highest = [int(e.max()) for e in (pos_edge_index, neg_edge_index) if e.numel()]
+            num_nodes = max(highest, default=-1) + 1
+        return SignedGraph(
+            CSR.from_edge_index(pos_edge_index, pos_edge_weight, num_nodes, size=size),
+            CSR.from_edge_index(neg_edge_index, neg_edge_weight, num_nodes, size=size),
+        )
+
+    @staticmethod
+    def from_edge_weight(
+        edge_index: Tensor,
+        edge_weight: Tensor,
+        num_nodes: int | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> SignedGraph:
+        """Build from one `edge_index` with signed weights: an edge of weight w < 0 repels with |w|.
+
+        Weights that are all +1 or -1 are not stored. Weights that require a gradient keep it; their
+        signs are read once, here.
+        """
+        source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
+        check_values("edge_weight", edge_weight, source.numel(), "num_edges", edge_index.device)
+        negative = edge_weight.detach() < 0
+        unit = not edge_weight.requires_grad and bool((edge_weight.abs() == 1).all())
+
+        def half(mask: Tensor, sign: float) -> CSR:
+            weight = None if unit else sign * edge_weight[mask]
+            edges = torch.stack([source[mask], target[mask]])
+            return CSR.from_edge_index(edges, weight, size=(num_sources, num_targets))
+
+        return SignedGraph(half(~negative, 1.0), half(negative, -1.0))
+
+    @staticmethod
+    def from_labels(edge_index: Tensor, y: Tensor, known: Tensor, softmax_over: str = "all") -> SignedGraph:
+        """Label-SBP's graph: the edges attract, `ClassBlock.from_labels(y, known)` repels."""
+        return SignedGraph(
+            CSR.from_edge_index(edge_index, num_nodes=y.numel()), ClassBlock.from_labels(y, known, softmax_over)
+        )
+
+    @property
+    def _any(self) -> Adjacency:
+        half = self.pos if self.pos is not None else self.neg
+        assert half is not None
+        return half
+
+    @property
+    def num_rows(self) -> int:
+        return self._any.num_rows
+
+    @property
+    def num_cols(self) -> int:
+        return self._any.num_cols
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of rows (of targets, in a bipartite graph)."""
+        return self._any.num_rows
+
+    @property
+    def device(self) -> torch.device:
+        return self._any.device
+
+    @property
+    def T(self) -> SignedGraph:
+        """Both halves transposed; kept, unless edge weights take a gradient."""
+        if self._transposed is not None:
+            return self._transposed
+        flip = lambda half: None if half is None else half.T  # noqa: E731
+        transposed = SignedGraph(flip(self.pos), flip(self.neg))
+        weights = [half.weight for half in (self.pos, self.neg) if half is not None]
+        if not any(w is not None and w.requires_grad for w in weights):
+            self._transposed = transposed
+        return transposed
+
+    def prepare(self) -> SignedGraph:
+        """Build the transpose now rather than in the first backward pass; return the graph."""
+        _ = self.T
+        for half in (self.pos, self.neg):
+            if isinstance(half, ClassBlock):
+                _ = half.plan
+        return self
+
+    def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
+        """The same graph with other edge weights in its sparse halves."""
+        pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
+        return self if pos is self.pos and neg is self.neg else SignedGraph(pos, neg)
+
+    def add_self_loops(self, fill_value: float = 1.0) -> SignedGraph:
+        """Add the missing self-loops to the positive half, which must be sparse."""
+        if not isinstance(self.pos, CSR):
+            raise ValueError(f"add_self_loops needs sparse positive edges, got {self.pos!r}")
+        return SignedGraph(self.pos.add_self_loops(fill_value), self.neg)
+
+    def normalize(self, mode: str, *, joint: bool = False) -> SignedGraph:
+        r"""Scale the sparse halves by degrees of absolute weights (see `CSR.normalize`).
+
+        Each half by its own degrees; with `joint=True` both by the degrees of the whole graph,
+        \( d_i = \sum_j |A^+_{ij}| + |A^-_{ij}| \), which needs two sparse halves.
+        """
+        if not joint:
+            scale = lambda half: half.normalize(mode) if isinstance(half, CSR) else half  # noqa: E731
+            return SignedGraph(scale(self.pos), scale(self.neg))
+        if mode not in ("row", "sym"):
+            raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
+        if not isinstance(self.pos, CSR) or not isinstance(self.neg, CSR):
+            raise ValueError("joint degrees need two sparse halves")
+        rows, cols = (self.pos.degree(dim) + self.neg.degree(dim) for dim in (0, 1))
+        return SignedGraph(*(half.scaled(*half.degree_scales(mode, rows, cols)) for half in (self.pos, self.neg)))
+
+    def to(self, device: torch.device | str) -> SignedGraph:
+        """The same graph on another device."""
+        move = lambda half: None if half is None else half.to(device)  # noqa: E731
+        return SignedGraph(move(self.pos), move(self.neg))
+
+    def __repr__(self) -> str:
+        return f"SignedGraph(pos={self.pos!r}, neg={self.neg!r})"
+
+
+def _reweigh(half: Adjacency | None, weight: Tensor | None) -> Adjacency | None:
+    return half.with_weight(weight) if isinstance(half, CSR) else half

@@ -1,0 +1,227 @@
+"""Dense adjacencies that are never built: each summarises x over all nodes, then acts row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checks import check_index
+from .csr import Term
+
+# Rows that one partial sum covers: enough to amortise its store, few enough to spread over threads.
+SEGMENT = 1024
+
+
+class GroupPlan:
+    """The order in which group sums add up: fixed, so that they repeat bit for bit.
+
+    `order` lists the nodes by group; segment s sums `order[segptr[s]:segptr[s + 1]]`; group g sums
+    its segments `group_segptr[g]` to `group_segptr[g + 1]`. No segment crosses a group.
+    """
+
+    __slots__ = ("order", "segptr", "group_segptr")
+
+    def __init__(self, group: Tensor, num_groups: int) -> None:
+        count = torch.bincount(group, minlength=num_groups)
+        segments = (count + SEGMENT - 1) // SEGMENT
+        self.order = torch.argsort(group, stable=True).to(torch.int32)
+        self.group_segptr = _cumulate(segments)
+        owner = torch.repeat_interleave(torch.arange(num_groups, device=group.device), segments)
+        position = torch.arange(owner.numel(), device=group.device) - self.group_segptr[owner]
+        first = _cumulate(count)
+        self.segptr = torch.cat([first[owner] + position * SEGMENT, first[-1:]])
+
+
+class ClassBlock:
+    r"""A dense adjacency with one value per pair of groups, \( A_{ij} = B_{g_i g_j} \), in O(n d).
+
+    Args:
+        group: int64 `[num_nodes]`, the group of each node, in `[0, num_groups)`.
+        block: floating `[num_groups, num_groups]`.
+    """
+
+    __slots__ = ("group", "block", "_plan", "_transposed")
+
+    def __init__(self, group: Tensor, block: Tensor) -> None:
+        if block.dim() != 2 or block.size(0) != block.size(1) or not block.is_floating_point():
+            raise ValueError(
+                f"block must be floating of shape [num_groups, num_groups], got {block.dtype} {tuple(block.shape)}"
+            )
+        if group.dim() != 1 or group.dtype != torch.int64:
+            raise ValueError(f"group must be int64 of shape [num_nodes], got {group.dtype} {tuple(group.shape)}")
+        if group.device != block.device:
+            raise ValueError(f"group and block must be on one device, got {group.device} and {block.device}")
+        if not bool(torch.isfinite(block).all()):
+            raise ValueError("block must be finite, got NaN or infinity in it")
+        check_index("group", group, block.size(0))
+        self.group, self.block = group.contiguous(), block
+        self._plan: GroupPlan | None = None
+        self._transposed: ClassBlock | None = None
+
+    @staticmethod
+    def from_labels(y: Tensor, known: Tensor, softmax_over: str = "all") -> ClassBlock:
+        r"""The negative adjacency of Label-SBP, exactly (arXiv 2502.11394, section 4.2).
+
+        \( \hat A^- = \mathrm{softmax}(A^-) \) by rows, with \( A^-_{ij} \) = 1 for two known
+        different labels, -1 for two known equal ones (i = j included), 0 otherwise. The softmax
+        depends on the pair of classes only, "unknown" being one class more.
+
+        Args:
+            y: int64 `[num_nodes]`; only values where `known` is set are read.
+            known: bool `[num_nodes]`, the nodes whose label may be used (the training nodes).
+            softmax_over: `"all"` nodes, as the paper; or `"labelled"` nodes only, which keeps the
+                labels visible when they are few.
+        """
+        if y.dim() != 1 or y.shape != known.shape or y.dtype != torch.int64 or known.dtype != torch.bool:
+            raise ValueError(
+                "y must be int64 and known bool, both of shape [num_nodes], "
+                f"got {y.dtype} {tuple(y.shape)} and {known.dtype} {tuple(known.shape)}"
+            )
+        if softmax_over not in ("all", "labelled"):
+            raise ValueError(f'softmax_over must be "all" or "labelled", got {softmax_over!r}')
+        labels = y[known]
+        if labels.numel() and int(labels.min()) < 0:
+            raise ValueError(f"known labels must be >= 0, got {int(labels.min())}")
+        if softmax_over == "labelled" and y.numel() and not labels.numel():
+            raise ValueError('softmax_over="labelled" needs at least one known label, got none')
+        num_classes = int(labels.max()) + 1 if labels.numel() else 0
+        group = torch.where(known, y, num_classes)
+        logit = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.float64, device=y.device)
+        logit[:num_classes, :num_classes] = 1.0 - 2.0 * torch.eye(num_classes, dtype=torch.float64, device=y.device)
+        if softmax_over == "labelled":
+            logit[:, num_classes] = -torch.inf
+        count = torch.bincount(group, minlength=num_classes + 1).double()
+        # softmax over nodes: each class stands for all of its members.
+        value = logit.exp()
+        return ClassBlock(group, value / (value @ count).clamp_min(torch.finfo(torch.float64).tiny)[:, None])
+
+    @staticmethod
+    def mean(num_nodes: int, device: torch.device | str = "cpu") -> ClassBlock:
+        r"""\( A = 11^\top / n \): every row is the mean of all rows (BatchNorm's and PairNorm's centring)."""
+        group = torch.zeros(num_nodes, dtype=torch.int64, device=device)
+        return ClassBlock(group, torch.full((1, 1), 1.0 / max(num_nodes, 1), dtype=torch.float64, device=device))
+
+    @property
+    def num_nodes(self) -> int:
+        return self.group.numel()
+
+    num_rows = num_cols = num_nodes
+
+    @property
+    def device(self) -> torch.device:
+        return self.group.device
+
+    @property
+    def weight(self) -> None:
+        return None
+
+    @property
+    def T(self) -> ClassBlock:
+        """The transpose, on the same groups."""
+        if self._transposed is None:
+            self._transposed = ClassBlock(self.group, self.block.T.contiguous())
+            self._transposed._plan = self.plan
+        return self._transposed
+
+    @property
+    def plan(self) -> GroupPlan:
+        if self._plan is None:
+            self._plan = GroupPlan(self.group, self.block.size(0))
+        return self._plan
+
+    def __repr__(self) -> str:
+        return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.block.size(0)})"
+
+    def to(self, device: torch.device | str) -> ClassBlock:
+        return ClassBlock(self.group.to(device), self.block.to(device))
+
+    def to_dense(self) -> Tensor:
+        """The definition: float64 `[num_nodes, num_nodes]`."""
+        return self.block.double()[self.group][:, self.group]
+
+    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
+        """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
+        sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
+        return Term(table=self.block.to(acc_dtype) @ sums, group=self.group)
+
+
+class Similarity:
+    r"""A dense softmax adjacency of features, \( A = \mathrm{softmax}(\pm X_0 X_0^\top / \tau) \), streamed.
+
+    With fixed \( X_0 \) the logits never change, so their row-wise log-sum-exp l is computed once:
+    \( A_{ij} = e^{S_{ij} - l_i} \), and the transpose weighs by \( e^{S_{ij} - l_j} \).
+
+    Args:
+        x0: floating `[num_nodes, width]`, fixed (no gradient).
+        sign: +1 (ContraNorm, arXiv 2303.06562) or -1 (Feature-SBP, arXiv 2502.11394 section 4.2).
+        temperature: \( \tau > 0 \).
+    """
+
+    __slots__ = ("x0", "sign", "temperature", "transposed", "_lse", "_transposed")
+
+    def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
+        if x0.dim() != 2 or not x0.is_floating_point():
+            raise ValueError(f"x0 must be floating of shape [num_nodes, width], got {x0.dtype} {tuple(x0.shape)}")
+        if sign not in (-1, 1):
+            raise ValueError(f"sign must be +1 or -1, got {sign}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be > 0, got {temperature}")
+        if not bool(torch.isfinite(x0).all()):
+            raise ValueError("x0 must be finite, got NaN or infinity in it")
+        if x0.requires_grad:
+            raise NotImplementedError("a gradient with respect to x0 is not implemented; pass x0.detach()")
+        self.x0, self.sign, self.temperature = x0.contiguous(), float(sign), float(temperature)
+        self.transposed = False
+        self._lse: dict[torch.dtype, Tensor] = {}
+        self._transposed: Similarity | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        return self.x0.size(0)
+
+    num_rows = num_cols = num_nodes
+
+    @property
+    def device(self) -> torch.device:
+        return self.x0.device
+
+    @property
+    def weight(self) -> None:
+        return None
+
+    @property
+    def T(self) -> Similarity:
+        """The transpose: the same logits, scaled by columns instead of rows."""
+        if self._transposed is None:
+            flipped = Similarity(self.x0, self.sign, self.temperature)
+            flipped.transposed, flipped._lse = not self.transposed, self._lse
+            self._transposed = flipped
+        return self._transposed
+
+    def __repr__(self) -> str:
+        return f"Similarity({self.num_nodes}x{self.num_nodes}, width={self.x0.size(1)}, sign={self.sign:+.0f})"
+
+    def to(self, device: torch.device | str) -> Similarity:
+        moved = Similarity(self.x0.to(device), self.sign, self.temperature)
+        moved.transposed = self.transposed
+        return moved
+
+    def to_dense(self) -> Tensor:
+        """The definition: float64 `[num_nodes, num_nodes]`."""
+        x0 = self.x0.double()
+        dense = torch.softmax(self.sign / self.temperature * (x0 @ x0.T), dim=1)
+        return dense.T if self.transposed else dense
+
+    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
+        """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
+        x0 = self.x0.to(acc_dtype)
+        scale = self.sign / self.temperature
+        if acc_dtype not in self._lse:
+            self._lse[acc_dtype] = kernels.similarity_lse(x0, scale)
+        return Term(table=kernels.similarity(x0, x, self._lse[acc_dtype], scale, self.transposed))
+
+
+def _cumulate(count: Tensor) -> Tensor:
+    return torch.cat([count.new_zeros(1), count.cumsum(0)])

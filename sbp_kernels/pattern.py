@@ -1,0 +1,79 @@
+"""Where the entries of a sparse matrix are, apart from their values: sorting and transposing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._library import NOT_LOADED
+
+INT32_MAX = 2**31 - 1
+
+
+class Pattern:
+    """Row pointers and column indices of a sparse matrix, columns ascending in each row.
+
+    `rowptr` int64 [num_rows + 1], `col` int32 or int64 [num_edges]. Matrices that differ only in
+    weights or scales share one pattern, and so share its cached transpose.
+    """
+
+    __slots__ = ("rowptr", "col", "num_rows", "num_cols", "_transpose")
+
+    def __init__(self, rowptr: Tensor, col: Tensor, num_cols: int) -> None:
+        self.rowptr, self.col = rowptr, col
+        self.num_rows, self.num_cols = rowptr.numel() - 1, num_cols
+        self._transpose: tuple[Pattern | None, Tensor] | None = None
+
+    @staticmethod
+    def from_coo(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pattern, Tensor]:
+        """Sort edges by (row, col), stably; return the pattern and the order that sorts the edges."""
+        if NOT_LOADED is None and row.device.type == "cpu":
+            rowptr, col, order = torch.ops.sbp.coo_to_csr(row.contiguous(), col.contiguous(), num_rows, num_cols)
+        else:
+            order = torch.argsort(row * num_cols + col, stable=True)
+            rowptr = _offsets(row, num_rows)
+            col = col[order].to(torch.int32 if num_cols <= INT32_MAX else torch.int64)
+        return Pattern(rowptr, col, num_cols), order
+
+    @property
+    def num_edges(self) -> int:
+        return self.col.numel()
+
+    def row_index(self) -> Tensor:
+        """The row of every edge, int64 [num_edges]."""
+        degree = self.rowptr.diff()
+        rows = torch.arange(self.num_rows, device=self.col.device)
+        return torch.repeat_interleave(rows, degree, output_size=self.num_edges)
+
+    def transpose(self) -> tuple[Pattern, Tensor]:
+        """The transposed pattern and, for each of its edges, the edge here that it comes from.
+
+        Built once. A symmetric pattern is its own transpose, so its arrays are kept only once.
+        """
+        if self._transpose is None:
+            flipped, order = self._build_transpose()
+            symmetric = self.num_rows == self.num_cols and _same(flipped, self)
+            # None stands for this very object: a reference to it would keep both alive for ever.
+            self._transpose = (None if symmetric else flipped, order)
+        flipped, order = self._transpose
+        return (self if flipped is None else flipped), order
+
+    def _build_transpose(self) -> tuple[Pattern, Tensor]:
+        if NOT_LOADED is None and self.col.device.type == "cpu":
+            rowptr, col, order = torch.ops.sbp.csr_transpose(self.rowptr, self.col, self.num_cols)
+            return Pattern(rowptr, col, self.num_rows), order
+        return Pattern.from_coo(self.col.long(), self.row_index(), self.num_cols, self.num_rows)
+
+    def to(self, device: torch.device | str) -> Pattern:
+        """The same pattern on another device (its transpose is built again there when asked for)."""
+        return Pattern(self.rowptr.to(device), self.col.to(device), self.num_cols)
+
+
+def _offsets(row: Tensor, num_rows: int) -> Tensor:
+    rowptr = row.new_zeros(num_rows + 1)
+    torch.cumsum(torch.bincount(row, minlength=num_rows), 0, out=rowptr[1:])
+    return rowptr
+
+
+def _same(a: Pattern, b: Pattern) -> bool:
+    return torch.equal(a.rowptr, b.rowptr) and torch.equal(a.col, b.col)

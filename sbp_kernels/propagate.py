@@ -1,0 +1,169 @@
+"""The public operations: check the call, choose the backend, take the steps."""
+
+from __future__ import annotations
+
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from .autograd import Call, acc_dtype, pair, spmm
+from .backends import BACKENDS, select
+from .graph import SignedGraph
+
+Scalar = Union[float, Tensor]
+
+
+def signed_propagate(
+    x: Tensor,
+    graph: SignedGraph,
+    *,
+    alpha: Scalar = 1.0,
+    beta: Scalar = 1.0,
+    lam: Scalar = 1.0,
+    num_steps: int = 1,
+    residual: Tensor | None = None,
+    layer_norm: bool | torch.nn.LayerNorm = False,
+    backend: str | None = None,
+) -> Tensor:
+    r"""Take steps of signed propagation (arXiv 2502.11394, section 4.2).
+
+    \[ X \leftarrow \mathrm{norm}\big( (1 - \lambda) R + \lambda (\alpha A^+ X - \beta A^- X) \big) \]
+
+    One fused pass over the rows a step; no message is stored. Gradients of every order flow to `x`,
+    `residual`, tensor coefficients and edge weights. Output and gradients repeat bit for bit.
+    Under autocast, float32 features are stored in the autocast type; sums run in float32.
+
+    Args:
+        x: `[num_nodes, features]`, float32, float64, bfloat16 or float16.
+        graph: the two adjacencies; on a rectangular one x has a row per column of it.
+        alpha, beta: strengths of attraction and repulsion; floats, or tensors of one element.
+        lam: step size in [0, 1]; a float (checked), or a tensor of one element (not read back).
+        num_steps: how many steps to take, >= 0.
+        residual: R, `[num_rows, features]`, the same in every step; the current X if absent.
+        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm`
+            gives its epsilon and applies its weight and bias.
+        backend: run on this backend or raise; by default the first that can run the call.
+
+    Returns:
+        `[num_rows, features]`, in the type of x.
+
+    Raises:
+        ValueError: the call breaks a rule; the message names it with the offending value.
+        NotImplementedError: the call is legal, but no backend here can run it; gives each reason.
+    """
+    x, residual = _autocast(x), None if residual is None else _autocast(residual)
+    _check(x, graph, residual, num_steps, layer_norm)
+    coefs, coef = _coefficients(alpha, beta, lam, x)
+    _check_residual(graph, residual, lam, num_steps)
+    eps, affine = _epsilon(layer_norm)
+    call = Call(select(x, backend), graph, coefs, own_residual=residual is None, eps=eps)
+    if residual is None and graph.num_rows != graph.num_cols:
+        call = call._replace(own_residual=False)
+    for _ in range(num_steps):
+        x = spmm(call, x, residual, coef)
+        if affine is not None:
+            x = torch.addcmul(affine.bias, x, affine.weight) if affine.bias is not None else x * affine.weight
+    return x
+
+
+def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    r"""Both halves apart, \( (A^+ X, A^- X) \), in one pass over the rows.
+
+    Args:
+        x: `[num_nodes, features]` (a row per column of the graph).
+        graph: the two adjacencies.
+        backend: as in `signed_propagate`.
+
+    Returns:
+        Two tensors `[num_rows, features]`; zeros for an absent half.
+
+    Raises:
+        ValueError, NotImplementedError: as `signed_propagate`.
+    """
+    x = _autocast(x)
+    _check(x, graph, None, 1, False)
+    return pair(Call(select(x, backend), graph), x)
+
+
+def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
+    """For every backend: "runs", or the reason why it cannot run this call."""
+    _check(x, graph, None, 1, False)
+    return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
+
+
+def _check(
+    x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int, layer_norm: bool | torch.nn.LayerNorm
+) -> None:
+    if not isinstance(graph, SignedGraph):
+        raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
+    if not isinstance(x, Tensor) or x.dim() != 2 or x.size(0) != graph.num_cols:
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x must have shape [num_nodes={graph.num_cols}, features], got {got}")
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating, got {x.dtype}")
+    if x.device != graph.device:
+        raise ValueError(f"x and graph must be on one device, got {x.device} and {graph.device}")
+    if residual is not None:
+        shape = (graph.num_rows, x.size(1))
+        if residual.dim() != 2 or tuple(residual.shape) != shape or residual.dtype != x.dtype:
+            raise ValueError(
+                f"residual must have shape [num_nodes={shape[0]}, features={shape[1]}] and the type of x, {x.dtype}, "
+                f"got {tuple(residual.shape)} and {residual.dtype}"
+            )
+        if residual.device != x.device:
+            raise ValueError(f"residual must be on the device of x, {x.device}, got {residual.device}")
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be >= 0, got {num_steps}")
+    if num_steps != 1 and graph.num_rows != graph.num_cols:
+        raise ValueError(f"num_steps must be 1 on a {graph.num_rows}x{graph.num_cols} graph, got {num_steps}")
+    if isinstance(layer_norm, torch.nn.LayerNorm) and layer_norm.normalized_shape != (x.size(1),):
+        raise ValueError(
+            f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
+        )
+
+
+def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar, num_steps: int) -> None:
+    learnt = isinstance(lam, Tensor)
+    if residual is None and graph.num_rows != graph.num_cols and (learnt or lam != 1.0):
+        got = "a tensor" if learnt else f"lam={lam}"
+        raise ValueError(
+            f"a {graph.num_rows}x{graph.num_cols} graph needs residual=... unless lam is the float 1, got {got}"
+        )
+
+
+def _coefficients(
+    alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor
+) -> tuple[tuple[float, float, float], Tensor | None]:
+    """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
+    for name, value in (("alpha", alpha), ("beta", beta), ("lam", lam)):
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
+        a, b, step = (_as_scalar(v, x) for v in (alpha, beta, lam))
+        return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        if not -float("inf") < value < float("inf"):
+            raise ValueError(f"{name} must be finite, got {value}")
+    if not 0.0 <= lam <= 1.0:
+        raise ValueError(f"lam must lie in [0, 1], got {lam}")
+    return (1.0 - lam, lam * alpha, -lam * beta), None
+
+
+def _as_scalar(value: Scalar, x: Tensor) -> Tensor:
+    wide = acc_dtype(x)
+    if isinstance(value, Tensor):
+        return value.reshape(()).to(device=x.device, dtype=wide)
+    return torch.full((), value, dtype=wide, device=x.device)
+
+
+def _epsilon(layer_norm: bool | torch.nn.LayerNorm) -> tuple[float | None, torch.nn.LayerNorm | None]:
+    if isinstance(layer_norm, torch.nn.LayerNorm):
+        return layer_norm.eps, layer_norm if layer_norm.elementwise_affine else None
+    return (1e-5 if layer_norm else None), None
+
+
+def _autocast(x: Tensor) -> Tensor:
+    if isinstance(x, Tensor) and x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+        return x.to(torch.get_autocast_dtype(x.device.type))
+    return x
