@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 
 from . import records
-from .harness import MODES, Case, Contestant, WrongResult, admit, race
-from .methods import METHODS, OURS
-from .oracle import Coefficients, Oracle
+from .harness import Case, Contestant, admit, race
+from .methods import METHODS
+from .oracle import Coefficients, Oracle, WrongResult
 from .progress import Progress
+from .records import MODES, OURS
 from .report import print_run
 from .workloads import SIZES, Workload, load
 

@@ -12,17 +12,14 @@ import torch
 from torch import Tensor
 
 from .memory import peak_extra_bytes
-from .methods import METHODS, OURS, Prepared, Problem
-from .oracle import Coefficients, Oracle, WrongResult
+from .methods import METHODS, Prepared, Problem
+from .oracle import Coefficients, Oracle
+from .records import MODES, OURS
 from .workloads import Workload
-
-MODES = ("forward", "forward+backward")
 
 # A sample repeats calls shorter than this, so that the clock's own cost does not count.
 _SAMPLE_SECONDS = 2e-3
 _MIN_SAMPLES = 5
-
-__all__ = ["MODES", "Case", "Contestant", "WrongResult", "admit", "race"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,11 @@ def admit(method: str, case: Case, oracle: Oracle, dtype: torch.dtype) -> Contes
             raise
         entrant.note = "not supported: " + str(error).strip().splitlines()[0][:120]
         return entrant
-    oracle.check(f"{method} ({dtype}, d={case.width})", *result)
+    oracle.check(f"{method} ({dtype}, d={case.width})", *result, slack=prepared.slack)
     del result
     entrant.call, entrant.backend, entrant.note = call, prepared.backend, prepared.note
     entrant.extra_memory_bytes = peak_extra_bytes(call, x.device)
-    entrant.seconds_per_call = _measure(call, 1, x.device)
+    entrant.seconds_per_call = clock(call, 1, x.device)
     return entrant
 
 
@@ -118,7 +115,7 @@ def race(
         for turn in range(rounds):
             for i in _order(len(runners), turn):
                 if turn % strides[i] == 0:
-                    runners[i].samples.append(_measure(runners[i].call, inner[i], device))
+                    runners[i].samples.append(clock(runners[i].call, inner[i], device))
                     tick(cost[i] / total)
 
 
@@ -134,17 +131,17 @@ def _stride(seconds: float, rounds: int, budget: float) -> int:
     return max(1, rounds // wanted)
 
 
-def _measure(call: Callable[[], object], inner: int, device: torch.device) -> float:
+def clock(call: Callable[[], object], inner: int, device: torch.device) -> float:
     """Seconds per call, over `inner` calls in a row."""
     if device.type == "cuda":
-        return _measure_cuda(call, inner, device)
+        return _clock_cuda(call, inner, device)
     start = time.perf_counter()
     for _ in range(inner):
         call()
     return (time.perf_counter() - start) / inner
 
 
-def _measure_cuda(call: Callable[[], object], inner: int, device: torch.device) -> float:
+def _clock_cuda(call: Callable[[], object], inner: int, device: torch.device) -> float:
     # Events lie on the current stream of the current device: make that the tensors' own.
     with torch.cuda.device(device):
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))

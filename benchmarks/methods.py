@@ -16,9 +16,8 @@ from torch import Tensor
 import sbp_kernels as sbp
 
 from .oracle import Coefficients
+from .records import OURS
 from .workloads import Workload
-
-OURS = "sbp_kernels"
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method ready to run: x [n, d] -> y [n, d], differentiable, and the code behind it."""
+    """A method ready to run: x [n, d] -> y [n, d], differentiable, and the code behind it.
+
+    `slack` widens the error allowed, for a peer that is known to be less exact; `note` says why.
+    """
 
     run: Callable[[Tensor], Tensor]
     backend: str = "torch"
     note: str = ""
+    slack: float = 1.0
 
 
 METHODS: dict[str, Callable[[Problem], Prepared]] = {}
@@ -99,7 +102,11 @@ def pyg_scatter(problem: Problem) -> Prepared:
         repel = aggregate(x, g.neg, neg_weight)
         return (1.0 - c.lam) * x + c.lam * (c.alpha * attract - c.beta * repel)
 
-    return Prepared(run)
+    if problem.x.dtype.itemsize >= 4:
+        return Prepared(run)
+    # Seen on a hub with 11 673 edges: an error of 0.14 row magnitudes where ours has 0.015.
+    note = f"torch sums its gradients in {problem.x.dtype}; 8 times the error of the others is allowed"
+    return Prepared(run, note=note, slack=8.0)
 
 
 @method("torch_sparse_pair")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import platform
 import re
@@ -12,6 +13,11 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+
+# Values that readers of the rows look for.
+OURS = "sbp_kernels"
+MODES = ("forward", "forward+backward")
+BUILD = "build"
 
 # Every row of a run carries the run's `date`, its start.
 _RUN = ("threads", "seed", "preset", "device", "torch", "commit", "date")
@@ -50,7 +56,7 @@ def _cpu_name() -> str:
 
 def device_slug(device: torch.device) -> str:
     """The folder of a device's results, such as `cpu-amd-epyc` or `nvidia-h200`."""
-    name = re.sub(r"\((R|TM)\)|@.*|\bCPU\b|\bProcessor\b", " ", device_name(device), flags=re.I)
+    name = re.sub(r"\((R|TM)\)|@.*|\bCPU\b|\bProcessor\b", " ", device_name(device), flags=re.IGNORECASE)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"cpu-{slug}" if device.type == "cpu" else slug
 
@@ -110,10 +116,26 @@ def _cell(value: object) -> object:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which run to read."""
+    parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
+    parser.add_argument(
+        "--slug", default=device_slug(torch.device("cpu")), help="folder of the device, default: %(default)s"
+    )
+    parser.add_argument("--preset", default="full", help="kind of run to read, default: %(default)s")
+
+
+def find(results: Path, slug: str, name: str) -> Path:
+    """A device's file of results."""
+    path = results / slug / name
+    if path.exists():
+        return path
+    others = sorted(p.parent.name for p in results.glob(f"*/{name}"))
+    raise FileNotFoundError(f"no {path}; devices with a {name} in {results}: {', '.join(others) or 'none'}")
+
+
 def latest(path: Path, preset: str = "full") -> list[dict[str, str]]:
     """The rows of the latest run of a preset."""
-    if not path.exists():
-        raise FileNotFoundError(f"no results at {path}: run a benchmark on this device first")
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["preset"] == preset]
     if not rows:

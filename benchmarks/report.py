@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .methods import OURS
+from .records import OURS
 
 Row = Mapping[str, object]
 
 
 def print_run(console: Console, rows: Sequence[Row]) -> None:
-    """One table a workload, one section a case."""
+    """One table a workload, one section a case, then the reasons of what was not timed."""
     for name, of_workload in groupby(rows, key=lambda row: row["workload"]):
         console.print(workload_table(str(name), list(of_workload)))
+    for note in dict.fromkeys(f"{row['method']} ({row['dtype']}): {row['note']}" for row in rows if row["note"]):
+        console.print(note, style="dim", highlight=False, markup=False)
     if rows:
         r = rows[0]
         console.print(
             f"{r['device']}, {r['threads']} threads, torch {r['torch']}, commit {r['commit']}, {r['date']}",
             style="dim",
+            highlight=False,
         )
 
 
@@ -32,25 +36,34 @@ def workload_table(name: str, rows: Sequence[Row]) -> Table:
         title=f"{name}: {r['num_nodes']} nodes, {r['num_edges_pos']} + {r['num_edges_neg']} edges, "
         f"largest degree {r['max_degree']}",
         title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
     )
-    for heading in ("case", "method", "median ms", "p20 – p80", "ours faster by", "memory / output"):
-        table.add_column(heading, justify="left" if heading in ("case", "method") else "right")
+    table.add_column("", no_wrap=True)
+    for heading in ("median ms", "p20 – p80", "ours ahead", "mem/out"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"])):
-        for i, row in enumerate(of_case):
-            label = "d={} {} {}".format(*case) if i == 0 else ""
-            table.add_row(label, *_cells(row), style="bold" if row["method"] == OURS else None)
+        width, dtype, mode = (str(part) for part in case)
+        table.add_row(f"[italic]d={width} {dtype} {mode.replace('forward+backward', 'fwd+bwd')}")
+        for row in of_case:
+            table.add_row(*_cells(row), style="bold" if row["method"] == OURS else None)
         table.add_section()
     return table
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    name = str(row["method"])
+    name = f"  {row['method']}"
     if row["median_ms"] == "":
-        return name, "–", str(row["note"]), "–", "–"
+        return name, "–", "see below", "–", "–"
     # Ours may run by another backend than the native one, and must then say so.
-    if name == OURS:
+    if row["method"] == OURS and row["backend"] != "native":
         name += f" ({row['backend']})"
-    p20, median, p80 = (float(str(row[k])) for k in ("p20_ms", "median_ms", "p80_ms"))
+    p20, median, p80 = (number(float(str(row[k]))) for k in ("p20_ms", "median_ms", "p80_ms"))
     ratio = "" if row["method"] == OURS else f"{float(str(row['ratio_to_ours'])):.2f}×"
     memory = float(str(row["extra_memory_bytes"])) / float(str(row["output_bytes"]))
-    return name, f"{median:.4g}", f"{p20:.4g} – {p80:.4g}", ratio, f"{memory:.2f}×"
+    return name, median, f"{p20} – {p80}", ratio, f"{memory:.2f}×"
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"

@@ -1,9 +1,161 @@
-"""The compiled kernels, `torch.ops.sbp.*`."""
+"""The compiled kernels, `torch.ops.sbp.*`: their limits, how to call them, and what they return."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
+
+from .._library import NOT_LOADED
+
+_FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_EMPTY = (None,) * 7
+# Numbers in one tile of streamed logits: large enough for BLAS, small enough to be no memory question.
+_TILE = 1 << 21
 
 
 def unsupported(x: Tensor) -> str | None:
-    return "not yet"
+    if NOT_LOADED is not None:
+        return NOT_LOADED
+    if x.device.type != "cpu":
+        return f"no kernels were compiled for {x.device.type} tensors"
+    if x.dtype not in _FEATURES:
+        return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
+    return None
+
+
+def signed_spmm(
+    x: Tensor,
+    x_neg: Tensor | None,
+    residual: Tensor | None,
+    pos: Any,
+    neg: Any,
+    coefs: tuple[float, float, float],
+    coef: Tensor | None,
+    num_rows: int,
+    eps: float | None,
+) -> tuple[Tensor, Tensor | None]:
+    """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
+    own = residual is x
+    x = _rows_together(x)
+    residual = x if own else _rows_together(residual)
+    pos, neg = _same_index_type(pos, neg)
+    y, rstd = torch.ops.sbp.signed_spmm(
+        x, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows, -1.0 if eps is None else eps
+    )
+    return y, None if eps is None else rstd
+
+
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+    """(A+ x, A- x), each `[n, d]`."""
+    pos, neg = _same_index_type(pos, neg)
+    return torch.ops.sbp.signed_pair(_rows_together(x), *pos, *neg, num_rows)
+
+
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
+    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    pos, neg = _same_index_type(pos, neg)
+    return torch.ops.sbp.signed_dot(_rows_together(y), _rows_together(x), _rows_together(residual), *pos, *neg)
+
+
+def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
+    """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
+    return torch.ops.sbp.edge_dot(
+        _rows_together(a), _rows_together(b), term.rowptr, term.col, term.row_scale, term.col_scale
+    )
+
+
+def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
+    """Sum of x over each group, `[num_groups, d]`."""
+    return torch.ops.sbp.group_sum(_rows_together(x), order, segptr, group_segptr)
+
+
+def similarity_lse(x0: Tensor, scale: float) -> Tensor:
+    """log sum_j exp(scale <x0_i, x0_j>), `[n]`, a tile of rows at a time."""
+    return torch.cat([torch.logsumexp(logits, dim=1) for logits in _logit_tiles(x0, scale)])
+
+
+def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: float, transposed: bool) -> Tensor:
+    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`, a tile of rows at a time."""
+    x = x.to(x0.dtype)
+    tiles, first = [], 0
+    for logits in _logit_tiles(x0, scale):
+        last = first + logits.size(0)
+        logits -= lse if transposed else lse[first:last, None]
+        tiles.append(logits.exp_() @ x)
+        first = last
+    return torch.cat(tiles)
+
+
+def _logit_tiles(x0: Tensor, scale: float) -> Any:
+    """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
+    num_nodes = x0.size(0)
+    rows = max(1, min(num_nodes, _TILE // max(num_nodes, 1)))
+    for first in range(0, max(num_nodes, 1), rows):
+        yield (scale * x0[first : first + rows]) @ x0.T
+
+
+def _rows_together(x: Any) -> Any:
+    """The same tensor with the features of a node side by side; rows may be any distance apart."""
+    return x if x is None or x.stride(1) == 1 or x.size(1) <= 1 else x.contiguous()
+
+
+def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
+    """Both halves with columns of one type; absent halves as seven Nones."""
+    pos, neg = _EMPTY if pos is None else pos, _EMPTY if neg is None else neg
+    if pos[1] is not None and neg[1] is not None and pos[1].dtype != neg[1].dtype:
+        pos, neg = (half._replace(col=half.col.long()) for half in (pos, neg))
+    return pos, neg
+
+
+def _register_fakes() -> None:
+    """Shapes and types of the results, for torch.compile, torch.export and opcheck."""
+
+    def wide(x: Tensor) -> torch.dtype:
+        return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+    def index(size: int | torch.SymInt) -> torch.dtype:
+        return torch.int32 if size < 2**31 else torch.int64
+
+    def fake(name: str) -> Any:
+        return torch.library.register_fake(f"sbp::{name}")
+
+    @fake("signed_spmm")
+    def _(x, x_neg, residual, *rest):  # type: ignore[no-untyped-def]
+        num_rows, eps = rest[-2:]
+        return x.new_empty(num_rows, x.size(1)), x.new_empty(0 if eps < 0 else num_rows, dtype=wide(x))
+
+    @fake("signed_pair")
+    def _(x, *rest):  # type: ignore[no-untyped-def]
+        return x.new_empty(rest[-1], x.size(1)), x.new_empty(rest[-1], x.size(1))
+
+    @fake("signed_dot")
+    def _(y, x, *rest):  # type: ignore[no-untyped-def]
+        return x.new_empty(3, dtype=wide(x))
+
+    @fake("edge_dot")
+    def _(a, b, rowptr, col, row_scale, col_scale):  # type: ignore[no-untyped-def]
+        return a.new_empty(col.numel(), dtype=wide(a))
+
+    @fake("group_sum")
+    def _(x, order, segptr, group_segptr):  # type: ignore[no-untyped-def]
+        return x.new_empty(group_segptr.numel() - 1, x.size(1), dtype=wide(x))
+
+    @fake("coo_to_csr")
+    def _(row, col, num_rows, num_cols):  # type: ignore[no-untyped-def]
+        return row.new_empty(num_rows + 1), row.new_empty(row.numel(), dtype=index(num_cols)), torch.empty_like(row)
+
+    @fake("csr_transpose")
+    def _(rowptr, col, num_cols):  # type: ignore[no-untyped-def]
+        num_rows = rowptr.numel() - 1
+        narrow = col.dtype == torch.int32 and index(num_rows) == torch.int32
+        return (
+            rowptr.new_empty(num_cols + 1),
+            col.new_empty(col.numel(), dtype=torch.int32 if narrow else torch.int64),
+            rowptr.new_empty(col.numel()),
+        )
+
+
+if NOT_LOADED is None:
+    _register_fakes()

@@ -1,0 +1,221 @@
+// The CPU implementations of the ops: tensors to structs, rows to threads.
+#include <cstring>
+#include <string>
+#include <tuple>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "isa.h"
+#include "tensors.h"
+
+namespace sbp {
+
+Tensor new_output(const Tensor& like, int64_t rows, int64_t width, ScalarType type) {
+  Tensor out = torch::stable::new_empty(like, {rows, width}, type);
+#if defined(__linux__)
+  constexpr uintptr_t kHugePage = uintptr_t(1) << 21;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(out.mutable_data_ptr());
+  const uintptr_t end = begin + uintptr_t(out.numel()) * (type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2);
+  const uintptr_t first = (begin + kHugePage - 1) & ~(kHugePage - 1), last = end & ~(kHugePage - 1);
+  // Advice only: a kernel that refuses it serves small pages.
+  if (first + kHugePage <= last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+  return out;
+}
+
+namespace {
+
+Half half_of(const MaybeTensor& rowptr, const MaybeTensor& col, const MaybeTensor& weight, const MaybeTensor& row_scale,
+             const MaybeTensor& col_scale, const MaybeTensor& table, const MaybeTensor& group, const Tensor& x,
+             double coef) {
+  Half half;
+  half.rowptr = static_cast<const int64_t*>(pointer(rowptr));
+  half.col = pointer(col);
+  half.weight = pointer(weight);
+  half.row_scale = pointer(row_scale);
+  half.col_scale = pointer(col_scale);
+  half.table = pointer(table);
+  half.group = static_cast<const int64_t*>(pointer(group));
+  half.x = x.const_data_ptr();
+  half.x_stride = x.stride(0);
+  half.num_edges = col.has_value() ? col->numel() : 0;
+  half.coef = coef;
+  return half;
+}
+
+// Columns of both halves share one type (Python sees to it); a half without edges has none.
+int index_kind(const MaybeTensor& pos_col, const MaybeTensor& neg_col) {
+  const MaybeTensor& col = pos_col.has_value() ? pos_col : neg_col;
+  return col.has_value() && col->scalar_type() == ScalarType::Long ? 1 : 0;
+}
+
+const RowKernels& row_kernels(const Tensor& x, int wide_index) {
+  return kernels().table[static_cast<int>(type_of(x))][wide_index];
+}
+
+// Elements read and written before row i: gathered rows, and the row itself a few times.
+struct RowCost {
+  const int64_t* pos;
+  const int64_t* neg;
+  int64_t width;
+  int64_t operator()(int64_t row) const {
+    return ((pos ? pos[row] : 0) + (neg ? neg[row] : 0) + 4 * row) * std::max<int64_t>(width, 16);
+  }
+};
+
+double read_scalar(const MaybeTensor& coef, int i, double otherwise) {
+  if (!coef.has_value()) return otherwise;
+  return coef->scalar_type() == ScalarType::Double ? static_cast<const double*>(coef->const_data_ptr())[i]
+                                                   : static_cast<const float*>(coef->const_data_ptr())[i];
+}
+
+// A half whose coefficient is zero is not read.
+void drop_if_unused(Half& half) {
+  if (half.coef == 0.0) half = Half();
+}
+
+std::tuple<Tensor, Tensor> signed_spmm(
+    Tensor x, MaybeTensor x_neg, MaybeTensor residual, MaybeTensor pos_rowptr, MaybeTensor pos_col,
+    MaybeTensor pos_weight, MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, MaybeTensor pos_table,
+    MaybeTensor pos_group, MaybeTensor neg_rowptr, MaybeTensor neg_col, MaybeTensor neg_weight,
+    MaybeTensor neg_row_scale, MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group,
+    MaybeTensor coef, double r, double p, double q, int64_t num_rows, double eps) {
+  SpmmParams params;
+  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x,
+                           read_scalar(coef, 1, p));
+  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group,
+                           x_neg.has_value() ? *x_neg : x, read_scalar(coef, 2, q));
+  for (Half& half : params.half) drop_if_unused(half);
+  params.num_rows = num_rows;
+  params.width = x.size(1);
+  params.r = read_scalar(coef, 0, r);
+  if (residual.has_value() && params.r != 0.0) {
+    params.residual = residual->const_data_ptr();
+    params.residual_stride = residual->stride(0);
+  }
+  Tensor y = new_output(x, num_rows, params.width, x.scalar_type());
+  params.y = y.mutable_data_ptr();
+  Tensor rstd = torch::stable::new_empty(x, {eps < 0 ? 0 : num_rows}, acc_type(x));
+  params.rstd = rstd.mutable_data_ptr();
+  params.eps = eps;
+  const RowKernels& run = row_kernels(x, index_kind(pos_col, neg_col));
+  parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
+                [&](int64_t begin, int64_t end) { run.spmm(params, begin, end); });
+  return {y, rstd};
+}
+
+std::tuple<Tensor, Tensor> signed_pair(
+    Tensor x, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight, MaybeTensor pos_row_scale,
+    MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group, MaybeTensor neg_rowptr,
+    MaybeTensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale, MaybeTensor neg_col_scale,
+    MaybeTensor neg_table, MaybeTensor neg_group, int64_t num_rows) {
+  SpmmParams params;
+  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x, 1.0);
+  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group, x, 1.0);
+  params.num_rows = num_rows;
+  params.width = x.size(1);
+  Tensor y = new_output(x, num_rows, params.width, x.scalar_type());
+  Tensor y_neg = new_output(x, num_rows, params.width, x.scalar_type());
+  params.y = y.mutable_data_ptr();
+  params.y_neg = y_neg.mutable_data_ptr();
+  const RowKernels& run = row_kernels(x, index_kind(pos_col, neg_col));
+  parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
+                [&](int64_t begin, int64_t end) { run.pair(params, begin, end); });
+  return {y, y_neg};
+}
+
+Tensor signed_dot(
+    Tensor y, Tensor x, MaybeTensor residual, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight,
+    MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group,
+    MaybeTensor neg_rowptr, MaybeTensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale,
+    MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group) {
+  DotParams params;
+  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x, 1.0);
+  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group, x, 1.0);
+  params.y = y.const_data_ptr();
+  params.y_stride = y.stride(0);
+  params.width = x.size(1);
+  if (residual.has_value()) {
+    params.residual = residual->const_data_ptr();
+    params.residual_stride = residual->stride(0);
+  }
+  const int64_t num_rows = y.size(0);
+  Tensor rows = torch::stable::new_empty(x, {num_rows, 3}, ScalarType::Double);
+  params.out = static_cast<double*>(rows.mutable_data_ptr());
+  const RowKernels& run = row_kernels(x, index_kind(pos_col, neg_col));
+  parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
+                [&](int64_t begin, int64_t end) { run.dot(params, begin, end); });
+  // One thread, in row order: the sum does not depend on how rows were shared out.
+  double total[3] = {0.0, 0.0, 0.0};
+  for (int64_t i = 0; i < 3 * num_rows; ++i) total[i % 3] += params.out[i];
+  Tensor out = torch::stable::new_empty(x, {3}, acc_type(x));
+  for (int i = 0; i < 3; ++i) {
+    if (acc_type(x) == ScalarType::Double) static_cast<double*>(out.mutable_data_ptr())[i] = total[i];
+    else static_cast<float*>(out.mutable_data_ptr())[i] = static_cast<float>(total[i]);
+  }
+  return out;
+}
+
+Tensor edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, MaybeTensor row_scale, MaybeTensor col_scale) {
+  EdgeDotParams params;
+  params.half = half_of(rowptr, col, {}, row_scale, col_scale, {}, {}, b, 1.0);
+  params.a = a.const_data_ptr();
+  params.a_stride = a.stride(0);
+  params.width = a.size(1);
+  Tensor out = torch::stable::new_empty(a, {col.numel()}, acc_type(a));
+  params.out = out.mutable_data_ptr();
+  const RowKernels& run = row_kernels(a, index_kind(col, {}));
+  parallel_rows(a.size(0), RowCost{params.half.rowptr, nullptr, params.width},
+                [&](int64_t begin, int64_t end) { run.edge_dot(params, begin, end); });
+  return out;
+}
+
+template <class A>
+void add_segments(const A* partial, const int64_t* group_segptr, A* out, int64_t width, int64_t begin, int64_t end) {
+  for (int64_t g = begin; g < end; ++g) {
+    A* sum = out + g * width;
+    std::memset(sum, 0, sizeof(A) * size_t(width));
+    for (int64_t s = group_segptr[g]; s < group_segptr[g + 1]; ++s) {
+      for (int64_t k = 0; k < width; ++k) sum[k] += partial[s * width + k];
+    }
+  }
+}
+
+Tensor group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) {
+  const int64_t width = x.size(1), num_segments = segptr.numel() - 1, num_groups = group_segptr.numel() - 1;
+  const Half half = half_of(segptr, order, {}, {}, {}, {}, {}, x, 1.0);
+  Tensor partial = new_output(x, num_segments, width, acc_type(x));
+  const RowKernels& run = row_kernels(x, index_kind(order, {}));
+  parallel_rows(num_segments, RowCost{half.rowptr, nullptr, width}, [&](int64_t begin, int64_t end) {
+    run.segment_sum(half, partial.mutable_data_ptr(), width, begin, end);
+  });
+  Tensor out = torch::stable::new_empty(x, {num_groups, width}, acc_type(x));
+  const auto* offsets = static_cast<const int64_t*>(group_segptr.const_data_ptr());
+  parallel_rows(num_groups, RowCost{offsets, nullptr, width}, [&](int64_t begin, int64_t end) {
+    if (acc_type(x) == ScalarType::Double) {
+      add_segments(static_cast<const double*>(partial.const_data_ptr()), offsets,
+                   static_cast<double*>(out.mutable_data_ptr()), width, begin, end);
+    } else {
+      add_segments(static_cast<const float*>(partial.const_data_ptr()), offsets,
+                   static_cast<float*>(out.mutable_data_ptr()), width, begin, end);
+    }
+  });
+  return out;
+}
+
+std::string cpu_isa() { return kernels().name; }
+
+}  // namespace
+}  // namespace sbp
+
+STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
+  m.impl("signed_spmm", TORCH_BOX(&sbp::signed_spmm));
+  m.impl("signed_pair", TORCH_BOX(&sbp::signed_pair));
+  m.impl("signed_dot", TORCH_BOX(&sbp::signed_dot));
+  m.impl("edge_dot", TORCH_BOX(&sbp::edge_dot));
+  m.impl("group_sum", TORCH_BOX(&sbp::group_sum));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(sbp, CompositeExplicitAutograd, m) { m.impl("cpu_isa", TORCH_BOX(&sbp::cpu_isa)); }

@@ -1,0 +1,260 @@
+// The row kernels. Included once per instruction set, like simd.h. A row is summed in registers,
+// edge by edge in stored order, by one worker: its bits depend on nothing else.
+
+// Edges ahead of the current one whose features are asked for; runs on across rows.
+constexpr int64_t kAhead = 32;
+// Vectors of one row kept in registers at a time.
+constexpr int kMaxVecs = 8;
+
+template <class A> SBP_INLINE A value_or_one(const void* array, int64_t i) {
+  return array == nullptr ? A(1) : static_cast<const A*>(array)[i];
+}
+
+template <class T> SBP_INLINE const T* at_row(const void* base, int64_t row, int64_t stride) {
+  return static_cast<const T*>(base) + row * stride;
+}
+
+// Where vector k of a tile starts: the last one may reach back so as to end with the row.
+template <int W, int NV> SBP_INLINE int64_t start_of(int k, int64_t last) {
+  return k == NV - 1 ? last : int64_t(k) * W;
+}
+
+// A vector that reaches back is not one of a pair.
+template <class S, int NV, bool kReachesBack> constexpr int kPaired =
+    kLoadsPairs<S> ? (kReachesBack ? NV - 1 : NV) / 2 * 2 : 0;
+
+template <class S, class I, int W, int NV, bool kReachesBack>
+SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t row, int64_t offset, int64_t last) {
+  using A = Acc<S>;
+  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
+  const I* col = static_cast<const I*>(half.col);
+  const S* x = static_cast<const S*>(half.x) + offset;
+  const A base = A(half.coef) * value_or_one<A>(half.row_scale, row);
+  const int64_t end = half.rowptr[row + 1];
+  for (int64_t e = half.rowptr[row]; e < end; ++e) {
+    if (e + kAhead < half.num_edges) {
+      const char* ahead = reinterpret_cast<const char*>(x + int64_t(col[e + kAhead]) * half.x_stride);
+      for (int64_t byte = 0; byte < int64_t(NV * W * sizeof(S)); byte += 64) __builtin_prefetch(ahead + byte);
+    }
+    const int64_t j = col[e];
+    const S* xj = x + j * half.x_stride;
+    const Vec<A, W> factor =
+        splat<W>(base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j));
+    if constexpr (kPairs > 0) {
+      for (int k = 0; k < kPairs; k += 2) {
+        Vec<A, W> even, odd;
+        load_even_odd<W>(xj + k * W, even, odd);
+        acc[k] += factor * even;
+        acc[k + 1] += factor * odd;
+      }
+    }
+    for (int k = kPairs; k < NV; ++k) acc[k] += factor * load<W>(xj + start_of<W, NV>(k, last));
+  }
+}
+
+template <class S, class I, int W, int NV, bool kReachesBack>
+__attribute__((noinline)) void sum_tile(
+    Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t offset, int64_t last) {
+  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
+  Vec<Acc<S>, W> acc[NV] = {};
+  for (int h = 0; h < num_halves; ++h) {
+    if (half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, half[h], row, offset, last);
+  }
+  out += offset;
+  if constexpr (kPairs > 0) {
+    for (int k = 0; k < kPairs; k += 2) store_even_odd<W>(out + k * W, acc[k], acc[k + 1]);
+  }
+  for (int k = kPairs; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+}
+
+// The part of a row behind its full tiles, narrower than kMaxVecs vectors of W lanes.
+template <class S, class I, int W, int NV>
+SBP_INLINE void sum_rest(Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t offset, int64_t rest) {
+  if constexpr (NV > 0) {
+    if (rest <= int64_t(NV - 1) * W) return sum_rest<S, I, W, NV - 1>(out, half, num_halves, row, offset, rest);
+    if (rest == int64_t(NV) * W) {
+      sum_tile<S, I, W, NV, false>(out, half, num_halves, row, offset, rest - W);
+    } else {
+      sum_tile<S, I, W, NV, true>(out, half, num_halves, row, offset, rest - W);
+    }
+  }
+}
+
+// out[0, width) = the sum over the sparse parts of the halves, in row `row`.
+template <class S, class I>
+SBP_INLINE void sum_row(Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t width) {
+  constexpr int W = kLanes<Acc<S>>;
+  if (width >= W) {
+    int64_t offset = 0;
+    for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
+      sum_tile<S, I, W, kMaxVecs, false>(out, half, num_halves, row, offset, (kMaxVecs - 1) * W);
+    }
+    sum_rest<S, I, W, kMaxVecs>(out, half, num_halves, row, offset, width - offset);
+  } else if (W > 4 && width >= 4) {
+    sum_rest<S, I, 4, W / 4>(out, half, num_halves, row, 0, width);
+  } else {
+    sum_rest<S, I, 1, W < 4 ? W : 4>(out, half, num_halves, row, 0, width);
+  }
+}
+
+template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, int64_t width) {
+  if (half.table == nullptr) return nullptr;
+  return static_cast<const A*>(half.table) + (half.group == nullptr ? row : half.group[row]) * width;
+}
+
+// y = z + r R + table rows, in the storage type or wider.
+template <class S, class Out>
+SBP_INLINE void finish_row(Out* y, const Acc<S>* z, const SpmmParams& p, int64_t row) {
+  using A = Acc<S>;
+  const S* residual = p.residual == nullptr ? nullptr : at_row<S>(p.residual, row, p.residual_stride);
+  const A* table[2] = {table_row<A>(p.half[0], row, p.width), table_row<A>(p.half[1], row, p.width)};
+  const A r = A(p.r), coef[2] = {A(p.half[0].coef), A(p.half[1].coef)};
+  each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+    constexpr int W = decltype(lanes)::value;
+    Vec<A, W> v = load<W>(z + k);
+    if (residual != nullptr) v += splat<W>(r) * load<W>(residual + k);
+    for (int h = 0; h < 2; ++h) {
+      if (table[h] != nullptr) v += splat<W>(coef[h]) * load<W>(table[h] + k);
+    }
+    store<W>(y + k, v);
+  });
+}
+
+// Standardise z in place; return 1 / sqrt(variance + eps).
+template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
+  A total = 0, square = 0;
+  each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+    total += add_lanes<A, decltype(lanes)::value>(load<decltype(lanes)::value>(z + k));
+  });
+  const A mean = total / A(width > 0 ? width : 1);
+  each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+    constexpr int W = decltype(lanes)::value;
+    const Vec<A, W> centred = load<W>(z + k) - splat<W>(mean);
+    store<W>(z + k, centred);
+    square += add_lanes<A, W>(centred * centred);
+  });
+  const A rstd = A(1 / __builtin_sqrt(double(square) / double(width > 0 ? width : 1) + eps));
+  each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+    constexpr int W = decltype(lanes)::value;
+    store<W>(z + k, load<W>(z + k) * splat<W>(rstd));
+  });
+  return rstd;
+}
+
+template <class A> struct Scratch {
+  explicit Scratch(int64_t width) : data(static_cast<A*>(malloc(sizeof(A) * size_t(width > 0 ? width : 1)))) {}
+  ~Scratch() { free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  A* data;
+};
+
+template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, int64_t end) {
+  using A = Acc<S>;
+  const Scratch<A> z(p.width), row_out(p.width);
+  for (int64_t row = begin; row < end; ++row) {
+    S* y = static_cast<S*>(p.y) + row * p.width;
+    sum_row<S, I>(z.data, p.half, 2, row, p.width);
+    if (p.eps < 0) {
+      finish_row<S>(y, z.data, p, row);
+      continue;
+    }
+    finish_row<S>(row_out.data, z.data, p, row);
+    static_cast<A*>(p.rstd)[row] = standardize<A>(row_out.data, p.width, p.eps);
+    each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+      store<decltype(lanes)::value>(y + k, load<decltype(lanes)::value>(row_out.data + k));
+    });
+  }
+}
+
+template <class S, class I> void pair_rows(const SpmmParams& p, int64_t begin, int64_t end) {
+  const Scratch<Acc<S>> z(p.width);
+  SpmmParams one[2] = {p, p};
+  one[1].y = p.y_neg;
+  one[1].half[0] = p.half[1];
+  one[0].half[1] = one[1].half[1] = Half();
+  for (int64_t row = begin; row < end; ++row) {
+    for (const SpmmParams& side : one) {
+      sum_row<S, I>(z.data, side.half, 1, row, p.width);
+      finish_row<S>(static_cast<S*>(side.y) + row * p.width, z.data, side, row);
+    }
+  }
+}
+
+// <a, b> of one row; b is S or wider.
+template <class S, class B> SBP_INLINE double dot_row(const S* a, const B* b, int64_t width) {
+  using A = Acc<S>;
+  constexpr int kFull = kLanes<A>;
+  // Independent sums hide the latency of the addition.
+  Vec<A, kFull> part[4] = {};
+  int64_t k = 0;
+  for (; k + 4 * kFull <= width; k += 4 * kFull) {
+    for (int u = 0; u < 4; ++u) part[u] += load<kFull>(a + k + u * kFull) * load<kFull>(b + k + u * kFull);
+  }
+  for (; k + kFull <= width; k += kFull) part[0] += load<kFull>(a + k) * load<kFull>(b + k);
+  double sum = double(add_lanes<A, kFull>((part[0] + part[1]) + (part[2] + part[3])));
+  for (; k < width; ++k) sum += double((load<1>(a + k) * load<1>(b + k))[0]);
+  return sum;
+}
+
+template <class S, class I> void dot_rows(const DotParams& p, int64_t begin, int64_t end) {
+  using A = Acc<S>;
+  const Scratch<A> z(p.width), row_out(p.width);
+  for (int64_t row = begin; row < end; ++row) {
+    const S* y = at_row<S>(p.y, row, p.y_stride);
+    double* out = p.out + 3 * row;
+    out[0] = p.residual == nullptr ? 0.0 : dot_row(y, at_row<S>(p.residual, row, p.residual_stride), p.width);
+    for (int h = 0; h < 2; ++h) {
+      SpmmParams side;
+      side.half[0] = p.half[h];
+      side.width = p.width;
+      sum_row<S, I>(z.data, side.half, 1, row, p.width);
+      finish_row<S>(row_out.data, z.data, side, row);
+      out[1 + h] = dot_row(y, row_out.data, p.width);
+    }
+  }
+}
+
+template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t begin, int64_t end) {
+  using A = Acc<S>;
+  const Half& half = p.half;
+  const I* col = static_cast<const I*>(half.col);
+  const S* b = static_cast<const S*>(half.x);
+  const Scratch<A> a(p.width);
+  for (int64_t row = begin; row < end; ++row) {
+    const S* stored = at_row<S>(p.a, row, p.a_stride);
+    each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
+      store<decltype(lanes)::value>(a.data + k, load<decltype(lanes)::value>(stored + k));
+    });
+    const A scale = value_or_one<A>(half.row_scale, row);
+    for (int64_t e = half.rowptr[row]; e < half.rowptr[row + 1]; ++e) {
+      if (e + kAhead < half.num_edges) {
+        const char* ahead = reinterpret_cast<const char*>(b + int64_t(col[e + kAhead]) * half.x_stride);
+        for (int64_t byte = 0; byte < p.width * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(ahead + byte);
+      }
+      const int64_t j = col[e];
+      const double dot = dot_row(b + j * half.x_stride, a.data, p.width);
+      static_cast<A*>(p.out)[e] = A(dot) * scale * value_or_one<A>(half.col_scale, j);
+    }
+  }
+}
+
+template <class S, class I>
+void segment_sum_rows(const Half& half, void* out, int64_t width, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    sum_row<S, I>(static_cast<Acc<S>*>(out) + row * width, &half, 1, row, width);
+  }
+}
+
+template <class S, class I> constexpr RowKernels row_kernels() {
+  return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, segment_sum_rows<S, I>};
+}
+
+// The order of rows is that of sbp::Type.
+extern const IsaKernels kKernels;
+const IsaKernels kKernels = {
+    kName,
+    {{row_kernels<float, int32_t>(), row_kernels<float, int64_t>()},
+     {row_kernels<double, int32_t>(), row_kernels<double, int64_t>()},
+     {row_kernels<bf16, int32_t>(), row_kernels<bf16, int64_t>()},
+     {row_kernels<fp16, int32_t>(), row_kernels<fp16, int64_t>()}}};

@@ -1,0 +1,147 @@
+// Vectors of W numbers in the compiler's own vector types, and loads that widen to the accumulation
+// type. Included once per instruction set, inside that set's namespace: no include guard, nothing
+// from the standard library, so that no code for a newer processor leaks into shared functions.
+
+using bf16 = struct Bf16 { uint16_t bits; };
+using fp16 = struct Fp16 { uint16_t bits; };
+
+template <class S> struct AccOf { using type = float; };
+template <> struct AccOf<double> { using type = double; };
+template <class S> using Acc = typename AccOf<S>::type;
+
+template <class T, int W> struct VecOf {
+  typedef T type __attribute__((vector_size(W * sizeof(T))));
+};
+template <class T, int W> using Vec = typename VecOf<T, W>::type;
+
+// Lanes of a full vector of the accumulation type.
+template <class A> constexpr int kLanes = kBytes / sizeof(A);
+
+#define SBP_INLINE inline __attribute__((always_inline))
+
+template <class V, class T> SBP_INLINE V load_raw(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof(V));
+  return v;
+}
+
+template <class T, class V> SBP_INLINE void store_raw(T* p, V v) { __builtin_memcpy(p, &v, sizeof(V)); }
+
+template <class To, class From> SBP_INLINE To bits_as(From from) {
+  To to;
+  static_assert(sizeof(To) == sizeof(From), "a cast of bits keeps the size");
+  __builtin_memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+template <int W> SBP_INLINE Vec<float, W> half_to_float(Vec<uint16_t, W> h) {
+  using U = Vec<uint32_t, W>;
+  const U wide = __builtin_convertvector(h, U);
+  // Shift the exponent into place and rescale by 2^112: right for normal and subnormal numbers.
+  const U magnitude = (wide & 0x7fffu) << 13;
+  const Vec<float, W> scaled = bits_as<Vec<float, W>>(magnitude) * 0x1p112f;
+  const U special = bits_as<U>(magnitude >= (0x7c00u << 13)) & 0x7f800000u;
+  return bits_as<Vec<float, W>>(bits_as<U>(scaled) | special | ((wide & 0x8000u) << 16));
+}
+
+// Round to nearest even, as the hardware does.
+SBP_INLINE uint16_t float_to_half(float value) {
+  const uint32_t bits = bits_as<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return uint16_t(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {
+    // Subnormal: adding 0.5 aligns the result's last bit with the float's, which rounds it.
+    const float shifted = bits_as<float>(magnitude) + 0.5f;
+    return uint16_t(sign | (bits_as<uint32_t>(shifted) - 0x3f000000u));
+  }
+  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return uint16_t(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+template <int W> SBP_INLINE Vec<uint32_t, W> round_to_bf16(Vec<float, W> v) {
+  using U = Vec<uint32_t, W>;
+  const U bits = bits_as<U>(v);
+  const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const U is_nan = bits_as<U>(v != v);
+  return (rounded & ~is_nan) | (0x7fc0u & is_nan);
+}
+
+template <int W> SBP_INLINE Vec<float, W> load(const float* p) { return load_raw<Vec<float, W>>(p); }
+template <int W> SBP_INLINE Vec<double, W> load(const double* p) { return load_raw<Vec<double, W>>(p); }
+
+template <int W> SBP_INLINE Vec<float, W> load(const bf16* p) {
+  using U = Vec<uint32_t, W>;
+  return bits_as<Vec<float, W>>(__builtin_convertvector(load_raw<Vec<uint16_t, W>>(p), U) << 16);
+}
+
+template <int W> SBP_INLINE Vec<float, W> load(const fp16* p) {
+#if SBP_HAS_F16C
+  if constexpr (W == 8) return (Vec<float, 8>)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#if SBP_HAS_AVX512
+  if constexpr (W == 16) return (Vec<float, 16>)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#endif
+#endif
+  return half_to_float<W>(load_raw<Vec<uint16_t, W>>(p));
+}
+
+template <int W> SBP_INLINE void store(float* p, Vec<float, W> v) { store_raw(p, v); }
+template <int W> SBP_INLINE void store(double* p, Vec<double, W> v) { store_raw(p, v); }
+
+template <int W> SBP_INLINE void store(bf16* p, Vec<float, W> v) {
+  store_raw(p, __builtin_convertvector(round_to_bf16<W>(v), Vec<uint16_t, W>));
+}
+
+template <int W> SBP_INLINE void store(fp16* p, Vec<float, W> v) {
+#if SBP_HAS_F16C
+  if constexpr (W == 8) return _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, 0));
+#if SBP_HAS_AVX512
+  if constexpr (W == 16) return _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, 0));
+#endif
+#endif
+  for (int i = 0; i < W; ++i) p[i].bits = float_to_half(v[i]);
+}
+
+// bf16 loads two vectors at once: the even and the odd elements of 2 W numbers, each one instruction
+// away from float, where widening in order would cost a shuffle per load.
+template <class S> constexpr bool kLoadsPairs = false;
+template <> inline constexpr bool kLoadsPairs<bf16> = true;
+
+template <int W> SBP_INLINE void load_even_odd(const bf16* p, Vec<float, W>& even, Vec<float, W>& odd) {
+  using U = Vec<uint32_t, W>;
+  const U both = load_raw<U>(p);
+  even = bits_as<Vec<float, W>>(both << 16);
+  odd = bits_as<Vec<float, W>>(both & 0xffff0000u);
+}
+
+// Back into order, once per row.
+template <int W> SBP_INLINE void store_even_odd(float* p, Vec<float, W> even, Vec<float, W> odd) {
+  for (int i = 0; i < W; ++i) {
+    p[2 * i] = even[i];
+    p[2 * i + 1] = odd[i];
+  }
+}
+
+template <int W, class A> SBP_INLINE Vec<A, W> splat(A value) { return Vec<A, W>{} + value; }
+
+template <class A, int W> SBP_INLINE A add_lanes(Vec<A, W> v) {
+  A sum = 0;
+  for (int i = 0; i < W; ++i) sum += v[i];
+  return sum;
+}
+
+template <int W> struct Width {
+  static constexpr int value = W;
+};
+
+// Call f(Width<W>, k) over [0, width): full vectors first, then narrower ones, each element once.
+template <class A, class F> SBP_INLINE void each_vector(int64_t width, F f) {
+  constexpr int kFull = kLanes<A>;
+  int64_t k = 0;
+  for (; k + kFull <= width; k += kFull) f(Width<kFull>{}, k);
+  if constexpr (kFull > 4) {
+    for (; k + 4 <= width; k += 4) f(Width<4>{}, k);
+  }
+  for (; k < width; ++k) f(Width<1>{}, k);
+}

@@ -1,0 +1,68 @@
+// From torch's tensors to the plain structs, and work over all threads of torch's pool.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "../params.h"
+
+namespace sbp {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+
+inline const void* pointer(const MaybeTensor& t) { return t.has_value() ? t->const_data_ptr() : nullptr; }
+
+inline Type type_of(const Tensor& t) {
+  switch (t.scalar_type()) {
+    case ScalarType::Float: return Type::kFloat32;
+    case ScalarType::Double: return Type::kFloat64;
+    case ScalarType::BFloat16: return Type::kBFloat16;
+    default: return Type::kFloat16;
+  }
+}
+
+inline ScalarType acc_type(const Tensor& t) {
+  return t.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// A new tensor; a large one asks for huge pages, whose first touch costs far less.
+Tensor new_output(const Tensor& like, int64_t rows, int64_t width, ScalarType type);
+
+// Run f(begin, end) over [0, num_rows) in pieces of about equal cost(begin, end), handed out as
+// threads become free. Who runs a piece does not matter to the result: rows do not meet.
+template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& cost_before, const F& f) {
+  const int64_t total = cost_before(num_rows);
+  // Below this a second thread costs more than it brings.
+  constexpr int64_t kMinPiece = 1 << 15;
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t pieces = std::max<int64_t>(1, std::min(threads * 16, total / kMinPiece));
+  if (pieces == 1 || threads == 1) return f(int64_t(0), num_rows);
+  const auto first_row = [&](int64_t piece) {
+    const int64_t target = total / pieces * piece;
+    int64_t low = 0, high = num_rows;
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if (cost_before(middle) < target) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, std::min(threads, pieces), 1, [&](int64_t, int64_t) {
+    for (int64_t piece = next++; piece < pieces; piece = next++) {
+      const int64_t begin = piece == 0 ? 0 : first_row(piece);
+      const int64_t end = piece + 1 == pieces ? num_rows : first_row(piece + 1);
+      if (begin < end) f(begin, end);
+    }
+  });
+}
+
+}  // namespace sbp

@@ -1,0 +1,77 @@
+// Plain structs of pointers and sizes: what a kernel reads, with no torch type in sight.
+#pragma once
+
+#include <cstdint>
+
+namespace sbp {
+
+enum class Type : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
+constexpr int kNumTypes = 4;
+
+// One adjacency and the features it gathers:
+//   (A x)_i = coef * (row_scale_i * sum_e weight_e * col_scale_j * x_j + table[group_i])
+// Absent parts are null. Weights, scales and table are in the accumulation type.
+struct Half {
+  const int64_t* rowptr = nullptr;
+  const void* col = nullptr;  // int32 or int64, see SpmmParams::wide_index
+  const void* weight = nullptr;
+  const void* row_scale = nullptr;
+  const void* col_scale = nullptr;
+  const void* table = nullptr;
+  const int64_t* group = nullptr;  // null: row i reads table[i]
+  const void* x = nullptr;
+  int64_t x_stride = 0;
+  int64_t num_edges = 0;
+  double coef = 0.0;
+};
+
+// y = r R + coef+ A+ x + coef- A- x', optionally standardised row by row.
+struct SpmmParams {
+  Half half[2];
+  const void* residual = nullptr;
+  int64_t residual_stride = 0;
+  double r = 0.0;
+  void* y = nullptr;     // [num_rows, width]
+  void* y_neg = nullptr;  // pair only: A- x, while y takes A+ x
+  void* rstd = nullptr;  // [num_rows], LayerNorm only
+  double eps = -1.0;     // < 0: no LayerNorm
+  int64_t num_rows = 0;
+  int64_t width = 0;
+};
+
+// For every row: <y, R>, <y, A+ x>, <y, A- x>.
+struct DotParams {
+  Half half[2];
+  const void* y = nullptr;
+  const void* residual = nullptr;
+  int64_t y_stride = 0;
+  int64_t residual_stride = 0;
+  double* out = nullptr;  // [num_rows, 3]
+  int64_t width = 0;
+};
+
+// For every edge j -> i: row_scale_i col_scale_j <a_i, b_j>; b is half.x.
+struct EdgeDotParams {
+  Half half;
+  const void* a = nullptr;
+  int64_t a_stride = 0;
+  void* out = nullptr;  // [num_edges], accumulation type
+  int64_t width = 0;
+};
+
+// Row kernels of one feature type and one index type, over rows [begin, end).
+struct RowKernels {
+  void (*spmm)(const SpmmParams&, int64_t begin, int64_t end);
+  void (*pair)(const SpmmParams&, int64_t begin, int64_t end);
+  void (*dot)(const DotParams&, int64_t begin, int64_t end);
+  void (*edge_dot)(const EdgeDotParams&, int64_t begin, int64_t end);
+  // out[row] = sum of the rows of x that the half lists, in the accumulation type.
+  void (*segment_sum)(const Half&, void* out, int64_t width, int64_t begin, int64_t end);
+};
+
+struct IsaKernels {
+  const char* name;
+  RowKernels table[kNumTypes][2];  // [feature type][1 if 64-bit columns]
+};
+
+}  // namespace sbp

@@ -1,0 +1,54 @@
+"""The SGC backbone's classifier: one linear layer a seed, trained side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def fit_linear(
+    x: Tensor,
+    y: Tensor,
+    train_mask: Tensor,
+    num_classes: int,
+    seeds: Sequence[int],
+    *,
+    epochs: int,
+    lr: float,
+    weight_decay: float,
+    progress: bool = False,
+) -> Iterator[Tensor]:
+    """Train one linear layer a seed with full-batch Adam; yield each seed's predictions `[n]`.
+
+    x `[n, d]`, y int64 `[n]`, train_mask bool `[n]`. A seed decides its own initial weights and
+    nothing else, so its result does not depend on which others train beside it.
+    """
+    # A layer a seed, not one batched product: BLAS rounds by the shape and alignment of the batch, and
+    # is slower on it (5 to 9 ms an epoch on Cora with ten seeds, against 2.4).
+    layers = [_linear(x, num_classes, seed) for seed in seeds]
+    parameters = [p for layer in layers for p in layer.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+    x_train, y_train = x[train_mask], y[train_mask]
+    for _ in tqdm(range(epochs), desc="train", unit="epoch", leave=False, disable=not progress):
+        optimizer.zero_grad()
+        for layer in layers:
+            F.cross_entropy(layer(x_train), y_train).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for layer in layers:
+            yield layer(x).argmax(dim=1)
+
+
+def _linear(x: Tensor, num_classes: int, seed: int) -> nn.Linear:
+    """Return a layer with `nn.Linear`'s own initial distribution, drawn from the seed's own generator."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(x.size(1), num_classes)
+    bound = x.size(1) ** -0.5
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return layer.to(x)

@@ -1,0 +1,83 @@
+"""Builds the C++ extension; everything else about the package stands in pyproject.toml.
+
+Build flags (environment variables):
+    SBP_BUILD_NATIVE=0  skip the extension (1: fail rather than skip it when it cannot be built)
+    SBP_BUILD_CUDA=0|1  leave out or demand the CUDA sources; default: where nvcc and a CUDA torch are
+    SBP_CXXFLAGS        extra compiler flags, e.g. "-g -O1 -fsanitize=address"
+"""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import setup
+
+# pip builds in an isolated environment; the torch that matters is the one the user has installed.
+sys.path += [path for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")} if path not in sys.path]
+
+MIN_TORCH = (2, 10)
+# One binary for every torch from MIN_TORCH on and every CPython from 3.10 on.
+STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY", "-DPy_LIMITED_API=0x030A0000"]
+OPTIMIZE = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+
+
+def notice(reason: str) -> None:
+    text = f"sbp-kernels: installing WITHOUT compiled kernels: {reason}. The pure-PyTorch backend still works."
+    print("=" * 79, text, "=" * 79, sep="\n", file=sys.stderr)
+
+
+def native_extension() -> dict:
+    """Arguments for setup() that build the extension, or none of them where it cannot be built."""
+    wanted = os.environ.get("SBP_BUILD_NATIVE", "auto")
+    if wanted == "0":
+        notice("SBP_BUILD_NATIVE=0")
+        return {}
+    try:
+        import torch
+        from torch.utils.cpp_extension import CppExtension
+    except ImportError as error:
+        return skip(wanted, f"torch is not importable ({error}); install torch >= 2.10 first")
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < MIN_TORCH:
+        return skip(wanted, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}")
+    extension = CppExtension(
+        "sbp_kernels._C",
+        sorted(str(path) for path in [*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]),
+        extra_compile_args=OPTIMIZE + STABLE_ABI + os.environ.get("SBP_CXXFLAGS", "").split(),
+        extra_link_args=os.environ.get("SBP_CXXFLAGS", "").split(),
+        py_limited_api=True,
+    )
+    return {
+        "ext_modules": [extension],
+        "cmdclass": {"build_ext": forgiving_build(strict=wanted == "1")},
+        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
+    }
+
+
+def skip(wanted: str, reason: str) -> dict:
+    if wanted == "1":
+        raise SystemExit(f"SBP_BUILD_NATIVE=1, but {reason}")
+    notice(reason)
+    return {}
+
+
+def forgiving_build(strict: bool) -> type:
+    from torch.utils.cpp_extension import BuildExtension
+
+    class Build(BuildExtension):
+        """A user without a working compiler still gets the package."""
+
+        def run(self) -> None:
+            try:
+                super().run()
+            except Exception as error:
+                if strict:
+                    raise
+                notice(f"the compiler failed ({error})")
+                self.extensions = []
+
+    return Build
+
+
+setup(**native_extension())
