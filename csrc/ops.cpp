@@ -12,7 +12,7 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   m.def("signed_spmm(Tensor x, Tensor? x_neg, Tensor? residual, " SBP_HALF("pos") SBP_HALF("neg")
         "Tensor? coef, float r, float p, float q, SymInt num_rows, float eps) -> (Tensor, Tensor)");
   m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows) -> (Tensor, Tensor)");
-  m.def("signed_dot(Tensor y, Tensor x, Tensor? residual, " SBP_HALF("pos") SBP_HALF("neg") ") -> Tensor");
+  m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual) -> Tensor");
   m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");
   m.def("group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) -> Tensor");
   // (rowptr, col, order): edges sorted by row, then column, stably.

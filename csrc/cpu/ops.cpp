@@ -127,10 +127,10 @@ std::tuple<Tensor, Tensor> signed_pair(
 }
 
 Tensor signed_dot(
-    Tensor y, Tensor x, MaybeTensor residual, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight,
-    MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group,
+    Tensor y, Tensor x, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight, MaybeTensor pos_row_scale,
+    MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group,
     MaybeTensor neg_rowptr, MaybeTensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale,
-    MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group) {
+    MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group, MaybeTensor residual) {
   DotParams params;
   params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x, 1.0);
   params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group, x, 1.0);

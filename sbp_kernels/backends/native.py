@@ -56,7 +56,7 @@ def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, T
 def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     pos, neg = _same_index_type(pos, neg)
-    return torch.ops.sbp.signed_dot(_rows_together(y), _rows_together(x), _rows_together(residual), *pos, *neg)
+    return torch.ops.sbp.signed_dot(_rows_together(y), _rows_together(x), *pos, *neg, _rows_together(residual))
 
 
 def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
