@@ -33,12 +33,8 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     x = torch.randn(graph.num_nodes, WIDTH, device=graph.pos.device)
     backend, _ = best_backend(x, ready)
     return {
-        FORWARD: lambda: sbp.signed_propagate(
-            x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend
-        ),
-        "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(
-            graph.pos, graph.neg, num_nodes=graph.num_nodes
-        ),
+        FORWARD: lambda: sbp.signed_propagate(x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
+        "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes),
         BUILD: lambda: signed_graph(graph),
         "build and transpose": lambda: signed_graph(graph).prepare(),
     }
@@ -56,9 +52,7 @@ def measure(graph: Workload, repeats: int, budget: float, device: torch.device) 
     return contestants
 
 
-def build_rows(
-    graph: Workload, contestants: Sequence[Contestant], run: dict[str, object]
-) -> list[dict[str, object]]:
+def build_rows(graph: Workload, contestants: Sequence[Contestant], run: dict[str, object]) -> list[dict[str, object]]:
     """One row a step, by the columns of `records.BUILD_COLUMNS`."""
     forward = next(c for c in contestants if c.method == FORWARD).quantile(0.5)
     return [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,7 +40,7 @@ class Preset:
 PRESETS = {
     "full": Preset(),
     "quick": Preset(sizes="cora,pubmed", widths="64,128", repeats=10, budget=2.0),
-    "demo": Preset(widths="128", dtype="float32", modes="forward", repeats=5, budget=2.0),
+    "demo": Preset(widths="64", dtype="float32", modes="forward", repeats=9, budget=1.0),
 }
 
 
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", help=f"of {','.join(MODES)}")
     parser.add_argument("--methods", default=",".join(METHODS), help="default: all; ours always runs")
     parser.add_argument("--repeats", type=int, help="rounds of the race")
-    parser.add_argument("--budget", type=float, help="seconds a method may take per case (at least 5 samples)")
+    parser.add_argument("--budget", type=float, help="seconds a method may take per case (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--seed", type=int, default=0)
@@ -82,7 +83,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Sequence[str]) -> list[str]:
+def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Collection[str]) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in known:
@@ -152,13 +153,9 @@ def measure(args: argparse.Namespace, path: Path | None, console: Console) -> li
             progress.start(f"{size} d={width} {mode}")
             if graph is None or graph.name != size:
                 graph = load(size, args.seed).to(args.device)
-                oracles = {
-                    d: Oracle(graph, max(args.widths), DTYPES[d], Coefficients(), args.seed) for d in args.dtype
-                }
+                oracles = {d: Oracle(graph, max(args.widths), DTYPES[d], Coefficients(), args.seed) for d in args.dtype}
             case = Case(graph, width, mode)
-            contestants = run_case(
-                case, oracles, args.methods, args.repeats, args.budget, args.device, progress.tick
-            )
+            contestants = run_case(case, oracles, args.methods, args.repeats, args.budget, args.device, progress.tick)
             rows = case_rows(case, contestants, run)
             if path is not None:
                 records.append(path, records.PROPAGATE_COLUMNS, rows)
@@ -172,11 +169,23 @@ def _work(size: str, mode: str, width: int) -> float:
     return (edges * width + 5e6) * (1 if mode == "forward" else 2.5)
 
 
+def warn_if_busy(console: Console) -> None:
+    """Say so if others use the machine: a call of many short parallel regions suffers most."""
+    if not hasattr(os, "getloadavg"):
+        return
+    load_now, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load_now > 0.5 * cores:
+        console.print(
+            f"the machine is busy (load {load_now:.1f} on {cores} cores): trust no time below", style="yellow"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     console = Console()
+    warn_if_busy(console)
     path = None
     if args.preset != "demo" or args.results is not None:
         path = (args.results or records.RESULTS) / records.device_slug(args.device) / "propagate.csv"

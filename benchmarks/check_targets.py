@@ -114,8 +114,8 @@ TARGETS = (
 def print_targets(console: Console, runs: Runs) -> bool:
     """Print target, measured, holds; return whether all hold."""
     table = Table(title="arxiv, d=128, float32 unless said otherwise", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading, justify in (("target", "left"), ("measured", "right"), ("holds", "left"), ("where", "left")):
-        table.add_column(heading, justify=justify, no_wrap=heading != "where")
+    for heading in ("target", "measured", "holds", "where"):
+        table.add_column(heading, justify="right" if heading == "measured" else "left", no_wrap=heading != "where")
     verdicts = []
     for target in TARGETS:
         found = target.measure(runs)

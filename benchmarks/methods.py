@@ -63,18 +63,14 @@ def ours(problem: Problem) -> Prepared:
     backend, note = best_backend(problem.x, graph)
 
     def run(x: Tensor) -> Tensor:
-        return sbp.signed_propagate(
-            x, graph, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend
-        )
+        return sbp.signed_propagate(x, graph, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend)
 
     return Prepared(run, backend, note)
 
 
 def signed_graph(graph: Workload) -> sbp.SignedGraph:
     """The workload as sbp_kernels takes it: normalised, without edge weights."""
-    return sbp.SignedGraph.from_edge_index(
-        graph.pos, graph.neg, num_nodes=graph.num_nodes
-    ).normalize("sym")
+    return sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes).normalize("sym")
 
 
 def best_backend(x: Tensor, graph: sbp.SignedGraph) -> tuple[str, str]:

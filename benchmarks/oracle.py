@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +52,7 @@ class Oracle:
     Widths are the first columns of one wide x, so that the answer is computed once.
     """
 
-    def __init__(
-        self, graph: Workload, width: int, dtype: torch.dtype, c: Coefficients, seed: int = 0
-    ):
+    def __init__(self, graph: Workload, width: int, dtype: torch.dtype, c: Coefficients, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
         shape = (2, graph.num_nodes, width)
         inputs = torch.randn(shape, generator=generator).to(graph.pos.device, dtype)
@@ -66,27 +65,25 @@ class Oracle:
         """x and the gradient of the result, [n, width] each."""
         return self._x[:, :width].contiguous(), self._grad[:, :width].contiguous()
 
-    def check(self, what: str, y: Tensor, grad_x: Tensor | None = None, slack: float = 1.0) -> None:
-        """Raise `WrongResult` unless y, and grad_x if given, are right for inputs(y.shape[1]).
+    def check(self, what: str, results: Sequence[Tensor], slack: float = 1.0) -> None:
+        """Raise `WrongResult` unless y and, if it follows, the gradient of x are right.
 
-        `slack` multiplies the tolerance.
+        Right for the inputs of y's width, that is; `slack` multiplies the tolerance.
         """
+        y, *grad_x = results
         if self._y is None:
             self._y = propagate64(self._graph, self._x, self._c)
         self._compare(f"{what}: forward", y, self._y, slack, transposed=False)
-        if grad_x is None:
+        if not grad_x:
             return
         if self._grad_x is None:
             self._grad_x = propagate64(self._graph, self._grad, self._c, transposed=True)
-        self._compare(f"{what}: gradient of x", grad_x, self._grad_x, slack, transposed=True)
+        self._compare(f"{what}: gradient of x", grad_x[0], self._grad_x, slack, transposed=True)
 
     def _compare(self, what: str, got: Tensor, wide: Tensor, slack: float, *, transposed: bool) -> None:
         want = wide[:, : got.shape[1]]
         if got.shape != want.shape or got.dtype != self._x.dtype:
-            raise WrongResult(
-                f"{what} must be {self._x.dtype} {tuple(want.shape)}, "
-                f"got {got.dtype} {tuple(got.shape)}"
-            )
+            raise WrongResult(f"{what} must be {self._x.dtype} {tuple(want.shape)}, got {got.dtype} {tuple(got.shape)}")
         error = (got.double() - want).abs_().amax(1).div_(self._row_scale(transposed)).max().item()
         tolerance = slack * TOLERANCE[self._x.dtype]
         # Written so that a NaN fails.

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context, ticker
 from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def ordered(rows: Sequence[Row], key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "svg.fonttype": "none",
     # The ids inside the file are then the same for the same rows.

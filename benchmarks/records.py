@@ -65,9 +65,7 @@ def commit() -> str:
     """The short commit of this checkout, with `-dirty` if the measured code differs from it."""
 
     def git(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["git", *args], cwd=RESULTS.parents[1], capture_output=True, text=True, check=False
-        )
+        return subprocess.run(["git", *args], cwd=RESULTS.parents[1], capture_output=True, text=True, check=False)
 
     try:
         head = git("rev-parse", "--short", "HEAD")
@@ -92,9 +90,7 @@ def run_fields(device: torch.device, seed: int, preset: str, date: str) -> dict[
     }
 
 
-def append(
-    path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]
-) -> None:
+def append(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> None:
     """Add rows, starting the file with its header where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = not path.exists() or path.stat().st_size == 0

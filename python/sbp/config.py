@@ -32,7 +32,7 @@ class Config:
     lam: float | None = _option("step size lambda in [0, 1]; 1 keeps nothing of X")
     label_softmax: str | None = _option("nodes the label softmax runs over", str, ("all", "labelled"))
     temperature: float | None = _option("temperature of the feature softmax")
-    layer_norm: str | None = _option("LayerNorm: never, on the final features, or every step", str, ("none", "final", "every"))
+    layer_norm: str | None = _option("LayerNorm on the final features or every step", str, ("none", "final", "every"))
     epochs: int = _option("full-batch Adam epochs; the last one is reported", int)
     lr: float = _option("learning rate")
     weight_decay: float = _option("weight decay")
@@ -110,13 +110,12 @@ def resolve(
     require_known("model", model, MODEL_PRESETS)
     for name in overrides:
         require_known("setting", name, OPTIONS)
-    taken = _COMMON.keys() | MODEL_PRESETS[model].keys()
-    unused = [name for name in overrides if name not in taken]
-    if unused:
-        raise UserError(f"model {model} has no setting {', '.join(unused)}: it takes {', '.join(sorted(taken))}")
     values: dict[str, Any] = {**_COMMON, **MODEL_PRESETS[model]}
+    unused = [name for name in overrides if name not in values]
+    if unused:
+        raise UserError(f"model {model} has no setting {', '.join(unused)}: it takes {', '.join(sorted(values))}")
     preset = {**DATASET_PRESETS.get(dataset, {}), **PAIR_PRESETS.get((dataset, model), {})}
-    values.update({name: value for name, value in preset.items() if name in taken})
+    values.update({name: value for name, value in preset.items() if name in values})
     values.update(overrides)
     _check(layers, seeds, values)
     values = {name: value(layers) if callable(value) else value for name, value in values.items()}
@@ -126,8 +125,8 @@ def resolve(
 
 
 def takes(model: str, setting: str) -> bool:
-    """Whether the model has this propagation setting."""
-    return setting in MODEL_PRESETS[model]
+    """Whether `resolve` accepts this setting for the model."""
+    return setting in _COMMON or setting in MODEL_PRESETS[model] or setting in ("split", "seeds", "first_seed")
 
 
 def _splits(dataset: str, split: int | str, num_splits: int) -> tuple[int, ...]:

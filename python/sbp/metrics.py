@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .threads import one_thread
+
 # Edges whose differences are held at once: bounds memory at a few hundred megabytes for wide features.
 _EDGE_CHUNK = 1 << 14
 
@@ -29,13 +31,14 @@ def dirichlet_energy(x: Tensor, edge_index: Tensor) -> float:
 
 
 def effective_rank(x: Tensor) -> float:
-    r"""Return \( \exp(-\sum_k p_k \log p_k) \), \( p_k = \sigma_k / \sum \sigma \), of the singular values (arXiv 2502.04591).
+    r"""Return \( \exp(-\sum_k p_k \log p_k) \), \( p_k = \sigma_k / \sum_l \sigma_l \) (arXiv 2502.04591).
 
-    Singular values come from the smaller Gram matrix in float64, precise to 1e-8 of the largest.
+    Singular values \( \sigma \) come from the smaller Gram matrix in float64, precise to 1e-8 of the largest.
     """
     wide = x.double()
     gram = wide.T @ wide if x.size(0) > x.size(1) else wide @ wide.T
-    sigma = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt()
+    with one_thread():
+        sigma = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt()
     if not bool(sigma.sum() > 0):
         return 0.0
     return torch.special.entr(sigma / sigma.sum()).sum().exp().item()

@@ -33,3 +33,8 @@ def load_dataset(name: str, root: str = "data", split: int = 0) -> Data:
     if not 0 <= split < source.num_splits:
         raise UserError(f"split must be from 0 to {source.num_splits - 1} for {name}, got {split}")
     return source.load(root, split)
+
+
+def list_datasets() -> dict[str, str]:
+    """Return every dataset's name and one-line description."""
+    return {name: source.summary for name, source in DATASETS.items()}

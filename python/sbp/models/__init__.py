@@ -15,4 +15,9 @@ MODELS: dict[str, type[Model]] = {
     "feature-sbp": FeatureSBP,
 }
 
-__all__ = ["MODELS", "Model"]
+__all__ = ["MODELS", "Model", "list_models"]
+
+
+def list_models() -> dict[str, str]:
+    """Return every model's name and one-line description."""
+    return {name: model.summary for name, model in MODELS.items()}

@@ -42,7 +42,10 @@ class Model:
 
 
 class SignedModel(Model):
-    r"""\( X \leftarrow (1 - \lambda) X + \lambda (\alpha \hat A^+ X - \beta \hat A^- X) \) with a subclass's \( \hat A^- \)."""
+    r"""SBP's step, with the negative adjacency \( \hat A^- \) of a subclass (section 4.2).
+
+    \( X \leftarrow (1 - \lambda) X + \lambda (\alpha \hat A^+ X - \beta \hat A^- X) \)
+    """
 
     signed = True
 

@@ -1,0 +1,34 @@
+"""Structural balance propagation: the study of arXiv 2502.11394 on top of `sbp_kernels`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .datasets import list_datasets, load_dataset
+    from .errors import UserError
+    from .models import list_models
+    from .study import depth, train
+
+_HOMES = {
+    "UserError": "errors",
+    "depth": "study",
+    "list_datasets": "datasets",
+    "list_models": "models",
+    "load_dataset": "datasets",
+    "train": "study",
+}
+
+__all__ = ["UserError", "depth", "list_datasets", "list_models", "load_dataset", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: torch and PyG take seconds, which the command line's help must not.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sbp' has no attribute '{name}'")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

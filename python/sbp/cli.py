@@ -1,0 +1,173 @@
+"""The command line: flags are the fields of `Config`, commands are the functions of `study`.
+
+Commands import what they run: torch, PyG and matplotlib take seconds, which help and usage errors need not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .config import MODEL_PRESETS, OPTIONS
+
+_MODELS, _DEPTHS = "sgc,label-sbp", "2,10,50,100,300"
+_EXAMPLES = """\
+examples:
+  python -m sbp train --dataset karate --model label-sbp          no files needed
+  python -m sbp train --dataset cora --model label-sbp --layers 2 --root data
+  python -m sbp depth --dataset cora --models sgc,label-sbp --layers 2,10,50,100,300 --root data
+  python -m sbp depth --dataset csbm --models sgc,label-sbp,feature-sbp --layers 2,10,50,200
+  python -m sbp list                                              models and datasets
+
+Settings not given come from presets per model and dataset; `train --help` lists them.
+Datasets are read from --root in the layout of PyG (root/Cora/raw/...), or downloaded there.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence on stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 for a user's error, 130 if interrupted."""
+    parser = _build_parser()
+    args = parser.parse_args(argv)
+    if args.list:
+        args.command, args.json = "list", False
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return {"train": _train, "depth": _depth, "list": _list}[args.command](args)
+    # What the kernels and the file system refuse is the user's to mend as well.
+    except (ValueError, NotImplementedError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _train(args: argparse.Namespace) -> int:
+    from .report import show_train
+    from .result import document
+    from .study import is_signed, train
+
+    settings = _settings(args)
+    results = [train(args.dataset, args.model, args.layers, args.root, **settings)]
+    if args.ablation and is_signed(results[0].config):
+        results.append(train(args.dataset, args.model, args.layers, args.root, **{**settings, "beta": 0.0}))
+    if args.json:
+        print(document("train", results))
+    else:
+        show_train(results)
+    return 0
+
+
+def _depth(args: argparse.Namespace) -> int:
+    from .plot import save_figure
+    from .report import show_depth
+    from .result import document, write_csv
+    from .study import depth
+
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = _settings(args)
+    results = depth(args.dataset, args.models, args.layers, args.root, ablation=args.ablation, **settings)
+    stem, text = folder / f"depth_{args.dataset}", document("depth", results)
+    write_csv(stem.with_suffix(".csv"), results)
+    stem.with_suffix(".json").write_text(text + "\n")
+    save_figure(results, stem)
+    if args.json:
+        print(text)
+    else:
+        show_depth(results)
+        print(f"written: {stem}.png, .svg, .csv and .json")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from .datasets import list_datasets
+    from .models import list_models
+    from .report import show_list
+
+    models, datasets = list_models(), list_datasets()
+    if args.json:
+        print(json.dumps({"models": models, "datasets": datasets}, indent=2))
+    else:
+        show_list(models, datasets)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(args, name) for name in (*OPTIONS, "split")}
+    given = {name: value for name, value in given.items() if value is not None}
+    progress = not (args.json or args.quiet)
+    return {**given, "seeds": args.seeds, "first_seed": args.first_seed, "metrics": args.metrics, "progress": progress}
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m sbp",
+        description="Signed propagation against oversmoothing: train on graphs from 2 to 300 steps deep.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--list", action="store_true", help="print models and datasets, as the command list")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    one = commands.add_parser("train", help="one model at one depth, over seeds")
+    one.add_argument("--model", required=True, help="one of: " + ", ".join(MODEL_PRESETS))
+    one.add_argument("--layers", type=int, default=2, help="propagation steps (default 2)")
+    _add_common(one, ablation=True, metrics=False)
+    many = commands.add_parser("depth", help="models against depth: tables, figure, CSV, JSON")
+    many.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
+    many.add_argument("--layers", type=_depths, default=_DEPTHS, metavar="N,N", help=f"default {_DEPTHS}")
+    many.add_argument("--out", default="results", metavar="DIR", help="folder for figure and rows (default results)")
+    _add_common(many, ablation=False, metrics=True)
+    names = commands.add_parser("list", help="the models and datasets there are")
+    names.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, ablation: bool, metrics: bool) -> None:
+    yes_no = argparse.BooleanOptionalAction
+    parser.add_argument("--dataset", required=True, help="a name from the command list")
+    parser.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
+    parser.add_argument("--split", type=_split, metavar="K|all", help="which split, or all of them")
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="how many seeds (default 10)")
+    parser.add_argument("--first-seed", type=int, default=42, metavar="N", help="the first of them (default 42)")
+    parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
+    parser.add_argument("--metrics", action=yes_no, default=metrics, help="Dirichlet energy and effective rank")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    group = parser.add_argument_group("settings (default: the preset of the model and dataset)")
+    for name, option in OPTIONS.items():
+        flag, meta = "--" + name.replace("_", "-"), option.metadata
+        if meta["type"] is bool:
+            group.add_argument(flag, action=yes_no, default=None, help=meta["help"])
+        else:
+            metavar = "|".join(meta["choices"]) if meta["choices"] else meta["type"].__name__.upper()
+            group.add_argument(flag, type=meta["type"], metavar=metavar, help=meta["help"])
+
+
+def _split(text: str) -> int | str:
+    if text == "all" or text.isdecimal():
+        return text if text == "all" else int(text)
+    raise argparse.ArgumentTypeError(f"must be a number or all, got {text}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, got {text}") from None

@@ -1,0 +1,93 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from .result import ROLES, Result
+
+# Wide enough for seven depths where there is no terminal to ask.
+_PIPE_WIDTH = 120
+
+
+def show_train(results: Sequence[Result]) -> None:
+    """Print one row a setting: accuracies by role, metrics, seconds."""
+    table = _table(_caption(results))
+    metrics = ("Dirichlet energy", "effective rank") if results[0].energies else ()
+    table.add_column("model")
+    for name in ("layers", *(f"{role} %" for role in ROLES), *metrics, "seconds"):
+        table.add_column(name, justify="right")
+    for r in results:
+        cells = [_spread(r.accuracy(role)) for role in ROLES]
+        cells += [_number(value) for value in (r.dirichlet_energy, r.effective_rank) if metrics]
+        table.add_row(r.label, str(r.config.layers), *cells, f"{sum(r.seconds.values()):.2f}")
+    console = _console()
+    console.print(table)
+    console.print(_settings(results[0]), style="dim", highlight=False)
+
+
+def show_depth(results: Sequence[Result]) -> None:
+    """Print one table a quantity: a row a model, a column a depth."""
+    console = _console()
+    quantities: list[tuple[str, Callable[[Result], str]]] = [
+        (f"test accuracy (%), {_caption(results)}", lambda r: _spread(r.accuracy())),
+        ("lambda", lambda r: "-" if r.config.lam is None else f"{r.config.lam:g}"),
+    ]
+    if results[0].energies:
+        quantities.append(("Dirichlet energy of the final features", lambda r: _number(r.dirichlet_energy)))
+        quantities.append(("effective rank of the final features", lambda r: _number(r.effective_rank)))
+    cells = {(r.label, r.config.layers): r for r in results}
+    depths = sorted({layers for _, layers in cells})
+    for title, text in quantities:
+        table = _table(title)
+        table.add_column("model")
+        for layers in depths:
+            table.add_column(str(layers), justify="right")
+        for label in dict.fromkeys(r.label for r in results):
+            table.add_row(label, *(text(cells[label, layers]) for layers in depths))
+        console.print(table)
+
+
+def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
+    """Print the names that the commands know, each with its description."""
+    console = _console()
+    for title, entries in (("models", models), ("datasets", datasets)):
+        table = _table(title)
+        table.show_header = False
+        for name, summary in entries.items():
+            table.add_row(name, summary)
+        console.print(table)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), title_style="bold")
+
+
+def _caption(results: Sequence[Result]) -> str:
+    config, graph = results[0].config, results[0].graph
+    splits = f"split {config.splits[0]}" if len(config.splits) == 1 else f"{len(config.splits)} splits"
+    return (
+        f"{config.dataset}: {graph['nodes']} nodes, {graph['edges']} edges, homophily {graph['homophily']:.2f}, "
+        f"{splits}, {len(config.seeds)} seeds"
+    )
+
+
+def _settings(result: Result) -> str:
+    shown = {k: v for k, v in vars(result.config).items() if v is not None and k not in ("splits", "seeds")}
+    return "settings: " + ", ".join(f"{k}={v}" for k, v in shown.items())
+
+
+def _spread(spread: tuple[float, float] | None) -> str:
+    return "-" if spread is None else f"{spread[0]:.2f} ± {spread[1]:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

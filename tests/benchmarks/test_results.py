@@ -1,0 +1,143 @@
+"""From the command line to rows, and from rows to verdicts, figure and table."""
+
+import csv
+import shutil
+
+import pytest
+import torch
+
+from benchmarks import bench_build, bench_propagate, check_targets, plot, records
+from benchmarks.methods import METHODS
+from benchmarks.workloads import SIZES, Size
+
+SHORT = ["--repeats", "3", "--budget", "0.01", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Named sizes small enough for a test, and torch's threads put back after it."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("cora", "arxiv"):
+            patch.setitem(SIZES, name, Size(200, 800, 400, exponent=2.5))
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def results(tiny, tmp_path_factory):
+    """A folder with a run of both benchmarks."""
+    path = tmp_path_factory.mktemp("results")
+    argv = ["--sizes", "cora,arxiv", "--widths", "128", *SHORT, "--results", str(path)]
+    assert bench_propagate.main(argv) == 0
+    assert bench_build.main([*SHORT, "--results", str(path)]) == 0
+    return path
+
+
+def folder(results):
+    return results / records.device_slug(torch.device("cpu"))
+
+
+def test_rows(results):
+    with (folder(results) / "propagate.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == records.PROPAGATE_COLUMNS
+    assert len(rows) == 2 * 2 * 2 * len(METHODS)
+    for row in rows:
+        assert row["note"] or row["median_ms"], "neither timed nor explained"
+        if row["median_ms"]:
+            assert float(row["p20_ms"]) <= float(row["median_ms"]) <= float(row["p80_ms"])
+            assert float(row["ratio_to_ours"]) > 0
+            assert int(row["extra_memory_bytes"]) >= int(row["output_bytes"])
+            assert int(row["gather_bytes"]) == 1200 * 128 * (4 if row["dtype"] == "float32" else 2)
+    ours = [row for row in rows if row["method"] == records.OURS]
+    assert all(row["ratio_to_ours"] == "1" and row["backend"] for row in ours)
+    with (folder(results) / "build.csv").open(newline="") as file:
+        assert tuple(next(csv.DictReader(file))) == records.BUILD_COLUMNS
+
+
+def test_check_targets(results, capsys):
+    code = check_targets.main(["--results", str(results)])
+    shown = capsys.readouterr().out
+    assert code in (0, 1)
+    assert "not measured" not in shown
+    assert all(target.text in shown for target in check_targets.TARGETS)
+
+
+def test_targets_count_as_missed_if_not_measured(results, tmp_path, capsys):
+    copy = tmp_path / folder(results).name
+    copy.mkdir()
+    shutil.copy(folder(results) / "propagate.csv", copy)
+    assert check_targets.main(["--results", str(tmp_path)]) == 1
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_plot_and_readme(results, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{plot.START}\nold\n{plot.END}\nafter\n", encoding="utf-8")
+    argv = ["--results", str(results), "--readme", str(readme)]
+    assert plot.main(argv) == 0
+    once = readme.read_text(encoding="utf-8")
+    assert once.startswith("before\n") and once.endswith("\nafter\n")
+    assert "| cora | forward | float32 |" in once and "old" not in once
+    assert plot.main(argv) == 0
+    assert readme.read_text(encoding="utf-8") == once
+    for suffix in ("png", "svg"):
+        assert (folder(results) / f"speedup.{suffix}").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{plot.END}\n{plot.START}", f"{plot.START} only"])
+def test_readme_without_markers(tmp_path, text):
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="bench:start"):
+        plot.rewrite(readme, "table")
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_demo_writes_nothing_unasked(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    assert bench_propagate.main(["--demo", "--sizes", "cora", *SHORT]) == 0
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--sizes", "cora,reddit"], "--sizes must be of cora, pubmed, arxiv, got 'reddit'"),
+        (["--methods", "dgl"], "--methods must be of"),
+        (["--widths", "many"], "--widths must be numbers, got 'many'"),
+        (["--repeats", "0"], "--repeats must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        bench_propagate.main(argv)
+    assert message in capsys.readouterr().err
+
+
+def test_latest_and_foreign_columns(tmp_path):
+    path = tmp_path / "x" / "propagate.csv"
+    columns = ("method", "preset", "date")
+    dates = [("full", "2026-01-02"), ("quick", "2026-01-03"), ("full", "2026-01-01")]
+    records.append(path, columns, [dict(zip(columns, ("a", *pair), strict=True)) for pair in dates])
+    assert [row["date"] for row in records.latest(path)] == ["2026-01-02"]
+    with pytest.raises(ValueError, match="no run of preset"):
+        records.latest(path, "demo")
+    with pytest.raises(ValueError, match="other columns"):
+        records.append(path, ("method",), [])
+    with pytest.raises(FileNotFoundError, match=r"devices with a propagate\.csv in .*: x"):
+        records.find(tmp_path, "y", "propagate.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("AMD EPYC", "cpu-amd-epyc"),
+        ("AMD EPYC 9654 96-Core Processor", "cpu-amd-epyc-9654-96-core"),
+        ("Intel(R) Xeon(R) Platinum 8480+ CPU @ 2.00GHz", "cpu-intel-xeon-platinum-8480"),
+    ],
+)
+def test_device_slug(monkeypatch, name, slug):
+    monkeypatch.setattr(records, "device_name", lambda device: name)
+    assert records.device_slug(torch.device("cpu")) == slug
