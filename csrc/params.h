@@ -5,6 +5,9 @@
 
 namespace sbp {
 
+// Edges between the one whose features are asked for and the one at work; runs on across rows.
+constexpr int64_t kAhead = 24;
+
 enum class Type : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 constexpr int kNumTypes = 4;
 
@@ -13,7 +16,7 @@ constexpr int kNumTypes = 4;
 // Absent parts are null. Weights, scales and table are in the accumulation type.
 struct Half {
   const int64_t* rowptr = nullptr;
-  const void* col = nullptr;  // int32 or int64, see SpmmParams::wide_index
+  const void* col = nullptr;  // int32 or int64
   const void* weight = nullptr;
   const void* row_scale = nullptr;
   const void* col_scale = nullptr;
@@ -21,7 +24,7 @@ struct Half {
   const int64_t* group = nullptr;  // null: row i reads table[i]
   const void* x = nullptr;
   int64_t x_stride = 0;
-  int64_t num_edges = 0;
+  int64_t prefetch_end = 0;  // edges before this one prefetch for the edge kAhead later
   double coef = 0.0;
 };
 

@@ -50,6 +50,8 @@ def spmm(
 ) -> Tensor:
     """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
     both = _weights(call.graph, x) if weights is None else weights
+    if not _takes_gradient(x, x_neg, residual, coef, *both):
+        return _run(call, x, x_neg, residual, coef, *both)[0]
     out = _Spmm.apply(call, x, x_neg, residual, coef, *both)
     return out if call.eps is None else out[0]
 
@@ -63,18 +65,7 @@ def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor,
 class _Spmm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, x, x_neg, residual, coef, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        pos, neg = _terms(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
-        y, rstd = call.kernels.signed_spmm(
-            x,
-            x_neg,
-            x if call.own_residual else residual,
-            pos,
-            neg,
-            call.coefs,
-            coef,
-            call.graph.num_rows,
-            call.eps,
-        )
+        y, rstd = _run(call, x, x_neg, residual, coef, pos_weight, neg_weight)
         ctx.call, ctx.has_x_neg = call, x_neg is not None
         # A linear step with fixed coefficients and weights saves nothing.
         learns = any(ctx.needs_input_grad[4:])
@@ -182,6 +173,26 @@ class _EdgeDot(torch.autograd.Function):
         da = spmm(call, b, weights=(grad, None)) if needs_a else None
         db = spmm(_flip(call, grad, None), a) if needs_b else None
         return None, None, da, db
+
+
+def _takes_gradient(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _run(
+    call: Call,
+    x: Tensor,
+    x_neg: Tensor | None,
+    residual: Tensor | None,
+    coef: Tensor | None,
+    pos_weight: Tensor | None,
+    neg_weight: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    pos, neg = _terms(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
+    residual = x if call.own_residual else residual
+    return call.kernels.signed_spmm(
+        x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps
+    )
 
 
 def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:

@@ -21,7 +21,7 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("pos", "neg", "_transposed")
+    __slots__ = ("pos", "neg", "num_rows", "num_cols", "device", "_transposed")
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
@@ -35,7 +35,10 @@ class SignedGraph:
                 raise ValueError(f"pos and neg must have one shape, got {a[0]}x{a[1]} and {b[0]}x{b[1]}")
             if pos.device != neg.device:
                 raise ValueError(f"pos and neg must be on one device, got {pos.device} and {neg.device}")
+        half = pos if pos is not None else neg
+        assert half is not None
         self.pos, self.neg = pos, neg
+        self.num_rows, self.num_cols, self.device = half.num_rows, half.num_cols, half.device
         self._transposed: SignedGraph | None = None
 
     @staticmethod
@@ -95,27 +98,9 @@ class SignedGraph:
         )
 
     @property
-    def _any(self) -> Adjacency:
-        half = self.pos if self.pos is not None else self.neg
-        assert half is not None
-        return half
-
-    @property
-    def num_rows(self) -> int:
-        return self._any.num_rows
-
-    @property
-    def num_cols(self) -> int:
-        return self._any.num_cols
-
-    @property
     def num_nodes(self) -> int:
         """Number of rows (of targets, in a bipartite graph)."""
-        return self._any.num_rows
-
-    @property
-    def device(self) -> torch.device:
-        return self._any.device
+        return self.num_rows
 
     @property
     def T(self) -> SignedGraph:

@@ -159,7 +159,7 @@ class Similarity:
         temperature: \( \tau > 0 \).
     """
 
-    __slots__ = ("x0", "sign", "temperature", "transposed", "_lse", "_transposed")
+    __slots__ = ("x0", "sign", "temperature", "scale", "transposed", "_lse", "_transposed")
 
     def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
         if x0.dim() != 2 or not x0.is_floating_point():
@@ -173,6 +173,8 @@ class Similarity:
         if x0.requires_grad:
             raise NotImplementedError("a gradient with respect to x0 is not implemented; pass x0.detach()")
         self.x0, self.sign, self.temperature = x0.contiguous(), float(sign), float(temperature)
+        # A tensor, so that torch.compile sees no Python number that might change.
+        self.scale = torch.tensor(self.sign / self.temperature, dtype=torch.float64, device=x0.device)
         self.transposed = False
         self._lse: dict[torch.dtype, Tensor] = {}
         self._transposed: Similarity | None = None
@@ -217,10 +219,9 @@ class Similarity:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
         x0 = self.x0.to(acc_dtype)
-        scale = self.sign / self.temperature
         if acc_dtype not in self._lse:
-            self._lse[acc_dtype] = kernels.similarity_lse(x0, scale)
-        return Term(table=kernels.similarity(x0, x, self._lse[acc_dtype], scale, self.transposed))
+            self._lse[acc_dtype] = kernels.similarity_lse(x0, self.scale)
+        return Term(table=kernels.similarity(x0, x, self._lse[acc_dtype], self.scale, self.transposed))
 
 
 def _cumulate(count: Tensor) -> Tensor:

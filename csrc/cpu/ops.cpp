@@ -40,7 +40,10 @@ Half half_of(const MaybeTensor& rowptr, const MaybeTensor& col, const MaybeTenso
   half.group = static_cast<const int64_t*>(pointer(group));
   half.x = x.const_data_ptr();
   half.x_stride = x.stride(0);
-  half.num_edges = col.has_value() ? col->numel() : 0;
+  // Features that sit in the second-level cache anyway would only pay for being asked for twice.
+  constexpr int64_t kCached = 1 << 20;
+  const int64_t bytes = x.numel() * (x.scalar_type() == ScalarType::Double ? 8 : x.scalar_type() == ScalarType::Float ? 4 : 2);
+  if (col.has_value() && bytes > kCached) half.prefetch_end = col->numel() - kAhead;
   half.coef = coef;
   return half;
 }

@@ -1,8 +1,6 @@
 // The row kernels. Included once per instruction set, like simd.h. A row is summed in registers,
 // edge by edge in stored order, by one worker: its bits depend on nothing else.
 
-// Edges ahead of the current one whose features are asked for; runs on across rows.
-constexpr int64_t kAhead = 24;
 // Vectors of one row kept in registers at a time: half of the registers there are.
 constexpr int kMaxVecs = kBytes == 64 ? 16 : 8;
 
@@ -38,7 +36,7 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
   const A base = A(half.coef) * value_or_one<A>(half.row_scale, row);
   const int64_t end = half.rowptr[row + 1];
   for (int64_t e = half.rowptr[row]; e < end; ++e) {
-    if (e + kAhead < half.num_edges) {
+    if (e < half.prefetch_end) {
       prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, NV * W * int64_t(sizeof(S)));
     }
     const int64_t j = col[e];
@@ -57,79 +55,81 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
   }
 }
 
-template <class S, class I, int W, int NV, bool kReachesBack>
-__attribute__((noinline)) void sum_tile(
-    Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t offset, int64_t last) {
-  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
-  Vec<Acc<S>, W> acc[NV] = {};
-  for (int h = 0; h < num_halves; ++h) {
-    if (half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, half[h], row, offset, last);
-  }
-  out += offset;
-  if constexpr (kPairs > 0) {
-    for (int k = 0; k < kPairs; k += 2) store_even_odd<W>(out + k * W, acc[k], acc[k + 1]);
-  }
-  for (int k = kPairs; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
-}
-
-// The part of a row behind its full tiles, narrower than kMaxVecs vectors of W lanes.
-template <class S, class I, int W, int NV>
-SBP_INLINE void sum_rest(Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t offset, int64_t rest) {
-  if constexpr (NV > 0) {
-    if (rest <= int64_t(NV - 1) * W) return sum_rest<S, I, W, NV - 1>(out, half, num_halves, row, offset, rest);
-    if (rest == int64_t(NV) * W) {
-      sum_tile<S, I, W, NV, false>(out, half, num_halves, row, offset, rest - W);
-    } else {
-      sum_tile<S, I, W, NV, true>(out, half, num_halves, row, offset, rest - W);
-    }
-  }
-}
-
-// out[0, width) = the sum over the sparse parts of the halves, in row `row`.
-template <class S, class I>
-SBP_INLINE void sum_row(Acc<S>* out, const Half* half, int num_halves, int64_t row, int64_t width) {
-  constexpr int W = kLanes<Acc<S>>;
-  if (width >= W) {
-    int64_t offset = 0;
-    for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
-      sum_tile<S, I, W, kMaxVecs, false>(out, half, num_halves, row, offset, (kMaxVecs - 1) * W);
-    }
-    sum_rest<S, I, W, kMaxVecs>(out, half, num_halves, row, offset, width - offset);
-  } else if (W > 4 && width >= 4) {
-    sum_rest<S, I, 4, W / 4>(out, half, num_halves, row, 0, width);
-  } else {
-    sum_rest<S, I, 1, W < 4 ? W : 4>(out, half, num_halves, row, 0, width);
-  }
-}
-
 template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, int64_t width) {
   if (half.table == nullptr) return nullptr;
   return static_cast<const A*>(half.table) + (half.group == nullptr ? row : half.group[row]) * width;
 }
 
-// y = z + r R + table rows, in the storage type or wider.
-template <class S, class Out>
-SBP_INLINE void finish_row(Out* y, const Acc<S>* z, const SpmmParams& p, int64_t row) {
+// Features [offset, offset + NV vectors) of rows [begin, end): both sparse sums, the residual and the
+// tables meet in registers, and leave in one store: to y, or unrounded to z where that is given.
+template <class S, class I, int W, int NV, bool kReachesBack>
+__attribute__((noinline)) void sum_tile(
+    const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end, int64_t offset, int64_t last) {
   using A = Acc<S>;
-  const S* residual = p.residual == nullptr ? nullptr : at_row<S>(p.residual, row, p.residual_stride);
-  const A* table[2] = {table_row<A>(p.half[0], row, p.width), table_row<A>(p.half[1], row, p.width)};
-  const A r = A(p.r), coef[2] = {A(p.half[0].coef), A(p.half[1].coef)};
-  each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
-    constexpr int W = decltype(lanes)::value;
-    Vec<A, W> v = load<W>(z + k);
-    if (residual != nullptr) v += splat<W>(r) * load<W>(residual + k);
+  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
+  for (int64_t row = begin; row < end; ++row) {
+    Vec<A, W> acc[NV] = {};
     for (int h = 0; h < 2; ++h) {
-      if (table[h] != nullptr) v += splat<W>(coef[h]) * load<W>(table[h] + k);
+      if (p.half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, p.half[h], row, offset, last);
     }
-    store<W>(y + k, v);
-  });
+    if constexpr (kPairs > 0) {
+      for (int k = 0; k < kPairs; k += 2) interleave<W>(acc[k], acc[k + 1]);
+    }
+    if (p.residual != nullptr) {
+      const S* residual = at_row<S>(p.residual, row, p.residual_stride) + offset;
+      for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.r)) * load<W>(residual + start_of<W, NV>(k, last));
+    }
+    for (int h = 0; h < 2; ++h) {
+      if (p.half[h].table == nullptr) continue;
+      const A* table = table_row<A>(p.half[h], row, p.width) + offset;
+      for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.half[h].coef)) * load<W>(table + start_of<W, NV>(k, last));
+    }
+    if (z != nullptr) {
+      A* out = z + (row - begin) * p.width + offset;
+      for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+    } else {
+      S* out = static_cast<S*>(p.y) + row * p.width + offset;
+      for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+    }
+  }
+}
+
+// What is left behind the full tiles: at most NV vectors of W lanes.
+template <class S, class I, int W, int NV>
+SBP_INLINE void sum_rest(const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end, int64_t offset, int64_t rest) {
+  if constexpr (NV > 0) {
+    if (rest <= int64_t(NV - 1) * W) return sum_rest<S, I, W, NV - 1>(p, z, begin, end, offset, rest);
+    if (rest == int64_t(NV) * W) {
+      sum_tile<S, I, W, NV, false>(p, z, begin, end, offset, rest - W);
+    } else {
+      sum_tile<S, I, W, NV, true>(p, z, begin, end, offset, rest - W);
+    }
+  }
+}
+
+// r R + coef A x + ... of rows [begin, end): into p.y, or unrounded into z `[end - begin, width]`.
+template <class S, class I> void sum_rows(const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end) {
+  constexpr int W = kLanes<Acc<S>>;
+  const int64_t width = p.width;
+  if (width >= W) {
+    int64_t offset = 0;
+    for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
+      sum_tile<S, I, W, kMaxVecs, false>(p, z, begin, end, offset, (kMaxVecs - 1) * W);
+    }
+    sum_rest<S, I, W, kMaxVecs>(p, z, begin, end, offset, width - offset);
+  } else if (W > 4 && width >= 4) {
+    sum_rest<S, I, 4, W / 4>(p, z, begin, end, 0, width);
+  } else {
+    sum_rest<S, I, 1, W < 4 ? W : 4>(p, z, begin, end, 0, width);
+  }
 }
 
 // Standardise z in place; return 1 / sqrt(variance + eps).
 template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
   A total = 0, square = 0;
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
-    total += add_lanes<A, decltype(lanes)::value>(load<decltype(lanes)::value>(z + k));
+    constexpr int W = decltype(lanes)::value;
+    total += add_lanes<A, W>(load<W>(z + k));
   });
   const A mean = total / A(width > 0 ? width : 1);
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
@@ -146,44 +146,44 @@ template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
   return rstd;
 }
 
-template <class A> struct Scratch {
-  explicit Scratch(int64_t width) : data(static_cast<A*>(malloc(sizeof(A) * size_t(width > 0 ? width : 1)))) {}
-  ~Scratch() { free(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  A* data;
-};
+// Call f(row, z) for every row in [begin, end), z being its unrounded sum, a cached block at a time.
+template <class S, class I, class F>
+SBP_INLINE void each_summed_row(const SpmmParams& p, int64_t begin, int64_t end, F f) {
+  constexpr int64_t kBlock = 32;
+  using A = Acc<S>;
+  A* z = static_cast<A*>(malloc(sizeof(A) * size_t(kBlock * p.width + 1)));
+  for (int64_t first = begin; first < end; first += kBlock) {
+    const int64_t stop = first + kBlock < end ? first + kBlock : end;
+    sum_rows<S, I>(p, z, first, stop);
+    for (int64_t row = first; row < stop; ++row) f(row, z + (row - first) * p.width);
+  }
+  free(z);
+}
 
 template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, int64_t end) {
   using A = Acc<S>;
-  const Scratch<A> z(p.width), row_out(p.width);
-  for (int64_t row = begin; row < end; ++row) {
+  if (p.eps < 0) return sum_rows<S, I>(p, nullptr, begin, end);
+  each_summed_row<S, I>(p, begin, end, [&](int64_t row, A* z) __attribute__((always_inline)) {
+    static_cast<A*>(p.rstd)[row] = standardize<A>(z, p.width, p.eps);
     S* y = static_cast<S*>(p.y) + row * p.width;
-    sum_row<S, I>(z.data, p.half, 2, row, p.width);
-    if (p.eps < 0) {
-      finish_row<S>(y, z.data, p, row);
-      continue;
-    }
-    finish_row<S>(row_out.data, z.data, p, row);
-    static_cast<A*>(p.rstd)[row] = standardize<A>(row_out.data, p.width, p.eps);
     each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
-      store<decltype(lanes)::value>(y + k, load<decltype(lanes)::value>(row_out.data + k));
+      store<decltype(lanes)::value>(y + k, load<decltype(lanes)::value>(z + k));
     });
-  }
+  });
+}
+
+// One half of the graph by itself.
+SBP_INLINE SpmmParams only_half(const Half& half, int64_t width, void* y) {
+  SpmmParams p;
+  p.half[0] = half;
+  p.width = width;
+  p.y = y;
+  return p;
 }
 
 template <class S, class I> void pair_rows(const SpmmParams& p, int64_t begin, int64_t end) {
-  const Scratch<Acc<S>> z(p.width);
-  SpmmParams one[2] = {p, p};
-  one[1].y = p.y_neg;
-  one[1].half[0] = p.half[1];
-  one[0].half[1] = one[1].half[1] = Half();
-  for (int64_t row = begin; row < end; ++row) {
-    for (const SpmmParams& side : one) {
-      sum_row<S, I>(z.data, side.half, 1, row, p.width);
-      finish_row<S>(static_cast<S*>(side.y) + row * p.width, z.data, side, row);
-    }
-  }
+  sum_rows<S, I>(only_half(p.half[0], p.width, p.y), nullptr, begin, end);
+  sum_rows<S, I>(only_half(p.half[1], p.width, p.y_neg), nullptr, begin, end);
 }
 
 // <a, b> of one row; b is S or wider.
@@ -204,19 +204,15 @@ template <class S, class B> SBP_INLINE double dot_row(const S* a, const B* b, in
 
 template <class S, class I> void dot_rows(const DotParams& p, int64_t begin, int64_t end) {
   using A = Acc<S>;
-  const Scratch<A> z(p.width), row_out(p.width);
   for (int64_t row = begin; row < end; ++row) {
     const S* y = at_row<S>(p.y, row, p.y_stride);
-    double* out = p.out + 3 * row;
-    out[0] = p.residual == nullptr ? 0.0 : dot_row(y, at_row<S>(p.residual, row, p.residual_stride), p.width);
-    for (int h = 0; h < 2; ++h) {
-      SpmmParams side;
-      side.half[0] = p.half[h];
-      side.width = p.width;
-      sum_row<S, I>(z.data, side.half, 1, row, p.width);
-      finish_row<S>(row_out.data, z.data, side, row);
-      out[1 + h] = dot_row(y, row_out.data, p.width);
-    }
+    p.out[3 * row] = p.residual == nullptr ? 0 : dot_row(y, at_row<S>(p.residual, row, p.residual_stride), p.width);
+  }
+  for (int h = 0; h < 2; ++h) {
+    const SpmmParams half = only_half(p.half[h], p.width, nullptr);
+    each_summed_row<S, I>(half, begin, end, [&](int64_t row, const A* z) __attribute__((always_inline)) {
+      p.out[3 * row + 1 + h] = dot_row(at_row<S>(p.y, row, p.y_stride), z, p.width);
+    });
   }
 }
 
@@ -225,19 +221,15 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
   const Half& half = p.half;
   const I* col = static_cast<const I*>(half.col);
   const S* b = static_cast<const S*>(half.x);
-  const Scratch<A> a(p.width);
   for (int64_t row = begin; row < end; ++row) {
-    const S* stored = at_row<S>(p.a, row, p.a_stride);
-    each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
-      store<decltype(lanes)::value>(a.data + k, load<decltype(lanes)::value>(stored + k));
-    });
+    const S* a = at_row<S>(p.a, row, p.a_stride);
     const A scale = value_or_one<A>(half.row_scale, row);
     for (int64_t e = half.rowptr[row]; e < half.rowptr[row + 1]; ++e) {
-      if (e + kAhead < half.num_edges) {
+      if (e < half.prefetch_end) {
         prefetch_row(b + int64_t(col[e + kAhead]) * half.x_stride, p.width * int64_t(sizeof(S)));
       }
       const int64_t j = col[e];
-      const double dot = dot_row(b + j * half.x_stride, a.data, p.width);
+      const double dot = dot_row(a, b + j * half.x_stride, p.width);
       static_cast<A*>(p.out)[e] = A(dot) * scale * value_or_one<A>(half.col_scale, j);
     }
   }
@@ -245,9 +237,7 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
 
 template <class S, class I>
 void segment_sum_rows(const Half& half, void* out, int64_t width, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    sum_row<S, I>(static_cast<Acc<S>*>(out) + row * width, &half, 1, row, width);
-  }
+  sum_rows<S, I>(only_half(half, width, nullptr), static_cast<Acc<S>*>(out) + begin * width, begin, end);
 }
 
 template <class S, class I> constexpr RowKernels row_kernels() {

@@ -115,12 +115,24 @@ template <int W> SBP_INLINE void load_even_odd(const bf16* p, Vec<float, W>& eve
   odd = bits_as<Vec<float, W>>(both & 0xffff0000u);
 }
 
-// Back into order, once per row.
-template <int W> SBP_INLINE void store_even_odd(float* p, Vec<float, W> even, Vec<float, W> odd) {
+// Back into order, once per row: two vectors of even and odd elements become 2 W in sequence.
+template <int W> SBP_INLINE void interleave(Vec<float, W>& even, Vec<float, W>& odd) {
+  if constexpr (W == 1) return;
+  const Vec<float, W> e = even, o = odd;
+#if defined(__clang__)
   for (int i = 0; i < W; ++i) {
-    p[2 * i] = even[i];
-    p[2 * i + 1] = odd[i];
+    (i < W / 2 ? even : odd)[2 * i % W] = e[i];
+    (i < W / 2 ? even : odd)[2 * i % W + 1] = o[i];
   }
+#else
+  Vec<int32_t, W> low, high;
+  for (int i = 0; i < W; ++i) {
+    low[i] = i / 2 + (i % 2) * W;
+    high[i] = W / 2 + i / 2 + (i % 2) * W;
+  }
+  even = __builtin_shuffle(e, o, low);
+  odd = __builtin_shuffle(e, o, high);
+#endif
 }
 
 template <int W, class A> SBP_INLINE Vec<A, W> splat(A value) { return Vec<A, W>{} + value; }

@@ -106,10 +106,10 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(args, name) for name in (*OPTIONS, "split")}
+    given = {name: getattr(args, name) for name in (*OPTIONS, "split", "seeds")}
     given = {name: value for name, value in given.items() if value is not None}
     progress = not (args.json or args.quiet)
-    return {**given, "seeds": args.seeds, "first_seed": args.first_seed, "metrics": args.metrics, "progress": progress}
+    return {**given, "first_seed": args.first_seed, "metrics": args.metrics, "progress": progress}
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -121,11 +121,11 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="print models and datasets, as the command list")
     commands = parser.add_subparsers(dest="command", metavar="command")
-    one = commands.add_parser("train", help="one model at one depth, over seeds")
+    one = commands.add_parser("train", allow_abbrev=False, help="one model at one depth, over seeds")
     one.add_argument("--model", required=True, help="one of: " + ", ".join(MODEL_PRESETS))
     one.add_argument("--layers", type=int, default=2, help="propagation steps (default 2)")
     _add_common(one, ablation=True, metrics=False)
-    many = commands.add_parser("depth", help="models against depth: tables, figure, CSV, JSON")
+    many = commands.add_parser("depth", allow_abbrev=False, help="models against depth: tables, figure, CSV, JSON")
     many.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
     many.add_argument("--layers", type=_depths, default=_DEPTHS, metavar="N,N", help=f"default {_DEPTHS}")
     many.add_argument("--out", default="results", metavar="DIR", help="folder for figure and rows (default results)")
@@ -139,8 +139,8 @@ def _add_common(parser: argparse.ArgumentParser, ablation: bool, metrics: bool) 
     yes_no = argparse.BooleanOptionalAction
     parser.add_argument("--dataset", required=True, help="a name from the command list")
     parser.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
-    parser.add_argument("--split", type=_split, metavar="K|all", help="which split, or all of them")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="how many seeds (default 10)")
+    parser.add_argument("--split", type=_split, metavar="K|all", help="which split, or all of them (default 0; all for csbm)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default 10; 1 for each draw of csbm)")
     parser.add_argument("--first-seed", type=int, default=42, metavar="N", help="the first of them (default 42)")
     parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
     parser.add_argument("--metrics", action=yes_no, default=metrics, help="Dirichlet energy and effective rank")

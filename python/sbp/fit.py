@@ -39,7 +39,7 @@ def fit_linear(
     optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
     x_train, y_train = x[train_mask], y[train_mask]
     with one_thread(when=x_train.numel() < _SERIAL):
-        for _ in tqdm(range(epochs), desc="train", unit="epoch", leave=False, disable=not progress):
+        for _ in tqdm(range(epochs), desc="train", unit="epoch", leave=False, disable=None if progress else True):
             optimizer.zero_grad()
             for layer in layers:
                 F.cross_entropy(layer(x_train), y_train).backward()

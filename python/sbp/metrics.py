@@ -25,7 +25,7 @@ def dirichlet_energy(x: Tensor, edge_index: Tensor) -> float:
     neighbours agree.
     """
     total = 0.0
-    for source, target in zip(edge_index[0].split(_EDGE_CHUNK), edge_index[1].split(_EDGE_CHUNK)):
+    for source, target in edge_index.split(_EDGE_CHUNK, dim=1):
         total += (x[target] - x[source]).square().sum(dtype=torch.float64).item()
     return total / x.size(0)
 

@@ -44,10 +44,10 @@ def save_figure(results: Sequence[Result], stem: Path) -> None:
         for label in dict.fromkeys(r.label for r in results):
             curve = [r for r in results if r.label == label]
             _draw_accuracy(first, curve)
-            for axes, (_, value) in zip(others, metrics):
+            for axes, (_, value) in zip(others, metrics, strict=True):
                 _draw_metric(axes, curve, value)
         first.set_ylabel(f"test accuracy on {results[0].config.dataset} (%)")
-        for axes, (name, value) in zip(others, metrics):
+        for axes, (name, value) in zip(others, metrics, strict=True):
             axes.set_ylabel(name)
             _metric_axis(axes, [value(r) for r in results])
         for axes in (first, *others):
@@ -63,15 +63,15 @@ def _draw_accuracy(axes: Axes, curve: Sequence[Result]) -> None:
     """Draw the mean and a band of one standard deviation over runs; diverged depths are left out."""
     style = _style(curve[0])
     scored = [(r.config.layers, *spread) for r in curve if (spread := r.accuracy())]
-    layers, mean, std = zip(*scored) if scored else ((), (), ())
+    layers, mean, std = zip(*scored, strict=True) if scored else ((), (), ())
     axes.plot(layers, mean, label=_legend(curve), **style)
-    low, high = ([m + sign * s for m, s in zip(mean, std)] for sign in (-1, 1))
+    low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
     axes.fill_between(layers, low, high, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def _draw_metric(axes: Axes, curve: Sequence[Result], value: Callable[[Result], float | None]) -> None:
     points = [(r.config.layers, v) for r in curve if (v := value(r)) is not None]
-    axes.plot(*zip(*points) if points else ((), ()), **_style(curve[0]))
+    axes.plot(*zip(*points, strict=True) if points else ((), ()), **_style(curve[0]))
 
 
 def _metric_axis(axes: Axes, values: Sequence[float | None]) -> None:

@@ -62,8 +62,11 @@ def depth(
     A setting applies to the models that have it. `ablation` adds each signed model with beta = 0.
     """
     require_known("dataset", dataset, DATASETS)
+    models = list(dict.fromkeys(models))
     for model in models:
         require_known("model", model, MODELS)
+    if not models or not layers:
+        raise UserError(f"depth needs a model and a depth, got models {models} and layers {list(layers)}")
     unused = [name for name in settings if not any(takes(model, name) for model in models)]
     if unused:
         raise UserError(f"none of the models {', '.join(models)} has a setting {', '.join(unused)}")
@@ -87,7 +90,8 @@ def measure(configs: Sequence[Config], root: str, metrics: bool = True, progress
     """Run settings that differ in propagation only, on the dataset, splits and seeds they share."""
     results = [Result(config, label(config)) for config in configs]
     splits = configs[0].splits
-    with tqdm(total=len(configs) * len(splits), disable=not progress, unit="run") as bar:
+    # disable=None: silent where stderr is no terminal.
+    with tqdm(total=len(configs) * len(splits), unit="run", leave=False, disable=None if progress else True) as bar:
         for split in splits:
             sweep = Sweep(prepare(load_dataset(configs[0].dataset, root, split), configs[0]))
             for result in results:
@@ -122,7 +126,11 @@ def prepare(data: Data, config: Config) -> Data:
     """Normalise the features as asked and move everything to the run's device."""
     if config.feature_norm == "row":
         data = NormalizeFeatures()(data)
-    return data.to(config.device)
+    try:
+        return data.to(config.device)
+    # torch has no error class of its own for a device that it does not know or was not built for.
+    except (RuntimeError, AssertionError) as cause:
+        raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
 
 
 def label(config: Config) -> str:
@@ -173,7 +181,7 @@ def _add_runs(result: Result, data: Data, x: Tensor, split: int, progress: bool)
         weight_decay=config.weight_decay,
         progress=progress,
     )
-    for seed, predicted in zip(config.seeds, fitted):
+    for seed, predicted in zip(config.seeds, fitted, strict=True):
         scores = {role: accuracy(predicted, data.y, data[f"{role}_mask"]) for role in ROLES}
         result.runs.append(Run(split, seed, **scores))
 

@@ -71,12 +71,12 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
     return torch.ops.sbp.group_sum(_rows_together(x), order, segptr, group_segptr)
 
 
-def similarity_lse(x0: Tensor, scale: float) -> Tensor:
+def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`, a tile of rows at a time."""
     return torch.cat([torch.logsumexp(logits, dim=1) for logits in _logit_tiles(x0, scale)])
 
 
-def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: float, transposed: bool) -> Tensor:
+def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`, a tile of rows at a time."""
     x = x.to(x0.dtype)
     tiles, first = [], 0
@@ -88,7 +88,7 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: float, transposed: boo
     return torch.cat(tiles)
 
 
-def _logit_tiles(x0: Tensor, scale: float) -> Any:
+def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
     """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
     num_nodes = x0.size(0)
     rows = max(1, min(num_nodes, _TILE // max(num_nodes, 1)))

@@ -74,12 +74,12 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
     return sums.index_add(0, group, x[order.long()].to(sums.dtype))
 
 
-def similarity_lse(x0: Tensor, scale: float) -> Tensor:
+def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
     return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
 
 
-def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: float, transposed: bool) -> Tensor:
+def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
     logits = scale * (x0 @ x0.T)
     weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))

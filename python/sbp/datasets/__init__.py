@@ -18,7 +18,7 @@ DATASETS: dict[str, Source] = {
     "wisconsin": Source(partial(webkb.load, "wisconsin"), "web pages, 251 nodes, heterophilic, ten splits", 10),
     "cornell": Source(partial(webkb.load, "cornell"), "web pages, 183 nodes, heterophilic, ten splits", 10),
     "karate": Source(karate.load, "karate club, 34 members, 4 known labels; embedded, no files"),
-    "csbm": Source(csbm.load, "random block model, 200 nodes, 2 classes, ten draws; no files", 10),
+    "csbm": Source(csbm.load, "random block model, 200 nodes, 2 classes, 100 draws; no files", 100),
 }
 
 
@@ -31,7 +31,7 @@ def load_dataset(name: str, root: str = "data", split: int = 0) -> Data:
     require_known("dataset", name, DATASETS)
     source = DATASETS[name]
     if not 0 <= split < source.num_splits:
-        raise UserError(f"split must be from 0 to {source.num_splits - 1} for {name}, got {split}")
+        raise UserError(f"split must be an index below {source.num_splits} for {name}, got {split}")
     return source.load(root, split)
 
 
