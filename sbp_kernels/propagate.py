@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Union
 
 import torch
@@ -136,25 +137,23 @@ def _coefficients(
     alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor
 ) -> tuple[tuple[float, float, float], Tensor | None]:
     """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
-    for name, value in (("alpha", alpha), ("beta", beta), ("lam", lam)):
-        if isinstance(value, Tensor) and value.numel() != 1:
-            raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
     if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
-        a, b, step = (_as_scalar(v, x) for v in (alpha, beta, lam))
+        a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
         return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not -float("inf") < value < float("inf"):
-            raise ValueError(f"{name} must be finite, got {value}")
+    if not (math.isfinite(alpha) and math.isfinite(beta)):
+        raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
     if not 0.0 <= lam <= 1.0:
         raise ValueError(f"lam must lie in [0, 1], got {lam}")
     return (1.0 - lam, lam * alpha, -lam * beta), None
 
 
-def _as_scalar(value: Scalar, x: Tensor) -> Tensor:
+def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
     wide = acc_dtype(x)
-    if isinstance(value, Tensor):
-        return value.reshape(()).to(device=x.device, dtype=wide)
-    return torch.full((), value, dtype=wide, device=x.device)
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=wide, device=x.device)
+    if value.numel() != 1:
+        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    return value.reshape(()).to(device=x.device, dtype=wide)
 
 
 def _epsilon(layer_norm: bool | torch.nn.LayerNorm) -> tuple[float | None, torch.nn.LayerNorm | None]:

@@ -74,69 +74,75 @@ double read_scalar(const MaybeTensor& coef, int i, double otherwise) {
                                                    : static_cast<const float*>(coef->const_data_ptr())[i];
 }
 
-// A half whose coefficient is zero is not read.
-void drop_if_unused(Half& half) {
-  if (half.coef == 0.0) half = Half();
-}
+// The arguments of SBP_HALF and SBP_SPMM in ops.cpp, which torch unpacks one by one.
+#define SBP_HALF_ARGS(name)                                                                               \
+  MaybeTensor name##_rowptr, MaybeTensor name##_col, MaybeTensor name##_weight, MaybeTensor name##_row_scale, \
+      MaybeTensor name##_col_scale, MaybeTensor name##_table, MaybeTensor name##_group
+#define SBP_HALF_OF(name, x, coef)                                                                             \
+  half_of(name##_rowptr, name##_col, name##_weight, name##_row_scale, name##_col_scale, name##_table, name##_group, \
+          x, coef)
+#define SBP_SPMM_ARGS                                                                                    \
+  Tensor x, MaybeTensor x_neg, MaybeTensor residual, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), MaybeTensor coef, \
+      double r, double p, double q, int64_t num_rows
+#define SBP_SPMM_PARAMS                                                                                          \
+  spmm_params(x, residual, SBP_HALF_OF(pos, x, read_scalar(coef, 1, p)),                                         \
+              SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x, read_scalar(coef, 2, q)), read_scalar(coef, 0, r), \
+              num_rows)
 
-std::tuple<Tensor, Tensor> signed_spmm(
-    Tensor x, MaybeTensor x_neg, MaybeTensor residual, MaybeTensor pos_rowptr, MaybeTensor pos_col,
-    MaybeTensor pos_weight, MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, MaybeTensor pos_table,
-    MaybeTensor pos_group, MaybeTensor neg_rowptr, MaybeTensor neg_col, MaybeTensor neg_weight,
-    MaybeTensor neg_row_scale, MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group,
-    MaybeTensor coef, double r, double p, double q, int64_t num_rows, double eps) {
+SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos, const Half& neg, double r,
+                       int64_t num_rows) {
   SpmmParams params;
-  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x,
-                           read_scalar(coef, 1, p));
-  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group,
-                           x_neg.has_value() ? *x_neg : x, read_scalar(coef, 2, q));
-  for (Half& half : params.half) drop_if_unused(half);
+  // A half whose coefficient is zero is not read.
+  if (pos.coef != 0.0) params.half[0] = pos;
+  if (neg.coef != 0.0) params.half[1] = neg;
   params.num_rows = num_rows;
   params.width = x.size(1);
-  params.r = read_scalar(coef, 0, r);
-  if (residual.has_value() && params.r != 0.0) {
+  params.r = r;
+  if (residual.has_value() && r != 0.0) {
     params.residual = residual->const_data_ptr();
     params.residual_stride = residual->stride(0);
   }
+  return params;
+}
+
+void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t, int64_t)) {
+  parallel_rows(params.num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
+                [&](int64_t begin, int64_t end) { rows(params, begin, end); });
+}
+
+Tensor signed_spmm(SBP_SPMM_ARGS) {
+  SpmmParams params = SBP_SPMM_PARAMS;
   Tensor y = new_output(x, num_rows, params.width, x.scalar_type());
   params.y = y.mutable_data_ptr();
-  Tensor rstd = torch::stable::new_empty(x, {eps < 0 ? 0 : num_rows}, acc_type(x));
+  run_rows(params, row_kernels(x, index_kind(pos_col, neg_col)).spmm);
+  return y;
+}
+
+std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps) {
+  SpmmParams params = SBP_SPMM_PARAMS;
+  Tensor y = new_output(x, num_rows, params.width, x.scalar_type());
+  Tensor rstd = torch::stable::new_empty(x, {num_rows}, acc_type(x));
+  params.y = y.mutable_data_ptr();
   params.rstd = rstd.mutable_data_ptr();
   params.eps = eps;
-  const RowKernels& run = row_kernels(x, index_kind(pos_col, neg_col));
-  parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
-                [&](int64_t begin, int64_t end) { run.spmm(params, begin, end); });
+  run_rows(params, row_kernels(x, index_kind(pos_col, neg_col)).spmm);
   return {y, rstd};
 }
 
-std::tuple<Tensor, Tensor> signed_pair(
-    Tensor x, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight, MaybeTensor pos_row_scale,
-    MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group, MaybeTensor neg_rowptr,
-    MaybeTensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale, MaybeTensor neg_col_scale,
-    MaybeTensor neg_table, MaybeTensor neg_group, int64_t num_rows) {
-  SpmmParams params;
-  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x, 1.0);
-  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group, x, 1.0);
-  params.num_rows = num_rows;
-  params.width = x.size(1);
+std::tuple<Tensor, Tensor> signed_pair(Tensor x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), int64_t num_rows) {
+  SpmmParams params = spmm_params(x, {}, SBP_HALF_OF(pos, x, 1.0), SBP_HALF_OF(neg, x, 1.0), 0.0, num_rows);
   Tensor y = new_output(x, num_rows, params.width, x.scalar_type());
   Tensor y_neg = new_output(x, num_rows, params.width, x.scalar_type());
   params.y = y.mutable_data_ptr();
   params.y_neg = y_neg.mutable_data_ptr();
-  const RowKernels& run = row_kernels(x, index_kind(pos_col, neg_col));
-  parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
-                [&](int64_t begin, int64_t end) { run.pair(params, begin, end); });
+  run_rows(params, row_kernels(x, index_kind(pos_col, neg_col)).pair);
   return {y, y_neg};
 }
 
-Tensor signed_dot(
-    Tensor y, Tensor x, MaybeTensor pos_rowptr, MaybeTensor pos_col, MaybeTensor pos_weight, MaybeTensor pos_row_scale,
-    MaybeTensor pos_col_scale, MaybeTensor pos_table, MaybeTensor pos_group,
-    MaybeTensor neg_rowptr, MaybeTensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale,
-    MaybeTensor neg_col_scale, MaybeTensor neg_table, MaybeTensor neg_group, MaybeTensor residual) {
+Tensor signed_dot(Tensor y, Tensor x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), MaybeTensor residual) {
   DotParams params;
-  params.half[0] = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group, x, 1.0);
-  params.half[1] = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group, x, 1.0);
+  params.half[0] = SBP_HALF_OF(pos, x, 1.0);
+  params.half[1] = SBP_HALF_OF(neg, x, 1.0);
   params.y = y.const_data_ptr();
   params.y_stride = y.stride(0);
   params.width = x.size(1);
@@ -215,6 +221,7 @@ std::string cpu_isa() { return kernels().name; }
 
 STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
   m.impl("signed_spmm", TORCH_BOX(&sbp::signed_spmm));
+  m.impl("signed_spmm_norm", TORCH_BOX(&sbp::signed_spmm_norm));
   m.impl("signed_pair", TORCH_BOX(&sbp::signed_pair));
   m.impl("signed_dot", TORCH_BOX(&sbp::signed_dot));
   m.impl("edge_dot", TORCH_BOX(&sbp::edge_dot));

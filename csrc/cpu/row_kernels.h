@@ -64,9 +64,11 @@ template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, 
 // tables meet in registers, and leave in one store: to y, or unrounded to z where that is given.
 template <class S, class I, int W, int NV, bool kReachesBack>
 __attribute__((noinline)) void sum_tile(
-    const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end, int64_t offset, int64_t last) {
+    const SpmmParams& params, Acc<S>* z, int64_t begin, int64_t end, int64_t offset, int64_t last) {
   using A = Acc<S>;
   constexpr int kPairs = kPaired<S, NV, kReachesBack>;
+  // A copy that no store can alias: its fields stay in registers.
+  const SpmmParams p = params;
   for (int64_t row = begin; row < end; ++row) {
     Vec<A, W> acc[NV] = {};
     for (int h = 0; h < 2; ++h) {

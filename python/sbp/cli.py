@@ -118,6 +118,7 @@ def _build_parser() -> argparse.ArgumentParser:
         description="Signed propagation against oversmoothing: train on graphs from 2 to 300 steps deep.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--list", action="store_true", help="print models and datasets, as the command list")
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -139,7 +140,9 @@ def _add_common(parser: argparse.ArgumentParser, ablation: bool, metrics: bool) 
     yes_no = argparse.BooleanOptionalAction
     parser.add_argument("--dataset", required=True, help="a name from the command list")
     parser.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
-    parser.add_argument("--split", type=_split, metavar="K|all", help="which split, or all of them (default 0; all for csbm)")
+    parser.add_argument(
+        "--split", type=_split, metavar="K|all", help="which split, or all of them (default 0; all for csbm)"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default 10; 1 for each draw of csbm)")
     parser.add_argument("--first-seed", type=int, default=42, metavar="N", help="the first of them (default 42)")
     parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
@@ -148,12 +151,12 @@ def _add_common(parser: argparse.ArgumentParser, ablation: bool, metrics: bool) 
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     group = parser.add_argument_group("settings (default: the preset of the model and dataset)")
     for name, option in OPTIONS.items():
-        flag, meta = "--" + name.replace("_", "-"), option.metadata
-        if meta["type"] is bool:
-            group.add_argument(flag, action=yes_no, default=None, help=meta["help"])
+        flag = "--" + name.replace("_", "-")
+        if option.type is bool:
+            group.add_argument(flag, action=yes_no, default=None, help=option.help)
         else:
-            metavar = "|".join(meta["choices"]) if meta["choices"] else meta["type"].__name__.upper()
-            group.add_argument(flag, type=meta["type"], metavar=metavar, help=meta["help"])
+            metavar = "|".join(option.choices) if option.choices else option.type.__name__.upper()
+            group.add_argument(flag, type=option.type, metavar=metavar, help=option.help)
 
 
 def _split(text: str) -> int | str:

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from .errors import UserError, require_known
 
 
-def _option(help: str, type: type = float, choices: tuple[str, ...] | None = None) -> Any:
-    return field(metadata={"help": help, "type": type, "choices": choices})
+@dataclass(frozen=True)
+class Option:
+    """What the command line and the checks need to know of a setting."""
+
+    help: str
+    type: type = float
+    choices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a result; a propagation setting the model has no use for is None."""
+    """Everything that decides a result; `| Any` marks what is None for a model that has no use for it."""
 
     dataset: str
     model: str
     layers: int
     splits: tuple[int, ...]
     seeds: tuple[int, ...]
-    feature_norm: str = _option("features before propagation: row = rows sum to 1", str, ("none", "row"))
-    norm: str | None = _option("adjacency: sym = D^-1/2 A D^-1/2, row = D^-1 A", str, ("sym", "row"))
-    self_loops: bool | None = _option("add missing self-loops to the adjacency", bool)
-    edges: str | None = _option(
-        "direction of directed edges: stored = a target gathers its sources", str, ("stored", "reversed", "undirected")
-    )
-    alpha: float | None = _option("strength of the positive edges")
-    beta: float | None = _option("strength of the negative edges")
-    lam: float | None = _option("step size lambda in [0, 1]; 1 keeps nothing of X")
-    label_softmax: str | None = _option("nodes the label softmax runs over", str, ("all", "labelled"))
-    temperature: float | None = _option("temperature of the feature softmax")
-    layer_norm: str | None = _option("LayerNorm on the final features or every step", str, ("none", "final", "every"))
-    epochs: int = _option("full-batch Adam epochs; the last one is reported", int)
-    lr: float = _option("learning rate")
-    weight_decay: float = _option("weight decay")
-    backend: str | None = _option("sbp_kernels backend to insist on (default: the first that can run)", str)
-    device: str = _option("torch device, for instance cpu or cuda", str)
+    feature_norm: Annotated[str, Option("features first: row = rows sum to 1", str, ("none", "row"))]
+    norm: Annotated[str | Any, Option("adjacency: sym = D^-1/2 A D^-1/2, row = D^-1 A", str, ("sym", "row"))]
+    self_loops: Annotated[bool | Any, Option("add missing self-loops to the adjacency", bool)]
+    edges: Annotated[
+        str | Any,
+        Option("directed edges: stored = a target gathers its sources", str, ("stored", "reversed", "undirected")),
+    ]
+    alpha: Annotated[float | Any, Option("strength of the positive edges")]
+    beta: Annotated[float | Any, Option("strength of the negative edges")]
+    lam: Annotated[float | Any, Option("step size lambda in [0, 1]; 1 keeps nothing of X")]
+    label_softmax: Annotated[str | Any, Option("nodes the label softmax runs over", str, ("all", "labelled"))]
+    temperature: Annotated[float | Any, Option("temperature of the feature softmax")]
+    layer_norm: Annotated[str | Any, Option("LayerNorm at the end or every step", str, ("none", "final", "every"))]
+    epochs: Annotated[int, Option("full-batch Adam epochs; the last one is reported", int)]
+    lr: Annotated[float, Option("learning rate")]
+    weight_decay: Annotated[float, Option("weight decay")]
+    backend: Annotated[str | None, Option("sbp_kernels backend to insist on (default: the first that can run)", str)]
+    device: Annotated[str, Option("torch device, for instance cpu or cuda", str)]
 
 
-OPTIONS = {f.name: f for f in fields(Config) if f.metadata}
+OPTIONS: dict[str, Option] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(Config, include_extras=True).items()
+    if get_origin(hint) is Annotated
+}
 
 
 def lam_for_depth(layers: int) -> float:
@@ -121,22 +131,15 @@ def resolve(
     seeds = preset.get("seeds", 10) if seeds is None else seeds
     _check(layers, seeds, values)
     values = {name: value(layers) if callable(value) else value for name, value in values.items()}
-    unset = {name: None for name in OPTIONS if name not in values}
-    splits = _splits(dataset, preset.get("split", 0) if split is None else split, num_splits)
+    unset: dict[str, Any] = {name: None for name in OPTIONS if name not in values}
+    split = preset.get("split", 0) if split is None else split
+    splits = tuple(range(num_splits)) if split == "all" else (int(split),)
     return Config(dataset, model, layers, splits, tuple(range(first_seed, first_seed + seeds)), **unset, **values)
 
 
 def takes(model: str, setting: str) -> bool:
     """Whether `resolve` accepts this setting for the model."""
     return setting in _COMMON or setting in MODEL_PRESETS[model] or setting in ("split", "seeds", "first_seed")
-
-
-def _splits(dataset: str, split: int | str, num_splits: int) -> tuple[int, ...]:
-    if split == "all":
-        return tuple(range(num_splits))
-    if isinstance(split, int) and 0 <= split < num_splits:
-        return (split,)
-    raise UserError(f"split must be all or an index below {num_splits} for {dataset}, got {split}")
 
 
 def _check(layers: int, seeds: int, values: dict[str, Any]) -> None:
@@ -147,6 +150,6 @@ def _check(layers: int, seeds: int, values: dict[str, Any]) -> None:
     if values["epochs"] < 1:
         raise UserError(f"epochs must be >= 1, got {values['epochs']}")
     for name, value in values.items():
-        choices = OPTIONS[name].metadata["choices"]
+        choices = OPTIONS[name].choices
         if choices and value not in choices:
             raise UserError(f"{name} must be one of {', '.join(choices)}, got {value}")

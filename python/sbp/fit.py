@@ -52,7 +52,8 @@ def fit_linear(
 def _linear(x: Tensor, num_classes: int, seed: int) -> nn.Linear:
     """Return a layer with `nn.Linear`'s own initial distribution, drawn from the seed's own generator."""
     generator = torch.Generator().manual_seed(seed)
-    layer = nn.Linear(x.size(1), num_classes)
+    # Its own initialisation would draw from the global generator.
+    layer = nn.utils.skip_init(nn.Linear, x.size(1), num_classes)
     bound = x.size(1) ** -0.5
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -16,7 +16,7 @@ _PIPE_WIDTH = 120
 
 def show_train(results: Sequence[Result]) -> None:
     """Print one row a setting: accuracies by role, metrics, seconds."""
-    table = _table(_caption(results))
+    table = _table()
     metrics = ("Dirichlet energy", "effective rank") if results[0].energies else ()
     table.add_column("model")
     for name in ("layers", *(f"{role} %" for role in ROLES), *metrics, "seconds"):
@@ -26,6 +26,7 @@ def show_train(results: Sequence[Result]) -> None:
         cells += [_number(value) for value in (r.dirichlet_energy, r.effective_rank) if metrics]
         table.add_row(r.label, str(r.config.layers), *cells, f"{sum(r.seconds.values()):.2f}")
     console = _console()
+    console.print(_caption(results), style="bold", highlight=False)
     console.print(table)
     console.print(_settings(results[0]), style="dim", highlight=False)
 
@@ -43,32 +44,34 @@ def show_depth(results: Sequence[Result]) -> None:
     cells = {(r.label, r.config.layers): r for r in results}
     depths = sorted({layers for _, layers in cells})
     for title, text in quantities:
-        table = _table(title)
+        table = _table()
         table.add_column("model")
         for layers in depths:
             table.add_column(str(layers), justify="right")
         for label in dict.fromkeys(r.label for r in results):
             table.add_row(label, *(text(cells[label, layers]) for layers in depths))
-        console.print(table)
+        console.print(title, style="bold", highlight=False)
+        console.print(table, "")
 
 
 def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
     """Print the names that the commands know, each with its description."""
     console = _console()
     for title, entries in (("models", models), ("datasets", datasets)):
-        table = _table(title)
+        table = _table()
         table.show_header = False
         for name, summary in entries.items():
             table.add_row(name, summary)
-        console.print(table)
+        console.print(title, style="bold", highlight=False)
+        console.print(table, "")
 
 
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), title_style="bold")
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _caption(results: Sequence[Result]) -> str:

@@ -41,10 +41,8 @@ def signed_spmm(
     x = _rows_together(x)
     residual = x if own else _rows_together(residual)
     pos, neg = _same_index_type(pos, neg)
-    y, rstd = torch.ops.sbp.signed_spmm(
-        x, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows, -1.0 if eps is None else eps
-    )
-    return y, None if eps is None else rstd
+    args = (x, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows)
+    return (_spmm(*args), None) if eps is None else _spmm_norm(*args, eps)
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -122,9 +120,12 @@ def _register_fakes() -> None:
         return torch.library.register_fake(f"sbp::{name}")
 
     @fake("signed_spmm")
-    def _(x, x_neg, residual, *rest):  # type: ignore[no-untyped-def]
-        num_rows, eps = rest[-2:]
-        return x.new_empty(num_rows, x.size(1)), x.new_empty(0 if eps < 0 else num_rows, dtype=wide(x))
+    def _(x, *rest):  # type: ignore[no-untyped-def]
+        return x.new_empty(rest[-1], x.size(1))
+
+    @fake("signed_spmm_norm")
+    def _(x, *rest):  # type: ignore[no-untyped-def]
+        return x.new_empty(rest[-2], x.size(1)), x.new_empty(rest[-2], dtype=wide(x))
 
     @fake("signed_pair")
     def _(x, *rest):  # type: ignore[no-untyped-def]
@@ -159,3 +160,4 @@ def _register_fakes() -> None:
 
 if NOT_LOADED is None:
     _register_fakes()
+    _spmm, _spmm_norm = torch.ops.sbp.signed_spmm.default, torch.ops.sbp.signed_spmm_norm.default

@@ -30,7 +30,7 @@ def load_dataset(name: str, root: str = "data", split: int = 0) -> Data:
     """
     require_known("dataset", name, DATASETS)
     source = DATASETS[name]
-    if not 0 <= split < source.num_splits:
+    if split not in range(source.num_splits):
         raise UserError(f"split must be an index below {source.num_splits} for {name}, got {split}")
     return source.load(root, split)
 

@@ -33,11 +33,19 @@ class Model:
         """Return the features `[n, d]` that the linear layer sees."""
         return F.layer_norm(x, (x.size(1),)) if self.config.layer_norm == "final" else x
 
-    def signed_steps(self, x: Tensor, num_steps: int, graph: SignedGraph, **coefficients: float) -> Tensor:
+    def signed_steps(
+        self, x: Tensor, num_steps: int, graph: SignedGraph, *, alpha: float, beta: float, lam: float
+    ) -> Tensor:
         """Take signed steps with this run's LayerNorm option and backend."""
-        every = self.config.layer_norm == "every"
         return signed_propagate(
-            x, graph, num_steps=num_steps, layer_norm=every, backend=self.config.backend, **coefficients
+            x,
+            graph,
+            alpha=alpha,
+            beta=beta,
+            lam=lam,
+            num_steps=num_steps,
+            layer_norm=self.config.layer_norm == "every",
+            backend=self.config.backend,
         )
 
 

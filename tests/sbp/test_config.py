@@ -1,0 +1,63 @@
+"""Presets and how they are overridden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sbp import UserError
+from sbp.config import DATASET_PRESETS, MODEL_PRESETS, OPTIONS, PAIR_PRESETS, resolve
+from sbp.datasets import DATASETS
+from sbp.models import MODELS
+
+
+def test_registries_and_presets_agree() -> None:
+    assert set(MODEL_PRESETS) == set(MODELS)
+    assert set(DATASET_PRESETS) <= set(DATASETS)
+    assert all(dataset in DATASETS and model in MODELS for dataset, model in PAIR_PRESETS)
+    for preset in (*MODEL_PRESETS.values(), *DATASET_PRESETS.values(), *PAIR_PRESETS.values()):
+        assert set(preset) <= {*OPTIONS, "split", "seeds"}
+
+
+@pytest.mark.parametrize("dataset", sorted(DATASETS))
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("layers", [0, 2, 300])
+def test_every_pair_resolves(dataset: str, model: str, layers: int) -> None:
+    config = resolve(dataset, model, layers)
+    assert config.lr > 0 and config.epochs == 100 and config.seeds[0] == 42
+    used = MODEL_PRESETS[model]
+    propagation = ("norm", "self_loops", "edges", "alpha", "beta", "lam", "label_softmax", "temperature", "layer_norm")
+    for name in propagation:
+        assert (getattr(config, name) is None) == (name not in used)
+
+
+@pytest.mark.parametrize(("layers", "lam"), [(1, 0.9), (2, 0.9), (3, 0.5), (10, 0.5), (11, 0.1), (300, 0.1)])
+def test_lambda_follows_depth(layers: int, lam: float) -> None:
+    assert resolve("cora", "label-sbp", layers).lam == lam
+    assert resolve("cora", "label-sbp", layers, lam=0.3).lam == 0.3
+
+
+def test_order_of_precedence() -> None:
+    assert resolve("cora", "sgc").lr == 0.156
+    assert resolve("cora", "sgc", lr=1.0).lr == 1.0
+    assert resolve("csbm", "feature-sbp").beta == 0.5
+    assert resolve("texas", "label-sbp", 300).lam == 0.1 and resolve("texas", "label-sbp").norm == "row"
+    assert resolve("csbm", "sgc", num_splits=3).splits == (0, 1, 2)
+    assert resolve("csbm", "sgc", num_splits=3, split=1, seeds=2, first_seed=7).seeds == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "lable-sbp"}, "unknown model 'lable-sbp': did you mean label-sbp"),
+        ({"betta": 1.0}, "unknown setting 'betta': did you mean beta"),
+        ({"model": "sgc", "lam": 0.5}, "model sgc has no setting lam: it takes"),
+        ({"norm": "col"}, "norm must be one of sym, row, got col"),
+        ({"layers": -1}, "layers must be >= 0, got -1"),
+        ({"seeds": 0}, "seeds must be >= 1, got 0"),
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(**{"dataset": "cora", "model": "label-sbp", **settings})

@@ -1,0 +1,135 @@
+"""Propagation rules against their dense definitions, and against leakage of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sbp import list_models, load_dataset
+from sbp.config import resolve
+from sbp.models import MODELS
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+def _data(dtype: torch.dtype = torch.float64) -> Data:
+    data = load_dataset("csbm", split=0)
+    data.x = data.x.to(dtype)
+    return data
+
+
+def _features(data: Data, model: str, layers: int, **settings: Any) -> Tensor:
+    config = resolve("karate", model, layers, **settings)
+    rule = MODELS[model](data, config)
+    return rule.output(rule.propagate(data.x, layers))
+
+
+def _dense_adjacency(data: Data, norm: str = "sym", self_loops: bool = True, flip: bool = False) -> Tensor:
+    source, target = data.edge_index.flip(0) if flip else data.edge_index
+    a = torch.zeros(data.num_nodes, data.num_nodes, dtype=torch.float64)
+    a[target, source] = 1.0
+    if self_loops:
+        a.fill_diagonal_(1.0)
+    degree = a.sum(1, keepdim=True)
+    return a / degree if norm == "row" else a / (degree.sqrt() @ degree.sqrt().T)
+
+
+def _label_softmax(data: Data) -> Tensor:
+    same = data.y[:, None] == data.y[None]
+    known = data.train_mask[:, None] & data.train_mask[None]
+    return torch.softmax((1.0 - 2.0 * same.double()) * known, dim=1)
+
+
+def _steps(x: Tensor, pos: Tensor, neg: Tensor, layers: int, lam: float, beta: float, every: bool = False) -> Tensor:
+    for _ in range(layers):
+        x = (1 - lam) * x + lam * (pos @ x - beta * neg @ x)
+        x = F.layer_norm(x, (x.size(1),)) if every else x
+    return x
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
+@pytest.mark.parametrize("self_loops", [True, False])
+def test_sgc_is_a_power_of_the_adjacency(norm: str, self_loops: bool) -> None:
+    data = _data()
+    a = _dense_adjacency(data, norm, self_loops)
+    got = _features(data, "sgc", 3, norm=norm, self_loops=self_loops)
+    torch.testing.assert_close(got, a @ a @ a @ data.x)
+
+
+def test_mlp_sees_the_features_themselves() -> None:
+    data = _data()
+    assert torch.equal(_features(data, "mlp", 5), data.x)
+
+
+@pytest.mark.parametrize("layer_norm", ["none", "final", "every"])
+def test_label_sbp_is_its_definition(layer_norm: str) -> None:
+    data = _data()
+    wanted = _steps(data.x, _dense_adjacency(data), _label_softmax(data), 4, 0.5, 0.9, layer_norm == "every")
+    if layer_norm == "final":
+        wanted = F.layer_norm(wanted, (8,))
+    got = _features(data, "label-sbp", 4, lam=0.5, beta=0.9, layer_norm=layer_norm)
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_feature_sbp_is_its_definition(temperature: float) -> None:
+    data = _data()
+    negative = torch.softmax(-data.x @ data.x.T / temperature, dim=1)
+    wanted = _steps(data.x, _dense_adjacency(data), negative, 3, 0.9, 0.5)
+    got = _features(data, "feature-sbp", 3, lam=0.9, beta=0.5, temperature=temperature)
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("model", ["label-sbp", "feature-sbp"])
+def test_beta_zero_leaves_a_lazy_walk(model: str) -> None:
+    data = _data()
+    a = _dense_adjacency(data)
+    wanted = _steps(data.x, a, torch.zeros_like(a), 3, 0.4, 0.0)
+    torch.testing.assert_close(_features(data, model, 3, lam=0.4, beta=0.0), wanted)
+
+
+def test_edge_directions() -> None:
+    data = _data()
+    # One way only, each edge: so that the three options differ.
+    data.edge_index = data.edge_index[:, data.edge_index[0] < data.edge_index[1]]
+    stored, flipped = (_dense_adjacency(data, "row", flip=flip) for flip in (False, True))
+    torch.testing.assert_close(_features(data, "sgc", 1, norm="row", edges="stored"), stored @ data.x)
+    torch.testing.assert_close(_features(data, "sgc", 1, norm="row", edges="reversed"), flipped @ data.x)
+    both = ((stored + flipped) > 0).double()
+    both = both / both.sum(1, keepdim=True)
+    torch.testing.assert_close(_features(data, "sgc", 1, norm="row", edges="undirected"), both @ data.x)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("softmax", ["all", "labelled"])
+def test_no_label_outside_the_training_nodes_reaches_the_features(model: str, softmax: str) -> None:
+    settings = {"label_softmax": softmax} if model == "label-sbp" else {}
+    data = _data(torch.float32)
+    before = _features(data, model, 10, **settings)
+    shuffled = data.clone()
+    hidden = ~data.train_mask
+    shuffled.y[hidden] = 1 - shuffled.y[hidden]
+    shuffled.y[hidden.nonzero()[0]] = 7
+    assert torch.equal(_features(shuffled, model, 10, **settings), before)
+
+
+def test_training_labels_do_reach_label_sbp() -> None:
+    data = _data(torch.float32)
+    before = _features(data, "label-sbp", 2)
+    data.y = torch.where(
+        data.train_mask, data.y[torch.randperm(200, generator=torch.Generator().manual_seed(0))], data.y
+    )
+    assert not torch.equal(_features(data, "label-sbp", 2), before)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_steps_add_up(model: str) -> None:
+    data = _data(torch.float32)
+    rule = MODELS[model](data, resolve("karate", model, 7))
+    assert torch.equal(rule.propagate(rule.propagate(data.x, 3), 4), rule.propagate(data.x, 7))
+
+
+def test_every_model_says_what_it_is() -> None:
+    assert set(list_models()) == set(MODELS) and all(list_models().values())
