@@ -6,6 +6,19 @@ from pathlib import Path
 
 import torch
 
+_OPS = (
+    "signed_spmm",
+    "signed_spmm_norm",
+    "signed_pair",
+    "signed_dot",
+    "edge_dot",
+    "group_sum",
+    "mix_groups",
+    "coo_to_csr",
+    "csr_transpose",
+    "cpu_isa",
+)
+
 
 def _load() -> str | None:
     """Register `torch.ops.sbp` and return None, or return the reason why it is not there."""
@@ -13,12 +26,15 @@ def _load() -> str | None:
     if not built:
         return (
             "the C++ extension was not built: install a C++17 compiler and torch >= 2.10, "
-            "then reinstall with `pip install --no-build-isolation .`"
+            "then reinstall"
         )
     try:
         torch.ops.load_library(str(built[0]))
     except OSError as error:
         return f"the C++ extension {built[0].name} does not load with torch {torch.__version__}: {error}"
+    missing = [name for name in _OPS if not hasattr(torch.ops.sbp, name)]
+    if missing:
+        return f"the C++ extension {built[0].name} is of another version (no {missing[0]}): reinstall to rebuild it"
     return None
 
 

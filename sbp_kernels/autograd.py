@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from .csr import CSR, Term
+from .csr import CSR
 from .graph import Adjacency, SignedGraph
+from .term import Term
 
 Coefs = tuple[float, float, float]
 Weights = tuple[Optional[Tensor], Optional[Tensor]]
@@ -204,10 +205,11 @@ def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> C
 
 def _weights(graph: SignedGraph, x: Tensor) -> Weights:
     """Both halves' edge weights in the accumulation type, still attached to their autograd graph."""
-    pos, neg = (
-        half.term(x, acc_dtype(x), None).weight if isinstance(half, CSR) else None for half in (graph.pos, graph.neg)
+    pos, neg = graph.pos, graph.neg
+    return (
+        pos.weight_as(x, acc_dtype(x)) if isinstance(pos, CSR) else None,
+        neg.weight_as(x, acc_dtype(x)) if isinstance(neg, CSR) else None,
     )
-    return pos, neg
 
 
 def _terms(

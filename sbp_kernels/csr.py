@@ -8,22 +8,23 @@ import torch
 from torch import Tensor
 
 from .checks import check_edges, check_pattern, check_values
+from .degrees import degree, degree_scales
 from .pattern import Pattern
+from .term import Term
 
 
-class Term(NamedTuple):
-    """One adjacency as the kernels see it: a sparse part, a summary table, or neither.
+class _Reordered(NamedTuple):
+    """Weights in the caller's edge order, sorted anew at each use.
 
-    `(A x)_i = row_scale_i sum_e weight_e col_scale_col_e x_col_e + table[group_i]`
+    A sorted copy of weights that take a gradient would tie every later step to one autograd graph.
     """
 
-    rowptr: Tensor | None = None
-    col: Tensor | None = None
-    weight: Tensor | None = None
-    row_scale: Tensor | None = None
-    col_scale: Tensor | None = None
-    table: Tensor | None = None
-    group: Tensor | None = None
+    edge_weight: Tensor
+    order: Tensor
+    sign: float
+
+    def sorted(self) -> Tensor:
+        return self.sign * self.edge_weight.index_select(0, self.order)
 
 
 class CSR:
@@ -32,7 +33,9 @@ class CSR:
     Args:
         rowptr: int64 `[num_rows + 1]`, from 0 to `num_edges`, not decreasing.
         col: int32 or int64 `[num_edges]`, in `[0, num_cols)`.
-        weight: floating `[num_edges]`; 1 if absent. May require a gradient.
+        weight: floating `[num_edges]`; 1 if absent. May require a gradient; then a matrix derived
+            from it (`normalize`, `add_self_loops`) belongs inside the training step, as it depends
+            on the weights, while the matrix itself can be built once.
         row_scale, col_scale: floating `[num_rows]`, `[num_cols]`; 1 if absent. They carry degree
             normalisation, so that a normalised graph stores no edge weights: 4 bytes an edge.
         num_cols: number of columns; `num_rows` if absent.
@@ -41,7 +44,7 @@ class CSR:
         ValueError: naming the rule that the arrays break, and the value that breaks it.
     """
 
-    __slots__ = ("pattern", "weight", "row_scale", "col_scale", "_transposed", "_terms")
+    __slots__ = ("pattern", "_weight", "row_scale", "col_scale", "_transposed", "_terms")
 
     def __init__(
         self,
@@ -60,9 +63,15 @@ class CSR:
         check_values("col_scale", col_scale, num_cols, "num_cols", rowptr.device)
         self._set(Pattern(rowptr.contiguous(), col.contiguous(), num_cols), weight, row_scale, col_scale)
 
-    def _set(self, pattern: Pattern, weight: Tensor | None, row_scale: Tensor | None, col_scale: Tensor | None) -> None:
+    def _set(
+        self,
+        pattern: Pattern,
+        weight: Tensor | _Reordered | None,
+        row_scale: Tensor | None,
+        col_scale: Tensor | None,
+    ) -> None:
         self.pattern = pattern
-        self.weight = None if weight is None else weight.contiguous()
+        self._weight = weight.contiguous() if isinstance(weight, Tensor) else weight
         self.row_scale = None if row_scale is None else row_scale.contiguous()
         self.col_scale = None if col_scale is None else col_scale.contiguous()
         self._transposed: CSR | None = None
@@ -71,7 +80,7 @@ class CSR:
     @staticmethod
     def _trusted(
         pattern: Pattern,
-        weight: Tensor | None = None,
+        weight: Tensor | _Reordered | None = None,
         row_scale: Tensor | None = None,
         col_scale: Tensor | None = None,
     ) -> CSR:
@@ -97,8 +106,20 @@ class CSR:
         source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
         check_values("edge_weight", edge_weight, source.numel(), "num_edges", edge_index.device)
         pattern, order = Pattern.from_coo(target, source, num_targets, num_sources)
-        weight = None if edge_weight is None else edge_weight.index_select(0, order)
-        return CSR._trusted(pattern, weight)
+        return CSR._sorted(pattern, edge_weight, order)
+
+    @staticmethod
+    def _sorted(pattern: Pattern, edge_weight: Tensor | None, order: Tensor, sign: float = 1.0) -> CSR:
+        """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
+        if edge_weight is None:
+            return CSR._trusted(pattern)
+        view = _Reordered(edge_weight, order, sign)
+        return CSR._trusted(pattern, view if edge_weight.requires_grad else view.sorted())
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Edge weights `[num_edges]` in row order, or None where all are 1."""
+        return self._weight.sorted() if isinstance(self._weight, _Reordered) else self._weight
 
     @property
     def rowptr(self) -> Tensor:
@@ -143,16 +164,17 @@ class CSR:
         if self._transposed is not None:
             return self._transposed
         pattern, order = self.pattern.transpose()
-        weight = None if self.weight is None else self.weight.index_select(0, order)
+        weight = self.weight
+        weight = None if weight is None else weight.index_select(0, order)
         transposed = CSR._trusted(pattern, weight, self.col_scale, self.row_scale)
         # Reordered weights that carry a gradient belong to one autograd graph: never reuse them.
-        if weight is None or not weight.requires_grad:
+        if not self._learns():
             self._transposed = transposed
         return transposed
 
     def with_weight(self, weight: Tensor | None) -> CSR:
         """The same matrix with other edge weights `[num_edges]` (in this matrix's edge order)."""
-        if weight is self.weight:
+        if weight is self._weight:
             return self
         return CSR._trusted(self.pattern, weight, self.row_scale, self.col_scale)
 
@@ -183,35 +205,18 @@ class CSR:
         Rows and columns of degree 0 stay 0. Weights that require a gradient are scaled themselves,
         so that the gradient passes through the degrees.
         """
-        if mode not in ("row", "sym"):
-            raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
         self._require_unscaled("normalize")
-        return self.scaled(*self.degree_scales(mode, self.degree(0), self.degree(1)))
-
-    def degree(self, dim: int) -> Tensor:
-        """Sums of absolute weights over each row (`dim=0`) or column (`dim=1`), float64."""
-        size = self.shape[dim]
-        if self.weight is None:
-            if dim == 0:
-                return self.rowptr.diff().double()
-            return torch.bincount(self.col, minlength=size).double()
-        index = self.pattern.row_index() if dim == 0 else self.col.long()
-        return self.weight.new_zeros(size, dtype=torch.float64).index_add(0, index, self.weight.abs().double())
-
-    def degree_scales(self, mode: str, row_degree: Tensor, col_degree: Tensor) -> tuple[Tensor, Tensor | None]:
-        if mode == "row":
-            return _power(row_degree, -1.0), None
-        right = row_degree if self.num_rows == self.num_cols else col_degree
-        return _power(row_degree, -0.5), _power(right, -0.5)
+        return self.scaled(*degree_scales(self, mode, degree(self, 0), degree(self, 1)))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those take a gradient."""
-        if self.weight is None or not self.weight.requires_grad:
-            return CSR._trusted(self.pattern, self.weight, row_scale.detach(), _detach(col_scale))
+        weight = self.weight
+        if weight is None or not self._learns():
+            return CSR._trusted(self.pattern, weight, row_scale, col_scale)
         factor = row_scale.index_select(0, self.pattern.row_index())
         if col_scale is not None:
             factor = factor * col_scale.index_select(0, self.col.long())
-        return CSR._trusted(self.pattern, (self.weight * factor).to(self.weight.dtype))
+        return CSR._trusted(self.pattern, (weight * factor).to(weight.dtype))
 
     def to(self, device: torch.device | str) -> CSR:
         """The same matrix on another device."""
@@ -222,8 +227,9 @@ class CSR:
         """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
         row, col = self.pattern.row_index(), self.col.long()
         value = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
-        if self.weight is not None:
-            value = value * self.weight.double()
+        weight = self.weight
+        if weight is not None:
+            value = value * weight.double()
         if self.row_scale is not None:
             value = value * self.row_scale.double()[row]
         if self.col_scale is not None:
@@ -232,15 +238,27 @@ class CSR:
         return dense.index_add(0, row * self.num_cols + col, value).view(self.num_rows, self.num_cols)
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object) -> Term:
-        """What the kernels read, with scales and weights in the type they accumulate in."""
+        """What the kernels read, in the type they accumulate in.
+
+        Weights that take a gradient belong to one autograd graph, so they are left out and travel
+        beside the term.
+        """
         term = self._terms.get(acc_dtype)
         if term is None:
             cast = lambda t: None if t is None else t.to(acc_dtype)  # noqa: E731
-            term = Term(self.rowptr, self.col, cast(self.weight), cast(self.row_scale), cast(self.col_scale))
-            # A cast weight that takes a gradient belongs to one autograd graph: never reuse it.
-            if self.weight is None or not self.weight.requires_grad:
-                self._terms[acc_dtype] = term
+            weight = None if self._learns() else cast(self.weight)
+            term = Term(self.rowptr, self.col, weight, cast(self.row_scale), cast(self.col_scale))
+            self._terms[acc_dtype] = term
         return term
+
+    def weight_as(self, x: Tensor, acc_dtype: torch.dtype) -> Tensor | None:
+        """The edge weights in the accumulation type, still attached to their autograd graph."""
+        weight = self.weight
+        return weight.to(acc_dtype) if self._learns() else self.term(x, acc_dtype, None).weight
+
+    def _learns(self) -> bool:
+        given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight
+        return given is not None and given.requires_grad
 
     def _require_square(self, what: str) -> None:
         if self.num_rows != self.num_cols:
@@ -249,11 +267,3 @@ class CSR:
     def _require_unscaled(self, what: str) -> None:
         if self.row_scale is not None or self.col_scale is not None:
             raise ValueError(f"{what} must come before scaling, but this matrix has node scales already")
-
-
-def _detach(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.detach()
-
-
-def _power(degree: Tensor, exponent: float) -> Tensor:
-    return torch.where(degree > 0, degree, 1.0).pow(exponent) * (degree > 0)

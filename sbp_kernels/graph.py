@@ -9,7 +9,9 @@ from torch import Tensor
 
 from .checks import check_edges, check_values
 from .csr import CSR
+from .degrees import degree, degree_scales
 from .implicit import ClassBlock, Similarity
+from .pattern import Pattern
 
 Adjacency = Union[CSR, ClassBlock, Similarity]
 
@@ -84,9 +86,9 @@ class SignedGraph:
         unit = not edge_weight.requires_grad and bool((edge_weight.abs() == 1).all())
 
         def half(mask: Tensor, sign: float) -> CSR:
-            weight = None if unit else sign * edge_weight[mask]
-            edges = torch.stack([source[mask], target[mask]])
-            return CSR.from_edge_index(edges, weight, size=(num_sources, num_targets))
+            chosen = mask.nonzero().squeeze(1)
+            pattern, order = Pattern.from_coo(target[chosen], source[chosen], num_targets, num_sources)
+            return CSR._sorted(pattern, None if unit else edge_weight, chosen[order], sign)
 
         return SignedGraph(half(~negative, 1.0), half(negative, -1.0))
 
@@ -109,8 +111,7 @@ class SignedGraph:
             return self._transposed
         flip = lambda half: None if half is None else half.T  # noqa: E731
         transposed = SignedGraph(flip(self.pos), flip(self.neg))
-        weights = [half.weight for half in (self.pos, self.neg) if half is not None]
-        if not any(w is not None and w.requires_grad for w in weights):
+        if not any(isinstance(half, CSR) and half._learns() for half in (self.pos, self.neg)):
             self._transposed = transposed
         return transposed
 
@@ -142,12 +143,10 @@ class SignedGraph:
         if not joint:
             scale = lambda half: half.normalize(mode) if isinstance(half, CSR) else half  # noqa: E731
             return SignedGraph(scale(self.pos), scale(self.neg))
-        if mode not in ("row", "sym"):
-            raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
         if not isinstance(self.pos, CSR) or not isinstance(self.neg, CSR):
             raise ValueError("joint degrees need two sparse halves")
-        rows, cols = (self.pos.degree(dim) + self.neg.degree(dim) for dim in (0, 1))
-        return SignedGraph(*(half.scaled(*half.degree_scales(mode, rows, cols)) for half in (self.pos, self.neg)))
+        rows, cols = (degree(self.pos, dim) + degree(self.neg, dim) for dim in (0, 1))
+        return SignedGraph(*(half.scaled(*degree_scales(half, mode, rows, cols)) for half in (self.pos, self.neg)))
 
     def to(self, device: torch.device | str) -> SignedGraph:
         """The same graph on another device."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_index
-from .csr import Term
+from .term import Term
 
 # Rows that one partial sum covers: enough to amortise its store, few enough to spread over threads.
 SEGMENT = 1024
@@ -56,7 +56,7 @@ class ClassBlock:
         if not bool(torch.isfinite(block).all()):
             raise ValueError("block must be finite, got NaN or infinity in it")
         check_index("group", group, block.size(0))
-        self.group, self.block = group.contiguous(), block
+        self.group, self.block = group.contiguous(), block.contiguous()
         self._plan: GroupPlan | None = None
         self._transposed: ClassBlock | None = None
 
@@ -114,10 +114,6 @@ class ClassBlock:
         return self.group.device
 
     @property
-    def weight(self) -> None:
-        return None
-
-    @property
     def T(self) -> ClassBlock:
         """The transpose, on the same groups."""
         if self._transposed is None:
@@ -144,7 +140,7 @@ class ClassBlock:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        return Term(table=self.block.to(acc_dtype) @ sums, group=self.group)
+        return Term(table=kernels.mix_groups(self.block.to(acc_dtype), sums), group=self.group)
 
 
 class Similarity:
@@ -188,10 +184,6 @@ class Similarity:
     @property
     def device(self) -> torch.device:
         return self.x0.device
-
-    @property
-    def weight(self) -> None:
-        return None
 
     @property
     def T(self) -> Similarity:

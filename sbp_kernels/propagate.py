@@ -32,7 +32,8 @@ def signed_propagate(
     \[ X \leftarrow \mathrm{norm}\big( (1 - \lambda) R + \lambda (\alpha A^+ X - \beta A^- X) \big) \]
 
     One fused pass over the rows a step; no message is stored. Gradients of every order flow to `x`,
-    `residual`, tensor coefficients and edge weights. Output and gradients repeat bit for bit.
+    `residual`, tensor coefficients and edge weights. Output and gradients repeat bit for bit, whatever
+    the number of threads (a `Similarity` half, which runs on BLAS, for a fixed number of them).
     Under autocast, float32 features are stored in the autocast type; sums run in float32.
 
     Args:

@@ -214,6 +214,29 @@ Tensor group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) {
   return out;
 }
 
+Tensor mix_groups(Tensor block, Tensor sums) {
+  const int64_t num_groups = sums.size(0), width = sums.size(1);
+  // A row of the block is a sparse row that has every column.
+  Tensor every = torch::stable::new_empty(sums, {num_groups}, ScalarType::Long);
+  int64_t* column = static_cast<int64_t*>(every.mutable_data_ptr());
+  for (int64_t h = 0; h < num_groups; ++h) column[h] = h;
+  const int64_t bounds[2] = {0, num_groups};
+  Half half = half_of(every, every, block, {}, {}, {}, {}, sums, 1.0);
+  half.rowptr = bounds;
+  Tensor out = torch::stable::new_empty(sums, {num_groups, width}, acc_type(sums));
+  const int64_t size = acc_type(sums) == ScalarType::Double ? 8 : 4;
+  const RowKernels& run = row_kernels(sums, 1);
+  const auto cost = [&](int64_t row) { return row * num_groups * width; };
+  parallel_rows(num_groups, cost, [&](int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; ++g) {
+      Half row = half;
+      row.weight = static_cast<const char*>(half.weight) + g * num_groups * size;
+      run.segment_sum(row, static_cast<char*>(out.mutable_data_ptr()) + g * width * size, width, 0, 1);
+    }
+  });
+  return out;
+}
+
 std::string cpu_isa() { return kernels().name; }
 
 }  // namespace
@@ -226,6 +249,7 @@ STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
   m.impl("signed_dot", TORCH_BOX(&sbp::signed_dot));
   m.impl("edge_dot", TORCH_BOX(&sbp::edge_dot));
   m.impl("group_sum", TORCH_BOX(&sbp::group_sum));
+  m.impl("mix_groups", TORCH_BOX(&sbp::mix_groups));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(sbp, CompositeExplicitAutograd, m) { m.impl("cpu_isa", TORCH_BOX(&sbp::cpu_isa)); }

@@ -69,6 +69,11 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
     return torch.ops.sbp.group_sum(_rows_together(x), order, segptr, group_segptr)
 
 
+def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
+    """block @ sums, `[num_groups, d]`; BLAS would round differently with another number of threads."""
+    return torch.ops.sbp.mix_groups(block, sums)
+
+
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`, a tile of rows at a time."""
     return torch.cat([torch.logsumexp(logits, dim=1) for logits in _logit_tiles(x0, scale)])
@@ -142,6 +147,10 @@ def _register_fakes() -> None:
     @fake("group_sum")
     def _(x, order, segptr, group_segptr):  # type: ignore[no-untyped-def]
         return x.new_empty(group_segptr.numel() - 1, x.size(1), dtype=wide(x))
+
+    @fake("mix_groups")
+    def _(block, sums):  # type: ignore[no-untyped-def]
+        return torch.empty_like(sums)
 
     @fake("coo_to_csr")
     def _(row, col, num_rows, num_cols):  # type: ignore[no-untyped-def]

@@ -30,10 +30,12 @@ def signed_spmm(
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
-    attract = _spmm(pos, x, num_rows)
-    repel = _spmm(neg, x if x_neg is None else x_neg, num_rows)
-    y = p * attract + q * repel
-    if residual is not None:
+    y = x.new_zeros(num_rows, x.size(1), dtype=acc_dtype(x))
+    # A part whose coefficient is the float 0 is not read: 0 * inf would be NaN.
+    for factor, half, source in ((p, pos, x), (q, neg, x if x_neg is None else x_neg)):
+        if coef is not None or factor != 0.0:
+            y = y + factor * _spmm(half, source, num_rows)
+    if residual is not None and (coef is not None or r != 0.0):
         y = y + r * residual.to(y.dtype)
     if eps is None:
         return y.to(x.dtype), None
@@ -72,6 +74,11 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
     group = torch.repeat_interleave(torch.arange(size.numel(), device=x.device), size, output_size=order.numel())
     sums = x.new_zeros(size.numel(), x.size(1), dtype=acc_dtype(x))
     return sums.index_add(0, group, x[order.long()].to(sums.dtype))
+
+
+def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
+    """block @ sums, `[num_groups, d]`."""
+    return block @ sums
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:

@@ -1,0 +1,38 @@
+"""Degrees of absolute weights, and the diagonal scales that normalise by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .csr import CSR
+
+
+def degree(matrix: CSR, dim: int) -> Tensor:
+    """Sums of absolute weights over each row (`dim=0`) or column (`dim=1`), float64."""
+    weight = matrix.weight
+    if weight is None and dim == 0:
+        return matrix.rowptr.diff().double()
+    if weight is None:
+        return torch.bincount(matrix.col, minlength=matrix.num_cols).double()
+    index = matrix.pattern.row_index() if dim == 0 else matrix.col.long()
+    return weight.new_zeros(matrix.shape[dim], dtype=torch.float64).index_add(0, index, weight.abs().double())
+
+
+def degree_scales(
+    matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """(row_scale, col_scale) that normalise `matrix`; nodes of degree 0 get 0."""
+    if mode not in ("row", "sym"):
+        raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
+    if mode == "row":
+        return _power(row_degree, -1.0), None
+    right = row_degree if matrix.num_rows == matrix.num_cols else col_degree
+    return _power(row_degree, -0.5), _power(right, -0.5)
+
+
+def _power(degree: Tensor, exponent: float) -> Tensor:
+    return torch.where(degree > 0, degree, 1.0).pow(exponent) * (degree > 0)

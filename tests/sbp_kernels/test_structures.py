@@ -1,0 +1,171 @@
+"""The graph classes by themselves: constructors, transposes, degrees, definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from graphs import GRAPHS, edges, plain, values
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sbp_kernels import CSR, ClassBlock, SignedGraph
+from sbp_kernels.pattern import Pattern
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+
+def dense_from(edge_index, weight, num_targets, num_sources):
+    dense = torch.zeros(num_targets, num_sources, dtype=torch.float64)
+    return dense.index_put((edge_index[1], edge_index[0]), weight.double(), accumulate=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_from_edge_index_is_the_matrix_of_its_edges(data):
+    num_sources, num_targets = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 8))
+    num_edges = data.draw(st.integers(0, 20))
+    pairs = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, num_sources - 1), st.integers(0, num_targets - 1)),
+            min_size=num_edges,
+            max_size=num_edges,
+        )
+    )
+    index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    weight = values(num_edges, 0)
+    matrix = CSR.from_edge_index(index, weight, size=(num_sources, num_targets))
+    want = dense_from(index, weight, num_targets, num_sources)
+    assert torch.equal(matrix.to_dense(), want)
+    assert torch.equal(matrix.T.to_dense(), want.T)
+    assert torch.equal(matrix.T.T.to_dense(), want)
+    for row in range(num_targets):
+        col = matrix.col[matrix.rowptr[row] : matrix.rowptr[row + 1]]
+        assert bool((col.diff() >= 0).all())
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_transpose_is_the_transpose(name):
+    graph = GRAPHS[name]()
+    for half in (graph.pos, graph.neg):
+        if half is not None:
+            torch.testing.assert_close(half.T.to_dense(), half.to_dense().T, rtol=0, atol=0)
+            assert half.T is half.T
+
+
+def test_compiled_and_torch_sorting_agree(monkeypatch):
+    index = edges(300, 20, 30, 0)
+    compiled, order = Pattern.from_coo(index[1], index[0], 30, 20)
+    flipped, flipped_order = compiled.transpose()
+    monkeypatch.setattr("sbp_kernels.pattern.NOT_LOADED", "pretend")
+    plain_torch, plain_order = Pattern.from_coo(index[1], index[0], 30, 20)
+    assert torch.equal(order, plain_order)
+    for got, want in ((compiled, plain_torch), (flipped, plain_torch.transpose()[0])):
+        assert torch.equal(got.rowptr, want.rowptr) and torch.equal(got.col, want.col) and got.col.dtype == want.col.dtype
+    assert torch.equal(flipped_order, plain_torch.transpose()[1])
+
+
+def test_a_symmetric_matrix_keeps_its_arrays_once():
+    index = edges(40, 12, 12, 0)
+    matrix = CSR.from_edge_index(torch.cat([index, index.flip(0)], 1), num_nodes=12).normalize("sym")
+    assert matrix.T.rowptr is matrix.rowptr and matrix.T.col is matrix.col
+    row_normalized = CSR.from_edge_index(torch.cat([index, index.flip(0)], 1), num_nodes=12).normalize("row")
+    assert row_normalized.T.col is row_normalized.col
+    torch.testing.assert_close(row_normalized.T.to_dense(), row_normalized.to_dense().T)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_normalize_sym_is_gcn_norm(weighted):
+    index = edges(60, 15, 15, 0)
+    weight = values(60, 0) if weighted else torch.ones(60, dtype=torch.float64)
+    norm_index, norm_weight = gcn_norm(index, weight, 15, add_self_loops=True)
+    want = dense_from(norm_index, norm_weight, 15, 15)
+    got = CSR.from_edge_index(index, weight if weighted else None, 15).add_self_loops().normalize("sym")
+    # gcn_norm keeps one loop a node; duplicates of a loop add up here, so compare without them.
+    loops = index[0][index[0] == index[1]]
+    if loops.unique().numel() == loops.numel():
+        torch.testing.assert_close(got.to_dense(), want)
+
+
+def test_normalize_takes_absolute_degrees_and_leaves_isolated_nodes():
+    index = torch.tensor([[0, 1, 2, 2], [1, 0, 0, 1]])
+    weight = torch.tensor([-2.0, 1.0, 3.0, -2.0], dtype=torch.float64)
+    matrix = CSR.from_edge_index(index, weight, 4)
+    row = matrix.normalize("row").to_dense()
+    torch.testing.assert_close(row.abs().sum(1), torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64))
+    assert bool(torch.isfinite(matrix.normalize("sym").to_dense()).all())
+
+
+def test_normalizing_learnt_weights_passes_the_gradient_through_the_degrees():
+    index = edges(20, 6, 6, 0)
+
+    def normalized(weight):
+        return CSR.from_edge_index(index, weight, 6).normalize("sym").weight
+
+    assert torch.autograd.gradcheck(normalized, values(20, 0).requires_grad_())
+
+
+def test_joint_degrees_count_both_signs():
+    graph = plain().normalize("row", joint=True)
+    total = graph.pos.to_dense().sum(1) + graph.neg.to_dense().sum(1)
+    torch.testing.assert_close(total, torch.ones(23, dtype=torch.float64))
+
+
+def test_self_loops_are_added_where_missing():
+    matrix = CSR.from_edge_index(torch.tensor([[0, 1], [0, 0]]), num_nodes=3).add_self_loops(2.0)
+    want = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]], dtype=torch.float64)
+    assert torch.equal(matrix.to_dense(), want)
+
+
+def test_signed_weights_split_by_sign_and_units_are_not_stored():
+    index = torch.tensor([[0, 1, 2, 0], [1, 2, 0, 2]])
+    graph = SignedGraph.from_edge_weight(index, torch.tensor([1.0, -1.0, 1.0, -1.0]))
+    assert graph.pos.weight is None and graph.neg.weight is None
+    graph = SignedGraph.from_edge_weight(index, torch.tensor([0.5, -1.5, 1.0, 0.0]))
+    both = graph.pos.to_dense() - graph.neg.to_dense()
+    assert both[1, 0] == 0.5 and both[2, 1] == -1.5 and both[0, 2] == 1.0 and graph.neg.num_edges == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_from_labels_is_the_dense_softmax(share):
+    generator = torch.Generator().manual_seed(0)
+    y, known = torch.randint(5, (40,), generator=generator), torch.rand(40, generator=generator) < share
+    both = known[:, None] & known[None, :]
+    same = y[:, None] == y[None, :]
+    label_matrix = torch.where(both, torch.where(same, -1.0, 1.0), 0.0).double()
+    got = ClassBlock.from_labels(y, known).to_dense()
+    torch.testing.assert_close(got, torch.softmax(label_matrix, dim=1), rtol=0, atol=1e-15)
+
+
+def test_unknown_labels_are_never_read():
+    y, known = torch.tensor([0, 1, -1, 7]), torch.tensor([True, True, False, False])
+    a = ClassBlock.from_labels(y, known)
+    b = ClassBlock.from_labels(torch.tensor([0, 1, 3, -5]), known)
+    assert torch.equal(a.group, b.group) and torch.equal(a.block, b.block)
+
+
+def test_labelled_softmax_spreads_over_labelled_nodes_only():
+    y, known = torch.tensor([0, 1, 0, 1]), torch.tensor([True, True, True, False])
+    dense = ClassBlock.from_labels(y, known, "labelled").to_dense()
+    torch.testing.assert_close(dense.sum(1), torch.ones(4, dtype=torch.float64))
+    assert bool((dense[:, 3] == 0).all())
+
+
+def test_graphs_move_between_devices():
+    for make in GRAPHS.values():
+        graph = make()
+        moved = graph.to("cpu")
+        for a, b in zip((graph.pos, graph.neg), (moved.pos, moved.neg), strict=True):
+            assert a is None or torch.equal(a.to_dense(), b.to_dense())
+
+
+def test_no_cycle_keeps_a_graph_alive():
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        for name in ("sym", "weighted", "labels"):
+            graph = GRAPHS[name]().prepare()
+            halves = [weakref.ref(h.pattern.rowptr if isinstance(h, CSR) else h.group) for h in (graph.pos, graph.neg)]
+            del graph
+            assert all(ref() is None for ref in halves), name
+    finally:
+        gc.enable()

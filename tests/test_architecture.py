@@ -1,0 +1,104 @@
+"""The shape of the project: dependencies run one way, files and functions stay short."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = sorted(p for d in ("sbp_kernels", "python/sbp", "benchmarks") for p in (ROOT / d).rglob("*.py"))
+KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
+# What a package may import of the others.
+ALLOWED = {"sbp_kernels": set(), "sbp": {"sbp_kernels"}, "benchmarks": {"sbp_kernels", "sbp"}}
+LAYERS = {name: rank for rank, names in enumerate(
+    [
+        {"_library", "checks", "term"},
+        {"pattern", "degrees"},
+        {"csr", "implicit"},
+        {"graph"},
+        {"backends", "autograd"},
+        {"propagate", "config"},
+    ]
+) for name in names}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of the project's own modules that a file imports when it runs."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    skipped = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test) for n in ast.walk(i)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = path.relative_to(ROOT).with_suffix("").parts
+            base = base[base.index("sbp") :] if "python" in base else base
+            prefix = list(base[: len(base) - node.level]) if node.level else []
+            found.add(".".join([*prefix, node.module or ""]).strip("."))
+            found |= {".".join([*prefix, *([node.module] if node.module else []), a.name]) for a in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name_of)
+def test_packages_depend_one_way(path):
+    package = "sbp" if "python" in path.relative_to(ROOT).parts else path.relative_to(ROOT).parts[0]
+    for other in set(ALLOWED) - {package} - ALLOWED[package]:
+        bad = {i for i in imports(path) if i == other or i.startswith(other + ".")}
+        assert not bad, f"{name_of(path)} must not import {bad}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sbp_kernels").glob("*.py")), ids=name_of)
+def test_modules_depend_one_way(path):
+    rank = LAYERS.get(path.stem)
+    for imported in imports(path):
+        parts = imported.split(".")
+        if rank is not None and parts[0] == "sbp_kernels" and len(parts) > 1 and parts[1] in LAYERS:
+            allowed = LAYERS[parts[1]] <= rank
+            assert allowed, f"{name_of(path)} must not import {imported}: it stands above it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sbp_kernels/backends").rglob("*.py")), ids=name_of)
+def test_backends_import_nothing_of_the_package(path):
+    if path.name == "__init__.py" and path.parent.name == "backends":
+        return
+    own = {"sbp_kernels._library"}
+    inside = "sbp_kernels.backends." + path.parent.name if path.parent.name != "backends" else "nowhere"
+    bad = {
+        i
+        for i in imports(path)
+        if i.startswith("sbp_kernels") and not i.startswith((*own, inside)) and i not in ("sbp_kernels",)
+    }
+    assert not bad, f"{name_of(path)} must not import {bad}"
+
+
+@pytest.mark.parametrize("path", PYTHON + KERNELS, ids=name_of)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    limit = 250 if path.suffix == ".py" else 300
+    assert len(text.splitlines()) <= limit, f"{name_of(path)} has {len(text.splitlines())} lines"
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                doc = ast.get_docstring(node, clean=False)
+                length = (node.end_lineno or 0) - node.lineno + 1 - (len(doc.splitlines()) if doc else 0)
+                assert length <= 42, f"{name_of(path)}: {node.name} has {length} lines"
+
+
+def test_top_level_is_what_the_design_says():
+    import subprocess
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    if not listed:
+        pytest.skip("not a git checkout")
+    top = {line.split("/")[0] for line in listed.splitlines()}
+    folders = {"sbp_kernels", "csrc", "python", "benchmarks", "tests", ".ci"}
+    files = {"setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"}
+    assert top <= folders | files | {".gitignore", "BENCHMARKS.md", "MANIFEST.in"}
