@@ -6,18 +6,7 @@ from pathlib import Path
 
 import torch
 
-_OPS = (
-    "signed_spmm",
-    "signed_spmm_norm",
-    "signed_pair",
-    "signed_dot",
-    "edge_dot",
-    "group_sum",
-    "mix_groups",
-    "coo_to_csr",
-    "csr_transpose",
-    "cpu_isa",
-)
+from . import _fakes
 
 
 def _load() -> str | None:
@@ -32,9 +21,10 @@ def _load() -> str | None:
         torch.ops.load_library(str(built[0]))
     except OSError as error:
         return f"the C++ extension {built[0].name} does not load with torch {torch.__version__}: {error}"
-    missing = [name for name in _OPS if not hasattr(torch.ops.sbp, name)]
+    missing = [name for name in (*_fakes.OPS, "cpu_isa") if not hasattr(torch.ops.sbp, name)]
     if missing:
         return f"the C++ extension {built[0].name} is of another version (no {missing[0]}): reinstall to rebuild it"
+    _fakes.register()
     return None
 
 

@@ -207,8 +207,8 @@ def _weights(graph: SignedGraph, x: Tensor) -> Weights:
     """Both halves' edge weights in the accumulation type, still attached to their autograd graph."""
     pos, neg = graph.pos, graph.neg
     return (
-        pos.weight_as(x, acc_dtype(x)) if isinstance(pos, CSR) else None,
-        neg.weight_as(x, acc_dtype(x)) if isinstance(neg, CSR) else None,
+        pos.weight_as(acc_dtype(x)) if isinstance(pos, CSR) else None,
+        neg.weight_as(acc_dtype(x)) if isinstance(neg, CSR) else None,
     )
 
 

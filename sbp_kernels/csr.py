@@ -44,7 +44,10 @@ class CSR:
         ValueError: naming the rule that the arrays break, and the value that breaks it.
     """
 
-    __slots__ = ("pattern", "_weight", "row_scale", "col_scale", "_transposed", "_terms")
+    __slots__ = (
+        "pattern", "rowptr", "col", "device", "num_rows", "num_cols", "num_edges", "num_nodes", "shape",
+        "row_scale", "col_scale", "_weight", "_transposed", "_terms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -71,6 +74,9 @@ class CSR:
         col_scale: Tensor | None,
     ) -> None:
         self.pattern = pattern
+        self.rowptr, self.col, self.device = pattern.rowptr, pattern.col, pattern.col.device
+        self.num_rows, self.num_cols, self.num_edges = pattern.num_rows, pattern.num_cols, pattern.num_edges
+        self.num_nodes, self.shape = pattern.num_rows, (pattern.num_rows, pattern.num_cols)
         self._weight = weight.contiguous() if isinstance(weight, Tensor) else weight
         self.row_scale = None if row_scale is None else row_scale.contiguous()
         self.col_scale = None if col_scale is None else col_scale.contiguous()
@@ -120,39 +126,6 @@ class CSR:
     def weight(self) -> Tensor | None:
         """Edge weights `[num_edges]` in row order, or None where all are 1."""
         return self._weight.sorted() if isinstance(self._weight, _Reordered) else self._weight
-
-    @property
-    def rowptr(self) -> Tensor:
-        return self.pattern.rowptr
-
-    @property
-    def col(self) -> Tensor:
-        return self.pattern.col
-
-    @property
-    def num_rows(self) -> int:
-        return self.pattern.num_rows
-
-    @property
-    def num_cols(self) -> int:
-        return self.pattern.num_cols
-
-    @property
-    def num_nodes(self) -> int:
-        """Number of rows; of a square matrix also the number of columns."""
-        return self.pattern.num_rows
-
-    @property
-    def num_edges(self) -> int:
-        return self.pattern.num_edges
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.num_rows, self.num_cols
-
-    @property
-    def device(self) -> torch.device:
-        return self.col.device
 
     def __repr__(self) -> str:
         parts = [n for n in ("weight", "row_scale", "col_scale") if getattr(self, n) is not None]
@@ -237,8 +210,8 @@ class CSR:
         dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
         return dense.index_add(0, row * self.num_cols + col, value).view(self.num_rows, self.num_cols)
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object) -> Term:
-        """What the kernels read, in the type they accumulate in.
+    def prepare(self, acc_dtype: torch.dtype, kernels: object) -> Term:
+        """What the kernels read, in the type they accumulate in; kept.
 
         Weights that take a gradient belong to one autograd graph, so they are left out and travel
         beside the term.
@@ -248,13 +221,18 @@ class CSR:
             cast = lambda t: None if t is None else t.to(acc_dtype)  # noqa: E731
             weight = None if self._learns() else cast(self.weight)
             term = Term(self.rowptr, self.col, weight, cast(self.row_scale), cast(self.col_scale))
-            self._terms[acc_dtype] = term
+            # What torch.export computes is a part of its graph, not a value.
+            if not torch.compiler.is_exporting():
+                self._terms[acc_dtype] = term
         return term
 
-    def weight_as(self, x: Tensor, acc_dtype: torch.dtype) -> Tensor | None:
+    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object) -> Term:
+        """This adjacency for the row pass over x (whose values an explicit matrix need not see)."""
+        return self.prepare(acc_dtype, kernels)
+
+    def weight_as(self, acc_dtype: torch.dtype) -> Tensor | None:
         """The edge weights in the accumulation type, still attached to their autograd graph."""
-        weight = self.weight
-        return weight.to(acc_dtype) if self._learns() else self.term(x, acc_dtype, None).weight
+        return self.weight.to(acc_dtype) if self._learns() else self.prepare(acc_dtype, None).weight
 
     def _learns(self) -> bool:
         given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight

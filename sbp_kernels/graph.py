@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Union
 
 import torch
@@ -118,10 +119,16 @@ class SignedGraph:
     def prepare(self) -> SignedGraph:
         """Build the transpose now rather than in the first backward pass; return the graph."""
         _ = self.T
-        for half in (self.pos, self.neg):
-            if isinstance(half, ClassBlock):
-                _ = half.plan
         return self
+
+    # While torch.compile traces, this runs for real: sorting and what it caches depend on data.
+    @torch.compiler.assume_constant_result
+    def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
+        for graph in (self, self.T):
+            for half in (graph.pos, graph.neg):
+                if half is not None:
+                    half.prepare(acc_dtype, kernels)
+        return True
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
         """The same graph with other edge weights in its sparse halves."""

@@ -137,6 +137,9 @@ class ClassBlock:
         """The definition: float64 `[num_nodes, num_nodes]`."""
         return self.block.double()[self.group][:, self.group]
 
+    def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> None:
+        _ = self.plan
+
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
@@ -210,10 +213,19 @@ class Similarity:
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
+        lse = self.prepare(acc_dtype, kernels)
         x0 = self.x0.to(acc_dtype)
-        if acc_dtype not in self._lse:
-            self._lse[acc_dtype] = kernels.similarity_lse(x0, self.scale)
-        return Term(table=kernels.similarity(x0, x, self._lse[acc_dtype], self.scale, self.transposed))
+        return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
+
+    def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
+        """The log-sum-exp of every row of logits, `[num_nodes]`; computed once."""
+        lse = self._lse.get(acc_dtype)
+        if lse is None:
+            lse = kernels.similarity_lse(self.x0.to(acc_dtype), self.scale)
+            # What torch.export computes is a part of its graph, not a value.
+            if not torch.compiler.is_exporting():
+                self._lse[acc_dtype] = lse
+        return lse
 
 
 def _cumulate(count: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Union
 
 import torch
@@ -59,7 +60,7 @@ def signed_propagate(
     coefs, coef = _coefficients(alpha, beta, lam, x)
     _check_residual(graph, residual, lam, num_steps)
     eps, affine = _epsilon(layer_norm)
-    call = Call(select(x, backend), graph, coefs, own_residual=residual is None, eps=eps)
+    call = Call(_kernels(x, graph, backend), graph, coefs, own_residual=residual is None, eps=eps)
     if residual is None and graph.num_rows != graph.num_cols:
         call = call._replace(own_residual=False)
     for _ in range(num_steps):
@@ -85,13 +86,20 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
     """
     x = _autocast(x)
     _check(x, graph, None, 1, False)
-    return pair(Call(select(x, backend), graph), x)
+    return pair(Call(_kernels(x, graph, backend), graph), x)
 
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
     """For every backend: "runs", or the reason why it cannot run this call."""
     _check(x, graph, None, 1, False)
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
+
+
+def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> ModuleType:
+    kernels = select(x, backend)
+    if torch.compiler.is_dynamo_compiling():
+        graph._prepare(acc_dtype(x), kernels)
+    return kernels
 
 
 def _check(
@@ -141,7 +149,7 @@ def _coefficients(
     if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
         a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
         return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
-    if not (math.isfinite(alpha) and math.isfinite(beta)):
+    if not (-math.inf < alpha < math.inf and -math.inf < beta < math.inf):
         raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
     if not 0.0 <= lam <= 1.0:
         raise ValueError(f"lam must lie in [0, 1], got {lam}")

@@ -14,7 +14,7 @@ KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "
 ALLOWED = {"sbp_kernels": set(), "sbp": {"sbp_kernels"}, "benchmarks": {"sbp_kernels", "sbp"}}
 LAYERS = {name: rank for rank, names in enumerate(
     [
-        {"_library", "checks", "term"},
+        {"_fakes", "_library", "checks", "term"},
         {"pattern", "degrees"},
         {"csr", "implicit"},
         {"graph"},

@@ -1,4 +1,4 @@
-"""The compiled kernels, `torch.ops.sbp.*`: their limits, how to call them, and what they return."""
+"""The compiled kernels, `torch.ops.sbp.*`: their limits and how to call them."""
 
 from __future__ import annotations
 
@@ -112,61 +112,5 @@ def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
     return pos, neg
 
 
-def _register_fakes() -> None:
-    """Shapes and types of the results, for torch.compile, torch.export and opcheck."""
-
-    def wide(x: Tensor) -> torch.dtype:
-        return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-    def index(size: int | torch.SymInt) -> torch.dtype:
-        return torch.int32 if size < 2**31 else torch.int64
-
-    def fake(name: str) -> Any:
-        return torch.library.register_fake(f"sbp::{name}")
-
-    @fake("signed_spmm")
-    def _(x, *rest):  # type: ignore[no-untyped-def]
-        return x.new_empty(rest[-1], x.size(1))
-
-    @fake("signed_spmm_norm")
-    def _(x, *rest):  # type: ignore[no-untyped-def]
-        return x.new_empty(rest[-2], x.size(1)), x.new_empty(rest[-2], dtype=wide(x))
-
-    @fake("signed_pair")
-    def _(x, *rest):  # type: ignore[no-untyped-def]
-        return x.new_empty(rest[-1], x.size(1)), x.new_empty(rest[-1], x.size(1))
-
-    @fake("signed_dot")
-    def _(y, x, *rest):  # type: ignore[no-untyped-def]
-        return x.new_empty(3, dtype=wide(x))
-
-    @fake("edge_dot")
-    def _(a, b, rowptr, col, row_scale, col_scale):  # type: ignore[no-untyped-def]
-        return a.new_empty(col.numel(), dtype=wide(a))
-
-    @fake("group_sum")
-    def _(x, order, segptr, group_segptr):  # type: ignore[no-untyped-def]
-        return x.new_empty(group_segptr.numel() - 1, x.size(1), dtype=wide(x))
-
-    @fake("mix_groups")
-    def _(block, sums):  # type: ignore[no-untyped-def]
-        return torch.empty_like(sums)
-
-    @fake("coo_to_csr")
-    def _(row, col, num_rows, num_cols):  # type: ignore[no-untyped-def]
-        return row.new_empty(num_rows + 1), row.new_empty(row.numel(), dtype=index(num_cols)), torch.empty_like(row)
-
-    @fake("csr_transpose")
-    def _(rowptr, col, num_cols):  # type: ignore[no-untyped-def]
-        num_rows = rowptr.numel() - 1
-        narrow = col.dtype == torch.int32 and index(num_rows) == torch.int32
-        return (
-            rowptr.new_empty(num_cols + 1),
-            col.new_empty(col.numel(), dtype=torch.int32 if narrow else torch.int64),
-            rowptr.new_empty(col.numel()),
-        )
-
-
 if NOT_LOADED is None:
-    _register_fakes()
     _spmm, _spmm_norm = torch.ops.sbp.signed_spmm.default, torch.ops.sbp.signed_spmm_norm.default

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import oracle
+from tests import oracle
 import pytest
 import torch
-from graphs import GRAPHS, edges, feature, labelled, weighted_and_scaled
+from tests.graphs import GRAPHS, edges, feature, labelled, weighted_and_scaled
 from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

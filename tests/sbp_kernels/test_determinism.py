@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from graphs import edges
+from tests.graphs import edges
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from graphs import edges, labelled, plain
+from tests.graphs import edges, labelled, plain
 from sbp_kernels import (
     CSR,
     ClassBlock,

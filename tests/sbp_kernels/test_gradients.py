@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graphs import edges, feature, labelled, mean_centring, plain, values
+from tests.graphs import edges, feature, labelled, mean_centring, plain, values
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair, signed_propagate
 
 POS, NEG = edges(14, 6, 6, 0), edges(9, 6, 6, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graphs import GRAPHS, edges, plain, values
+from tests.graphs import GRAPHS, edges, plain, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sbp_kernels import CSR, ClassBlock, SignedGraph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
+from tests.graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
 from sbp_kernels import SignedGraph, signed_pair, signed_propagate
 from sbp_kernels._library import NOT_LOADED
 
@@ -110,17 +110,24 @@ def test_compile_under_autocast(backend):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return signed_propagate(x, graph, lam=0.5, backend=backend)
 
-    assert torch.equal(torch.compile(step, fullgraph=True)(x), step(x))
+    # Compiled plain torch may keep a rounding out that eager code makes.
+    torch.testing.assert_close(torch.compile(step, fullgraph=True)(x), step(x), rtol=2e-2, atol=2e-2)
 
 
-def test_export(backend):
+@pytest.mark.parametrize("name", SAMPLES)
+def test_export(backend, name):
+    graph = SAMPLES[name]()
+    if name == "labels":
+        graph.prepare()
+
     class Step(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.graph = plain()
+            self.graph = graph
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return signed_propagate(x, self.graph, lam=0.5, num_steps=2, backend=backend)
 
     x = torch.randn(23, 8)
-    assert torch.equal(torch.export.export(Step(), (x,)).module()(x), Step()(x))
+    exported = torch.export.export(Step(), (x,)).module()
+    torch.testing.assert_close(exported(x), Step()(x))

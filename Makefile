@@ -1,0 +1,49 @@
+# Two commands do all of their own set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+# The release that the results in this repository were made with; any torch >= 2.10 will do.
+TORCH ?= torch==2.13.0
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+
+INSTALLED := $(VENV)/.installed
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h)
+
+.PHONY: demo test lint bench clean help
+
+help:
+	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff, mypy, clang-format"
+	@echo "make bench  the full benchmark on this machine, then the targets"
+	@echo "make clean  remove the environment and everything built"
+
+$(INSTALLED): $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77" ninja
+	$(BIN)/python -m pip install --quiet "$(TORCH)" numpy
+	SBP_BUILD_NATIVE=1 $(BIN)/python -m pip install --quiet --no-build-isolation -e ".[test,lint]"
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -c "import sbp_kernels; print(sbp_kernels.show_config())"
+	$(BIN)/python -m sbp depth --dataset csbm --models sgc,label-sbp,feature-sbp --layers 2,5,10,20,50,100 --out out
+	$(BIN)/python -m benchmarks.bench_propagate --demo
+
+test: $(INSTALLED)
+	SBP_BUILD_NATIVE=1 $(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bench_propagate
+	$(BIN)/python -m benchmarks.bench_build
+	$(BIN)/python -m benchmarks.check_targets
+	$(BIN)/python -m benchmarks.plot
+
+clean:
+	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*

@@ -1,0 +1,69 @@
+"""Builds the device code for the CPU (see shim.h) and dresses it as a backend, `native.py` word for word."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+ROOT = Path(os.environ.get("SBP_ROOT", HERE.parents[1]))
+CUDA = ROOT / "csrc/cuda"
+SANITIZE = os.environ.get("SBP_SHIM_SANITIZE", "")
+# Bins so low that graphs of 23 nodes fill all of them: a group of lanes, a warp, a block, a hub in chunks.
+BINS = (3, 6, 12)
+
+
+def build(folder: Path) -> Path:
+    """Compile the shim and every .cu file with the C++ compiler; the path of the library."""
+    sources = [*sorted(CUDA.glob("*.cu")), HERE / "shim.cpp"]
+    flags = ["-std=c++17", "-O1", "-fPIC", "-g1", "-Wno-unknown-pragmas", "-Wno-psabi"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY"]
+    flags += [f"-I{Path(torch.__file__).parent / 'include'}", f"-I{CUDA}", f"-I{ROOT / 'csrc'}"]
+    sanitize = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
+    texts = b"".join(p.read_bytes() for p in sorted([*CUDA.glob("*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")]))
+    mark = hashlib.sha256(texts + repr((flags, sanitize, torch.__version__)).encode()).hexdigest()[:16]
+    library = folder / f"shim_{mark}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def compiled(source: Path) -> str:
+        target = folder / f"{mark}_{source.name}.o"
+        command = [os.environ.get("CXX", "g++"), *flags, *sanitize, "-include", str(HERE / "shim.h")]
+        subprocess.run([*command, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, sources))
+    torch_libraries = Path(torch.__file__).parent / "lib"
+    link = [f"-L{torch_libraries}", "-ltorch_cpu", f"-Wl,-rpath,{torch_libraries}"]
+    subprocess.run([os.environ.get("CXX", "g++"), "-shared", *sanitize, *objects, *link, "-o", str(library)], check=True)
+    for path in objects:
+        os.remove(path)
+    return library
+
+
+def load(folder: Path) -> types.ModuleType:
+    """The backend `native`, its operators replaced by the device code on the CPU and its bins by BINS."""
+    torch.ops.load_library(str(build(folder)))
+    source = (ROOT / "sbp_kernels/backends/native.py").read_text()
+    for old, new in {
+        "torch.ops.sbp.": "torch.ops.sbp_shim.",
+        '"sbp::': '"sbp_shim::',
+        "_LIGHT, _WARP, _CHUNK = 8, 64, 2048": f"_LIGHT, _WARP, _CHUNK = {BINS}",
+        'x.device.type == "cpu" or ': "",
+    }.items():
+        assert old in source, old
+        source = source.replace(old, new)
+    module = types.ModuleType("sbp_kernels.backends.device_code")
+    module.__package__ = "sbp_kernels.backends"
+    sys.modules[module.__name__] = module
+    exec(compile(source, "native.py for the shim", "exec"), module.__dict__)
+    return module
