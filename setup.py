@@ -19,7 +19,16 @@ sys.path += [path for path in {sysconfig.get_path("purelib"), sysconfig.get_path
 MIN_TORCH = (2, 10)
 # One binary for every torch from MIN_TORCH on and every CPython from 3.10 on.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY", "-DPy_LIMITED_API=0x030A0000"]
-OPTIMIZE = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+OPTIMIZE = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-Wno-psabi",
+    "-Wno-maybe-uninitialized",
+]
 
 
 def notice(reason: str) -> None:

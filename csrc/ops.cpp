@@ -2,13 +2,13 @@
 #include <torch/csrc/stable/library.h>
 
 // A half of the graph is seven optional tensors: rowptr, col, weight, row_scale, col_scale, table, group.
-#define SBP_HALF(name)                                                                                            \
-  "Tensor? " name "_rowptr, Tensor? " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " \
-  name "_col_scale, Tensor? " name "_table, Tensor? " name "_group, "
+#define SBP_HALF(name)                                                                                                \
+  "Tensor? " name "_rowptr, Tensor? " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " name \
+  "_col_scale, Tensor? " name "_table, Tensor? " name "_group, "
 
-#define SBP_SPMM                                                                          \
-  "Tensor x, Tensor? x_neg, Tensor? residual, " SBP_HALF("pos") SBP_HALF("neg") \
-  "Tensor? coef, float r, float p, float q, SymInt num_rows"
+#define SBP_SPMM                                                \
+  "Tensor x, Tensor? x_neg, Tensor? residual, " SBP_HALF("pos") \
+      SBP_HALF("neg") "Tensor? coef, float r, float p, float q, SymInt num_rows"
 
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.

@@ -34,10 +34,10 @@ struct SpmmParams {
   const void* residual = nullptr;
   int64_t residual_stride = 0;
   double r = 0.0;
-  void* y = nullptr;     // [num_rows, width]
+  void* y = nullptr;      // [num_rows, width]
   void* y_neg = nullptr;  // pair only: A- x, while y takes A+ x
-  void* rstd = nullptr;  // [num_rows], LayerNorm only
-  double eps = -1.0;     // < 0: no LayerNorm
+  void* rstd = nullptr;   // [num_rows], LayerNorm only
+  double eps = -1.0;      // < 0: no LayerNorm
   int64_t num_rows = 0;
   int64_t width = 0;
 };

@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 __all__ = [
     "CSR",
     "ClassBlock",
-    "Similarity",
     "SignedGraph",
+    "Similarity",
     "explain",
     "show_config",
     "signed_pair",

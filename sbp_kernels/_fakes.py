@@ -3,6 +3,9 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 
@@ -57,7 +60,7 @@ def _csr_transpose(rowptr, col, num_cols):
     return rowptr.new_empty(num_cols + 1), rows, rowptr.new_empty(col.numel())
 
 
-OPS = {
+OPS: dict[str, Callable[..., Any]] = {
     "signed_spmm": _signed_spmm,
     "signed_spmm_norm": _signed_spmm_norm,
     "signed_pair": _signed_pair,

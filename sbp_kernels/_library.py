@@ -13,10 +13,7 @@ def _load() -> str | None:
     """Register `torch.ops.sbp` and return None, or return the reason why it is not there."""
     built = sorted(Path(__file__).parent.glob("_C*.so")) + sorted(Path(__file__).parent.glob("_C*.pyd"))
     if not built:
-        return (
-            "the C++ extension was not built: install a C++17 compiler and torch >= 2.10, "
-            "then reinstall"
-        )
+        return "the C++ extension was not built: install a C++17 compiler and torch >= 2.10, then reinstall"
     try:
         torch.ops.load_library(str(built[0]))
     except OSError as error:

@@ -11,7 +11,7 @@ Edge weights travel beside the graph, because autograd sees only a Function's ow
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from .graph import Adjacency, SignedGraph
 from .term import Term
 
 Coefs = tuple[float, float, float]
-Weights = tuple[Optional[Tensor], Optional[Tensor]]
+Weights = tuple[Tensor | None, Tensor | None]
 
 
 class Call(NamedTuple):
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     coefs: Coefs = (0.0, 1.0, 1.0)
     # R is x itself: then its gradient is part of the same fused pass.
     own_residual: bool = False
-    eps: Optional[float] = None
+    eps: float | None = None
 
 
 def acc_dtype(x: Tensor) -> torch.dtype:
@@ -87,7 +87,7 @@ class _Spmm(torch.autograd.Function):
     def backward(ctx, grad, grad_rstd=None):  # type: ignore[no-untyped-def]
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
         call: Call = ctx.call
-        _, needs_x, needs_x_neg, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
+        _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
         if call.eps is not None:
             grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
         r, p, q = call.coefs if coef is None else coef.unbind()
@@ -191,9 +191,7 @@ def _run(
 ) -> tuple[Tensor, Tensor | None]:
     pos, neg = _terms(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     residual = x if call.own_residual else residual
-    return call.kernels.signed_spmm(
-        x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps
-    )
+    return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps)
 
 
 def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:

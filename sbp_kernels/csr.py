@@ -45,8 +45,20 @@ class CSR:
     """
 
     __slots__ = (
-        "pattern", "rowptr", "col", "device", "num_rows", "num_cols", "num_edges", "num_nodes", "shape",
-        "row_scale", "col_scale", "_weight", "_transposed", "_terms",
+        "_terms",
+        "_transposed",
+        "_weight",
+        "col",
+        "col_scale",
+        "device",
+        "num_cols",
+        "num_edges",
+        "num_nodes",
+        "num_rows",
+        "pattern",
+        "row_scale",
+        "rowptr",
+        "shape",
     )  # fmt: skip
 
     def __init__(
@@ -232,7 +244,12 @@ class CSR:
 
     def weight_as(self, acc_dtype: torch.dtype) -> Tensor | None:
         """The edge weights in the accumulation type, still attached to their autograd graph."""
-        return self.weight.to(acc_dtype) if self._learns() else self.prepare(acc_dtype, None).weight
+        weight = self.prepare(acc_dtype, None).weight
+        if weight is None and self._learns():
+            weight = self.weight
+            assert weight is not None
+            weight = weight.to(acc_dtype)
+        return weight
 
     def _learns(self) -> bool:
         given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight

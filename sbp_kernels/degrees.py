@@ -22,9 +22,7 @@ def degree(matrix: CSR, dim: int) -> Tensor:
     return weight.new_zeros(matrix.shape[dim], dtype=torch.float64).index_add(0, index, weight.abs().double())
 
 
-def degree_scales(
-    matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def degree_scales(matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor) -> tuple[Tensor, Tensor | None]:
     """(row_scale, col_scale) that normalise `matrix`; nodes of degree 0 get 0."""
     if mode not in ("row", "sym"):
         raise ValueError(f'mode must be "row" or "sym", got {mode!r}')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from .degrees import degree, degree_scales
 from .implicit import ClassBlock, Similarity
 from .pattern import Pattern
 
-Adjacency = Union[CSR, ClassBlock, Similarity]
+Adjacency = CSR | ClassBlock | Similarity
 
 
 class SignedGraph:
@@ -24,7 +23,7 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("pos", "neg", "num_rows", "num_cols", "device", "_transposed")
+    __slots__ = ("_transposed", "device", "neg", "num_cols", "num_rows", "pos")
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):

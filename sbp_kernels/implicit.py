@@ -21,7 +21,7 @@ class GroupPlan:
     its segments `group_segptr[g]` to `group_segptr[g + 1]`. No segment crosses a group.
     """
 
-    __slots__ = ("order", "segptr", "group_segptr")
+    __slots__ = ("group_segptr", "order", "segptr")
 
     def __init__(self, group: Tensor, num_groups: int) -> None:
         count = torch.bincount(group, minlength=num_groups)
@@ -42,7 +42,7 @@ class ClassBlock:
         block: floating `[num_groups, num_groups]`.
     """
 
-    __slots__ = ("group", "block", "_plan", "_transposed")
+    __slots__ = ("_plan", "_transposed", "block", "group")
 
     def __init__(self, group: Tensor, block: Tensor) -> None:
         if block.dim() != 2 or block.size(0) != block.size(1) or not block.is_floating_point():
@@ -158,7 +158,7 @@ class Similarity:
         temperature: \( \tau > 0 \).
     """
 
-    __slots__ = ("x0", "sign", "temperature", "scale", "transposed", "_lse", "_transposed")
+    __slots__ = ("_lse", "_transposed", "scale", "sign", "temperature", "transposed", "x0")
 
     def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
         if x0.dim() != 2 or not x0.is_floating_point():

@@ -17,7 +17,7 @@ class Pattern:
     weights or scales share one pattern, and so share its cached transpose.
     """
 
-    __slots__ = ("rowptr", "col", "num_rows", "num_cols", "_transpose")
+    __slots__ = ("_transpose", "col", "num_cols", "num_rows", "rowptr")
 
     def __init__(self, rowptr: Tensor, col: Tensor, num_cols: int) -> None:
         self.rowptr, self.col = rowptr, col
@@ -55,8 +55,8 @@ class Pattern:
             symmetric = self.num_rows == self.num_cols and _same(flipped, self)
             # None stands for this very object: a reference to it would keep both alive for ever.
             self._transpose = (None if symmetric else flipped, order)
-        flipped, order = self._transpose
-        return (self if flipped is None else flipped), order
+        other, order = self._transpose
+        return (self if other is None else other), order
 
     def _build_transpose(self) -> tuple[Pattern, Tensor]:
         if NOT_LOADED is None and self.col.device.type == "cpu":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from .autograd import Call, acc_dtype, pair, spmm
 from .backends import BACKENDS, select
 from .graph import SignedGraph
 
-Scalar = Union[float, Tensor]
+Scalar = float | Tensor
 
 
 def signed_propagate(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from sbp_kernels import CSR, ClassBlock, Similarity, SignedGraph
+
+from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity
 
 
 def edges(num_edges: int, num_sources: int, num_targets: int, seed: int) -> torch.Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from sbp_kernels import SignedGraph
 from torch import Tensor
+
+from sbp_kernels import SignedGraph
 
 
 def halves(graph: SignedGraph) -> tuple[Tensor, Tensor]:

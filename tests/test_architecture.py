@@ -12,16 +12,20 @@ PYTHON = sorted(p for d in ("sbp_kernels", "python/sbp", "benchmarks") for p in 
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
 ALLOWED = {"sbp_kernels": set(), "sbp": {"sbp_kernels"}, "benchmarks": {"sbp_kernels", "sbp"}}
-LAYERS = {name: rank for rank, names in enumerate(
-    [
-        {"_fakes", "_library", "checks", "term"},
-        {"pattern", "degrees"},
-        {"csr", "implicit"},
-        {"graph"},
-        {"backends", "autograd"},
-        {"propagate", "config"},
-    ]
-) for name in names}
+LAYERS = {
+    name: rank
+    for rank, names in enumerate(
+        [
+            {"_fakes", "_library", "checks", "term"},
+            {"pattern", "degrees"},
+            {"csr", "implicit"},
+            {"graph"},
+            {"backends", "autograd"},
+            {"propagate", "config"},
+        ]
+    )
+    for name in names
+}
 
 
 def name_of(path: Path) -> str:
@@ -32,7 +36,12 @@ def imports(path: Path) -> set[str]:
     """Absolute names of the project's own modules that a file imports when it runs."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
-    skipped = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test) for n in ast.walk(i)}
+    skipped = {
+        id(n)
+        for i in ast.walk(tree)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+        for n in ast.walk(i)
+    }
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue

@@ -17,7 +17,9 @@ Tensor new_output(const Tensor& like, int64_t rows, int64_t width, ScalarType ty
 #if defined(__linux__)
   constexpr uintptr_t kHugePage = uintptr_t(1) << 21;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(out.mutable_data_ptr());
-  const uintptr_t end = begin + uintptr_t(out.numel()) * (type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2);
+  const uintptr_t end = begin + uintptr_t(out.numel()) * (type == ScalarType::Double  ? 8
+                                                          : type == ScalarType::Float ? 4
+                                                                                      : 2);
   const uintptr_t first = (begin + kHugePage - 1) & ~(kHugePage - 1), last = end & ~(kHugePage - 1);
   // Advice only: a kernel that refuses it serves small pages.
   if (first + kHugePage <= last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
@@ -42,7 +44,9 @@ Half half_of(const MaybeTensor& rowptr, const MaybeTensor& col, const MaybeTenso
   half.x_stride = x.stride(0);
   // Features that sit in the second-level cache anyway would only pay for being asked for twice.
   constexpr int64_t kCached = 1 << 20;
-  const int64_t bytes = x.numel() * (x.scalar_type() == ScalarType::Double ? 8 : x.scalar_type() == ScalarType::Float ? 4 : 2);
+  const int64_t bytes = x.numel() * (x.scalar_type() == ScalarType::Double  ? 8
+                                     : x.scalar_type() == ScalarType::Float ? 4
+                                                                            : 2);
   if (col.has_value() && bytes > kCached) half.prefetch_end = col->numel() - kAhead;
   half.coef = coef;
   return half;
@@ -75,17 +79,17 @@ double read_scalar(const MaybeTensor& coef, int i, double otherwise) {
 }
 
 // The arguments of SBP_HALF and SBP_SPMM in ops.cpp, which torch unpacks one by one.
-#define SBP_HALF_ARGS(name)                                                                               \
+#define SBP_HALF_ARGS(name)                                                                                   \
   MaybeTensor name##_rowptr, MaybeTensor name##_col, MaybeTensor name##_weight, MaybeTensor name##_row_scale, \
       MaybeTensor name##_col_scale, MaybeTensor name##_table, MaybeTensor name##_group
-#define SBP_HALF_OF(name, x, coef)                                                                             \
-  half_of(name##_rowptr, name##_col, name##_weight, name##_row_scale, name##_col_scale, name##_table, name##_group, \
-          x, coef)
-#define SBP_SPMM_ARGS                                                                                    \
+#define SBP_HALF_OF(name, x, coef)                                                                                     \
+  half_of(name##_rowptr, name##_col, name##_weight, name##_row_scale, name##_col_scale, name##_table, name##_group, x, \
+          coef)
+#define SBP_SPMM_ARGS                                                                                          \
   Tensor x, MaybeTensor x_neg, MaybeTensor residual, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), MaybeTensor coef, \
       double r, double p, double q, int64_t num_rows
-#define SBP_SPMM_PARAMS                                                                                          \
-  spmm_params(x, residual, SBP_HALF_OF(pos, x, read_scalar(coef, 1, p)),                                         \
+#define SBP_SPMM_PARAMS                                                                                           \
+  spmm_params(x, residual, SBP_HALF_OF(pos, x, read_scalar(coef, 1, p)),                                          \
               SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x, read_scalar(coef, 2, q)), read_scalar(coef, 0, r), \
               num_rows)
 
@@ -161,8 +165,10 @@ Tensor signed_dot(Tensor y, Tensor x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), Ma
   for (int64_t i = 0; i < 3 * num_rows; ++i) total[i % 3] += params.out[i];
   Tensor out = torch::stable::new_empty(x, {3}, acc_type(x));
   for (int i = 0; i < 3; ++i) {
-    if (acc_type(x) == ScalarType::Double) static_cast<double*>(out.mutable_data_ptr())[i] = total[i];
-    else static_cast<float*>(out.mutable_data_ptr())[i] = static_cast<float>(total[i]);
+    if (acc_type(x) == ScalarType::Double)
+      static_cast<double*>(out.mutable_data_ptr())[i] = total[i];
+    else
+      static_cast<float*>(out.mutable_data_ptr())[i] = static_cast<float>(total[i]);
   }
   return out;
 }

@@ -41,8 +41,7 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
     }
     const int64_t j = col[e];
     const S* xj = x + j * half.x_stride;
-    const Vec<A, W> factor =
-        splat<W>(base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j));
+    const Vec<A, W> factor = splat<W>(base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j));
     if constexpr (kPairs > 0) {
       for (int k = 0; k < kPairs; k += 2) {
         Vec<A, W> even, odd;
@@ -63,8 +62,8 @@ template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, 
 // Features [offset, offset + NV vectors) of rows [begin, end): both sparse sums, the residual and the
 // tables meet in registers, and leave in one store: to y, or unrounded to z where that is given.
 template <class S, class I, int W, int NV, bool kReachesBack>
-__attribute__((noinline)) void sum_tile(
-    const SpmmParams& params, Acc<S>* z, int64_t begin, int64_t end, int64_t offset, int64_t last) {
+__attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int64_t begin, int64_t end, int64_t offset,
+                                        int64_t last) {
   using A = Acc<S>;
   constexpr int kPairs = kPaired<S, NV, kReachesBack>;
   // A copy that no store can alias: its fields stay in registers.
@@ -122,7 +121,7 @@ template <class S, class I> void sum_rows(const SpmmParams& p, Acc<S>* z, int64_
   } else if (W > 4 && width >= 4) {
     sum_rest<S, I, 4, W / 4>(p, z, begin, end, 0, width);
   } else {
-    sum_rest<S, I, 1, W < 4 ? W : 4>(p, z, begin, end, 0, width);
+    sum_rest < S, I, 1, W<4 ? W : 4>(p, z, begin, end, 0, width);
   }
 }
 
@@ -248,9 +247,8 @@ template <class S, class I> constexpr RowKernels row_kernels() {
 
 // The order of rows is that of sbp::Type.
 extern const IsaKernels kKernels;
-const IsaKernels kKernels = {
-    kName,
-    {{row_kernels<float, int32_t>(), row_kernels<float, int64_t>()},
-     {row_kernels<double, int32_t>(), row_kernels<double, int64_t>()},
-     {row_kernels<bf16, int32_t>(), row_kernels<bf16, int64_t>()},
-     {row_kernels<fp16, int32_t>(), row_kernels<fp16, int64_t>()}}};
+const IsaKernels kKernels = {kName,
+                             {{row_kernels<float, int32_t>(), row_kernels<float, int64_t>()},
+                              {row_kernels<double, int32_t>(), row_kernels<double, int64_t>()},
+                              {row_kernels<bf16, int32_t>(), row_kernels<bf16, int64_t>()},
+                              {row_kernels<fp16, int32_t>(), row_kernels<fp16, int64_t>()}}};

@@ -2,11 +2,19 @@
 // type. Included once per instruction set, inside that set's namespace: no include guard, nothing
 // from the standard library, so that no code for a newer processor leaks into shared functions.
 
-using bf16 = struct Bf16 { uint16_t bits; };
-using fp16 = struct Fp16 { uint16_t bits; };
+using bf16 = struct Bf16 {
+  uint16_t bits;
+};
+using fp16 = struct Fp16 {
+  uint16_t bits;
+};
 
-template <class S> struct AccOf { using type = float; };
-template <> struct AccOf<double> { using type = double; };
+template <class S> struct AccOf {
+  using type = float;
+};
+template <> struct AccOf<double> {
+  using type = double;
+};
 template <class S> using Acc = typename AccOf<S>::type;
 
 template <class T, int W> struct VecOf {

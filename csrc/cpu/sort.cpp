@@ -16,16 +16,16 @@ template <class Key> void count(const Key* key, int64_t n, int64_t* offsets, int
 }
 
 // Call place(position, i) for every i in order, where positions are grouped by key, stably.
-template <class Key, class Place> void scatter(const Key* key, int64_t n, std::vector<int64_t> next, const Place& place) {
+template <class Key, class Place>
+void scatter(const Key* key, int64_t n, std::vector<int64_t> next, const Place& place) {
   for (int64_t i = 0; i < n; ++i) place(next[int64_t(key[i])]++, i);
 }
 
 ScalarType index_type(int64_t num_cols) { return num_cols <= INT32_MAX ? ScalarType::Int : ScalarType::Long; }
 
 // Sort by column first; a second stable sort by row then leaves columns ascending in each row.
-template <class I>
-void sort_edges(const int64_t* row, const int64_t* col, int64_t n, int64_t num_rows, int64_t num_cols,
-                int64_t* rowptr, I* col_out, int64_t* order) {
+template <class I> void sort_edges(const int64_t* row, const int64_t* col, int64_t n, int64_t num_rows,
+                                   int64_t num_cols, int64_t* rowptr, I* col_out, int64_t* order) {
   struct Edge {
     int64_t row, index;
     I col;
@@ -53,15 +53,16 @@ std::tuple<Tensor, Tensor, Tensor> coo_to_csr(Tensor row, Tensor col, int64_t nu
                num_rows, num_cols, static_cast<int64_t*>(rowptr.mutable_data_ptr()), out,
                static_cast<int64_t*>(order.mutable_data_ptr()));
   };
-  if (index_type(num_cols) == ScalarType::Int) run(static_cast<int32_t*>(col_out.mutable_data_ptr()));
-  else run(static_cast<int64_t*>(col_out.mutable_data_ptr()));
+  if (index_type(num_cols) == ScalarType::Int)
+    run(static_cast<int32_t*>(col_out.mutable_data_ptr()));
+  else
+    run(static_cast<int64_t*>(col_out.mutable_data_ptr()));
   return {rowptr, col_out, order};
 }
 
 // Rows come in order, so one stable sort by column suffices.
-template <class I, class O>
-void flip(const int64_t* rowptr, const I* col, int64_t num_rows, int64_t num_cols, int64_t* colptr, O* row_out,
-          int64_t* order) {
+template <class I, class O> void flip(const int64_t* rowptr, const I* col, int64_t num_rows, int64_t num_cols,
+                                      int64_t* colptr, O* row_out, int64_t* order) {
   count(col, rowptr[num_rows], colptr, num_cols);
   std::vector<int64_t> next(colptr, colptr + num_cols + 1);
   for (int64_t row = 0; row < num_rows; ++row) {
@@ -86,9 +87,12 @@ std::tuple<Tensor, Tensor, Tensor> csr_transpose(Tensor rowptr, Tensor col, int6
   };
   const void* from = col.const_data_ptr();
   void* to = row_out.mutable_data_ptr();
-  if (col.scalar_type() == ScalarType::Long) run(static_cast<const int64_t*>(from), static_cast<int64_t*>(to));
-  else if (wide) run(static_cast<const int32_t*>(from), static_cast<int64_t*>(to));
-  else run(static_cast<const int32_t*>(from), static_cast<int32_t*>(to));
+  if (col.scalar_type() == ScalarType::Long)
+    run(static_cast<const int64_t*>(from), static_cast<int64_t*>(to));
+  else if (wide)
+    run(static_cast<const int32_t*>(from), static_cast<int64_t*>(to));
+  else
+    run(static_cast<const int32_t*>(from), static_cast<int32_t*>(to));
   return {colptr, row_out, order};
 }
 

@@ -22,10 +22,14 @@ inline const void* pointer(const MaybeTensor& t) { return t.has_value() ? t->con
 
 inline Type type_of(const Tensor& t) {
   switch (t.scalar_type()) {
-    case ScalarType::Float: return Type::kFloat32;
-    case ScalarType::Double: return Type::kFloat64;
-    case ScalarType::BFloat16: return Type::kBFloat16;
-    default: return Type::kFloat16;
+    case ScalarType::Float:
+      return Type::kFloat32;
+    case ScalarType::Double:
+      return Type::kFloat64;
+    case ScalarType::BFloat16:
+      return Type::kBFloat16;
+    default:
+      return Type::kFloat16;
   }
 }
 
@@ -50,8 +54,10 @@ template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& 
     int64_t low = 0, high = num_rows;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      if (cost_before(middle) < target) low = middle + 1;
-      else high = middle;
+      if (cost_before(middle) < target)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low;
   };

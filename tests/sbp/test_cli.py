@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sbp.cli import main
 from torch_geometric.datasets import Planetoid
+
+from sbp.cli import main
 
 FAST = ["--seeds", "2", "--epochs", "3"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from sbp import UserError
 from sbp.config import DATASET_PRESETS, MODEL_PRESETS, OPTIONS, PAIR_PRESETS, resolve
 from sbp.datasets import DATASETS

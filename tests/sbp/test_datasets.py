@@ -9,9 +9,10 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from torch_geometric.datasets import Planetoid, WebKB
+
 from sbp import UserError, list_datasets, load_dataset
 from sbp.datasets import DATASETS
-from torch_geometric.datasets import Planetoid, WebKB
 
 
 def test_planetoid_format(planetoid_root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from sbp import metrics
 from sbp.metrics import accuracy, dirichlet_energy, effective_rank
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import Data
+
 from sbp import list_models, load_dataset
 from sbp.config import resolve
 from sbp.models import MODELS
-from torch import Tensor
-from torch_geometric.data import Data
 
 
 def _data(dtype: torch.dtype = torch.float64) -> Data:

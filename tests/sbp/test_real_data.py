@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from sbp import depth, train
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

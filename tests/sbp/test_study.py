@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sbp import UserError, depth, load_dataset, train
 from sbp.config import resolve
 from sbp.fit import fit_linear

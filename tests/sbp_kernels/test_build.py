@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import sbp_kernels
 import torch
+
+import sbp_kernels
 from sbp_kernels._library import NOT_LOADED
 
 PACKAGE = Path(sbp_kernels.__file__).parent

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests import oracle
 import pytest
 import torch
-from tests.graphs import GRAPHS, edges, feature, labelled, weighted_and_scaled
+
 from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate
+from tests import oracle
+from tests.graphs import GRAPHS, edges, feature, labelled, weighted_and_scaled
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 COEFFICIENTS = {"alpha": 1.1, "beta": 0.7, "lam": 0.4}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from tests.graphs import edges
+
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
+from tests.graphs import edges
 
 
 def test_100_runs_and_any_number_of_threads(backend, threads):

@@ -6,18 +6,19 @@ import re
 
 import pytest
 import torch
-from tests.graphs import edges, labelled, plain
+
 from sbp_kernels import (
     CSR,
     ClassBlock,
-    Similarity,
     SignedGraph,
+    Similarity,
     explain,
     show_config,
     signed_pair,
     signed_propagate,
     use_backend,
 )
+from tests.graphs import edges, labelled, plain
 
 X = torch.randn(23, 4)
 G = plain()
@@ -61,7 +62,7 @@ CASES = {
         "row_scale must be finite, got nan at position 1",
     ),
     "scale shape": (lambda: CSR(ROWPTR, COL, col_scale=torch.ones(3)), "shape [num_cols=2], got torch.float32 (3,)"),
-    "normalize mode": (lambda: G.normalize("column"), "mode must be \"row\" or \"sym\", got 'column'"),
+    "normalize mode": (lambda: G.normalize("column"), 'mode must be "row" or "sym", got \'column\''),
     "normalize twice": (lambda: G.normalize("row").normalize("row"), "must come before scaling"),
     "loops on rectangle": (lambda: BIPARTITE.add_self_loops(), "needs a square matrix, got 3x5"),
     "group range": (lambda: ClassBlock(torch.tensor([0, 2]), torch.eye(2)), "group must lie in [0, 2)"),
@@ -74,7 +75,7 @@ CASES = {
     ),
     "softmax over": (
         lambda: ClassBlock.from_labels(torch.tensor([0]), torch.ones(1).bool(), "some"),
-        "softmax_over must be \"all\" or \"labelled\", got 'some'",
+        'softmax_over must be "all" or "labelled", got \'some\'',
     ),
     "x0 shape": (lambda: Similarity(torch.ones(3)), "x0 must be floating of shape [num_nodes, width]"),
     "x0 NaN": (lambda: Similarity(torch.full((2, 2), torch.nan)), "x0 must be finite"),
@@ -130,7 +131,7 @@ def test_one_sentence_with_the_rule_and_the_value(case):
 
 
 def test_legal_but_impossible_calls_say_why():
-    with pytest.raises(NotImplementedError, match="features must be float32.*got torch.float8_e5m2"):
+    with pytest.raises(NotImplementedError, match=r"features must be float32.*got torch\.float8_e5m2"):
         signed_propagate(X.to(torch.float8_e5m2), G)
     with pytest.raises(NotImplementedError, match="backend 'reference' cannot run this call"):
         signed_propagate(X.to(torch.float8_e5m2), G, backend="reference")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.graphs import edges, feature, labelled, mean_centring, plain, values
+
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair, signed_propagate
+from tests.graphs import edges, feature, labelled, mean_centring, plain, values
 
 POS, NEG = edges(14, 6, 6, 0), edges(9, 6, 6, 1)
 
@@ -63,7 +64,9 @@ def test_bipartite(backend):
     check(lambda x: signed_pair(x, graph, backend=backend), leaf(7, 3))
 
 
-@pytest.mark.parametrize("make", [lambda: labelled(0.5), mean_centring, lambda: feature(-1.0)], ids=["labels", "mean", "features"])
+@pytest.mark.parametrize(
+    "make", [lambda: labelled(0.5), mean_centring, lambda: feature(-1.0)], ids=["labels", "mean", "features"]
+)
 def test_implicit(backend, make):
     graph = make()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.graphs import GRAPHS, edges, plain, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
 from sbp_kernels import CSR, ClassBlock, SignedGraph
 from sbp_kernels.pattern import Pattern
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from tests.graphs import GRAPHS, edges, plain, values
 
 
 def dense_from(edge_index, weight, num_targets, num_sources):
@@ -58,7 +59,9 @@ def test_compiled_and_torch_sorting_agree(monkeypatch):
     plain_torch, plain_order = Pattern.from_coo(index[1], index[0], 30, 20)
     assert torch.equal(order, plain_order)
     for got, want in ((compiled, plain_torch), (flipped, plain_torch.transpose()[0])):
-        assert torch.equal(got.rowptr, want.rowptr) and torch.equal(got.col, want.col) and got.col.dtype == want.col.dtype
+        assert (
+            torch.equal(got.rowptr, want.rowptr) and torch.equal(got.col, want.col) and got.col.dtype == want.col.dtype
+        )
     assert torch.equal(flipped_order, plain_torch.transpose()[1])
 
 

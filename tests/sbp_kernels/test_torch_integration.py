@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
+
 from sbp_kernels import SignedGraph, signed_pair, signed_propagate
 from sbp_kernels._library import NOT_LOADED
+from tests.graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
 
 needs_native = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
 SAMPLES = {
