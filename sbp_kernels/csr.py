@@ -44,23 +44,6 @@ class CSR:
         ValueError: naming the rule that the arrays break, and the value that breaks it.
     """
 
-    __slots__ = (
-        "_terms",
-        "_transposed",
-        "_weight",
-        "col",
-        "col_scale",
-        "device",
-        "num_cols",
-        "num_edges",
-        "num_nodes",
-        "num_rows",
-        "pattern",
-        "row_scale",
-        "rowptr",
-        "shape",
-    )  # fmt: skip
-
     def __init__(
         self,
         rowptr: Tensor,

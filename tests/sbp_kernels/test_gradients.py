@@ -8,7 +8,7 @@ import torch
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair, signed_propagate
 from tests.graphs import edges, feature, labelled, mean_centring, plain, values
 
-POS, NEG = edges(14, 6, 6, 0), edges(9, 6, 6, 1)
+POS, NEG = edges(8, 4, 4, 0), edges(5, 4, 4, 1)
 
 
 def leaf(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,7 +21,8 @@ def scalar(value: float) -> torch.Tensor:
 
 def check(function, *inputs: torch.Tensor) -> None:
     assert torch.autograd.gradcheck(function, inputs)
-    assert torch.autograd.gradgradcheck(function, inputs)
+    # One random direction: every direction of every input would take minutes.
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["linear", "layer_norm"])
@@ -29,7 +30,7 @@ def check(function, *inputs: torch.Tensor) -> None:
 @pytest.mark.parametrize("normalized", [False, True], ids=["raw", "normalized"])
 def test_everything_at_once(backend, layer_norm, with_residual, normalized):
     def step(x, residual, alpha, beta, lam, pos_weight, neg_weight):
-        graph = SignedGraph.from_edge_index(POS, NEG, 6, pos_edge_weight=pos_weight, neg_edge_weight=neg_weight)
+        graph = SignedGraph.from_edge_index(POS, NEG, 4, pos_edge_weight=pos_weight, neg_edge_weight=neg_weight)
         return signed_propagate(
             x,
             graph.normalize("sym") if normalized else graph,
@@ -42,16 +43,16 @@ def test_everything_at_once(backend, layer_norm, with_residual, normalized):
             backend=backend,
         )
 
-    weights = [values(14, 0).requires_grad_(), values(9, 1).requires_grad_()]
-    check(step, leaf(6, 4), leaf(6, 4, seed=1), scalar(1.1), scalar(0.7), scalar(0.4), *weights)
+    weights = [values(8, 0).requires_grad_(), values(5, 1).requires_grad_()]
+    check(step, leaf(4, 3), leaf(4, 3, seed=1), scalar(1.1), scalar(0.7), scalar(0.4), *weights)
 
 
 def test_pair(backend):
     def pair(x, pos_weight, neg_weight):
-        graph = SignedGraph.from_edge_index(POS, NEG, 6, pos_edge_weight=pos_weight, neg_edge_weight=neg_weight)
+        graph = SignedGraph.from_edge_index(POS, NEG, 4, pos_edge_weight=pos_weight, neg_edge_weight=neg_weight)
         return signed_pair(x, graph, backend=backend)
 
-    check(pair, leaf(6, 3), values(14, 0).requires_grad_(), values(9, 1).requires_grad_())
+    check(pair, leaf(4, 3), values(8, 0).requires_grad_(), values(5, 1).requires_grad_())
 
 
 def test_bipartite(backend):
