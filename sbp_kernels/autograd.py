@@ -176,8 +176,15 @@ class _EdgeDot(torch.autograd.Function):
         return None, None, da, db
 
 
-def _takes_gradient(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+def _takes_gradient(x: Tensor, *others: Tensor | None) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    if x.requires_grad:
+        return True
+    for other in others:
+        if other is not None and other.requires_grad:
+            return True
+    return False
 
 
 def _run(
@@ -202,11 +209,11 @@ def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> C
 
 
 def _weights(graph: SignedGraph, x: Tensor) -> Weights:
-    """Both halves' edge weights in the accumulation type, still attached to their autograd graph."""
+    """Both halves' edge weights that take a gradient, still attached to their autograd graph."""
     pos, neg = graph.pos, graph.neg
     return (
-        pos.weight_as(acc_dtype(x)) if isinstance(pos, CSR) else None,
-        neg.weight_as(acc_dtype(x)) if isinstance(neg, CSR) else None,
+        pos.learnt_weight(acc_dtype(x)) if isinstance(pos, CSR) else None,
+        neg.learnt_weight(acc_dtype(x)) if isinstance(neg, CSR) else None,
     )
 
 
@@ -223,7 +230,7 @@ def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor
     if half is None:
         return None
     term = half.term(x, acc_dtype(x), kernels)
-    return term if term.weight is weight else Term(*term[:2], weight, *term[3:])
+    return term if weight is None else Term(*term[:2], weight, *term[3:])
 
 
 def _layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:

@@ -225,14 +225,13 @@ class CSR:
         """This adjacency for the row pass over x (whose values an explicit matrix need not see)."""
         return self.prepare(acc_dtype, kernels)
 
-    def weight_as(self, acc_dtype: torch.dtype) -> Tensor | None:
-        """The edge weights in the accumulation type, still attached to their autograd graph."""
-        weight = self.prepare(acc_dtype, None).weight
-        if weight is None and self._learns():
-            weight = self.weight
-            assert weight is not None
-            weight = weight.to(acc_dtype)
-        return weight
+    def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
+        """Edge weights that take a gradient, in the accumulation type; None where they are fixed."""
+        if not self._learns():
+            return None
+        weight = self.weight
+        assert weight is not None
+        return weight.to(acc_dtype)
 
     def _learns(self) -> bool:
         given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight

@@ -130,7 +130,7 @@ class SignedGraph:
         return True
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """The same graph with other edge weights in its sparse halves."""
+        """The same graph with other edge weights in its sparse halves; None keeps those there are."""
         pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
         return self if pos is self.pos and neg is self.neg else SignedGraph(pos, neg)
 
@@ -164,4 +164,4 @@ class SignedGraph:
 
 
 def _reweigh(half: Adjacency | None, weight: Tensor | None) -> Adjacency | None:
-    return half.with_weight(weight) if isinstance(half, CSR) else half
+    return half if weight is None or not isinstance(half, CSR) else half.with_weight(weight)

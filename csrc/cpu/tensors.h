@@ -38,14 +38,14 @@ inline ScalarType acc_type(const Tensor& t) {
 }
 
 // A new tensor; a large one asks for huge pages, whose first touch costs far less.
-Tensor new_output(const Tensor& like, int64_t rows, int64_t width, ScalarType type);
+Tensor new_output(int64_t rows, int64_t width, ScalarType type);
 
 // Run f(begin, end) over [0, num_rows) in pieces of about equal cost(begin, end), handed out as
 // threads become free. Who runs a piece does not matter to the result: rows do not meet.
 template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& cost_before, const F& f) {
   const int64_t total = cost_before(num_rows);
   // Below this a second thread costs more than it brings.
-  constexpr int64_t kMinPiece = 1 << 17;
+  constexpr int64_t kMinPiece = 1 << 16;
   const int64_t threads = torch::stable::get_num_threads();
   const int64_t pieces = std::max<int64_t>(1, std::min(threads * 16, total / kMinPiece));
   if (pieces == 1 || threads == 1) return f(int64_t(0), num_rows);
