@@ -7,7 +7,7 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
-#define SBP_SHARED(type, name)                                  \
+#define SBP_SHARED(type, name)                                \
   extern __shared__ __align__(16) unsigned char sbp_shared[]; \
   type* name = reinterpret_cast<type*>(sbp_shared)
 #endif

@@ -11,15 +11,16 @@ SBP_DEVICE int64_t row_of(const int64_t* rowptr, int64_t num_rows, int64_t e) {
   int64_t low = 0, high = num_rows;
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
-    if (__ldg(rowptr + middle) <= e) low = middle;
-    else high = middle;
+    if (__ldg(rowptr + middle) <= e)
+      low = middle;
+    else
+      high = middle;
   }
   return low;
 }
 
 // A warp takes 32 edges in a row, so hubs are shared out like the rest; a group of lanes takes one edge at a time.
-template <class S, class I, int kVec>
-__global__ void __launch_bounds__(kThreads)
+template <class S, class I, int kVec> __global__ void __launch_bounds__(kThreads, 2)
     edge_dot_kernel(const __grid_constant__ EdgeDotParams p, int64_t num_rows, int64_t num_edges, int log_lanes) {
   using A = Acc<S>;
   constexpr int kUnroll = 4;

@@ -41,6 +41,31 @@ template <int kVec, int kTile, class F> SBP_DEVICE void each_vector(int64_t widt
   }
 }
 
+// The running sum over steps; each number of it belongs to one lane from the first step to the last.
+template <class S, int kVec, bool kFresh>
+SBP_DEVICE void add_to_total(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_t feature, const Acc<S> (&y)[kVec]) {
+  using A = Acc<S>;
+  if (p.gamma == nullptr) return;
+  A sum[kVec];
+  A* total = p.total + row * p.width + feature;
+  A first = A(1);
+  if (p.step == 1) {
+    const S* x = static_cast<const S*>(p.half[0].x) + row * p.half[0].x_stride + feature;
+    unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(x)), sum);
+    first = __ldg(p.gamma);
+  } else {
+    load_wide<true, A, kVec>(total, sum);
+  }
+  const A gamma = __ldg(p.gamma + p.step);
+#pragma unroll
+  for (int v = 0; v < kVec; ++v) sum[v] = first * sum[v] + gamma * y[v];
+  if (p.step < p.num_steps) {
+    store_wide<A, kVec>(total, sum);
+  } else {
+    store<S, kVec>(static_cast<S*>(p.total_out) + row * p.width + feature, sum);
+  }
+}
+
 // A part of a hub: unrounded, to be summed with the other parts by finish_hubs_kernel.
 template <class A, int kVec, int kTile, int kSums>
 SBP_DEVICE void store_partial(const SignedSpmmParams<A>& p, const Place& at, const A (&acc)[kSums][kTile][kVec]) {
@@ -66,6 +91,7 @@ struct Identity {
         store_wide<Acc<S>, kVec>(p.z + at.row * p.width + feature, acc[0][t]);
       } else {
         store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
+        add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
       }
     });
   }
@@ -106,6 +132,7 @@ struct LayerNorm {
 #pragma unroll
       for (int v = 0; v < kVec; ++v) acc[0][t][v] *= rstd;
       store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
+      add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
     });
   }
 };

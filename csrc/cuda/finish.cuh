@@ -6,8 +6,7 @@
 namespace sbp::device {
 
 // Sum the chunks of a hub in order, then what Identity and Pair do. A block a hub and 32 features.
-template <class S, int kSums>
-__global__ void __launch_bounds__(kThreads)
+template <class S, int kSums> __global__ void __launch_bounds__(kThreads)
     finish_hubs_kernel(const __grid_constant__ SignedSpmmParams<Acc<S>> p, bool by_hub) {
   using A = Acc<S>;
   SBP_SHARED(A, shared);
@@ -20,7 +19,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int s = 0; s < kSums; ++s) {
     // Each warp takes every eighth chunk; then the warps are added in order.
     A sum = 0;
-    for (int c = first + warp; c < last && inside; c += kWarps) sum += p.partial[(int64_t(c) * kSums + s) * p.width + feature];
+    for (int c = first + warp; c < last && inside; c += kWarps)
+      sum += p.partial[(int64_t(c) * kSums + s) * p.width + feature];
     shared[threadIdx.x] = sum;
     __syncthreads();
     if (warp == 0 && inside) {
@@ -36,27 +36,20 @@ __global__ void __launch_bounds__(kThreads)
       } else {
         S* y = static_cast<S*>(s == 0 ? p.y : p.y_neg);
         store<S, 1>(y + row * p.width + feature, acc);
+        add_to_total<S, 1, false>(p, row, feature, acc);
       }
     }
     __syncthreads();
   }
 }
 
-template <class A> struct NormParams {
-  const A* z = nullptr;          // [num_rows, width]
-  const int32_t* hub = nullptr;  // row z[i] belongs to row hub[2 i]; null: to row i
-  void* y = nullptr;
-  A* rstd = nullptr;
-  A eps = A(0);
-  int64_t num_rows = 0, width = 0;
-};
-
-// Standardise rows that were left unrounded in memory: a warp a row.
-template <class S> __global__ void __launch_bounds__(kThreads) norm_kernel(const __grid_constant__ NormParams<Acc<S>> p) {
+// Standardise rows that were left unrounded in z: a warp a row. By hub: row i of z is that of hub i.
+template <class S> __global__ void __launch_bounds__(kThreads)
+    norm_kernel(const __grid_constant__ SignedSpmmParams<Acc<S>> p, int64_t num_rows, bool by_hub) {
   using A = Acc<S>;
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int64_t item = int64_t(blockIdx.x) * kWarps + warp;
-  const int64_t from = item < p.num_rows ? item : 0, width = item < p.num_rows ? p.width : 0;
+  const int64_t from = item < num_rows ? item : 0, width = item < num_rows ? p.width : 0;
   const A* z = p.z + from * p.width;
   const A inverse = A(1) / A(p.width > 0 ? p.width : 1);
   A total = 0, square = 0;
@@ -64,18 +57,19 @@ template <class S> __global__ void __launch_bounds__(kThreads) norm_kernel(const
   const A mean = sum_lanes(total, 1, kLanes) * inverse;
   for (int64_t k = lane; k < width; k += kLanes) square += (z[k] - mean) * (z[k] - mean);
   const A rstd = A(1) / sqrt(sum_lanes(square, 1, kLanes) * inverse + p.eps);
-  if (item >= p.num_rows) return;
-  const int64_t row = p.hub == nullptr ? item : int64_t(__ldg(p.hub + 2 * item));
-  if (lane == 0) p.rstd[row] = rstd;
+  if (item >= num_rows) return;
+  const int64_t row = by_hub ? int64_t(__ldg(p.plan.hub + 2 * item)) : item;
+  if (lane == 0 && p.rstd != nullptr) p.rstd[row] = rstd;
   for (int64_t k = lane; k < width; k += kLanes) {
     const A out[1] = {(z[k] - mean) * rstd};
     store<S, 1>(static_cast<S*>(p.y) + row * p.width + k, out);
+    add_to_total<S, 1, false>(p, row, k, out);
   }
 }
 
 // Sum triples in a fixed order: one block; thread t takes every 256th triple, then threads are added pairwise.
-template <class A>
-__global__ void __launch_bounds__(kThreads) sum_triples_kernel(const double* triples, int64_t count, A* out) {
+template <class A> __global__ void __launch_bounds__(kThreads)
+    sum_triples_kernel(const double* triples, int64_t count, A* out) {
   SBP_SHARED(double, shared);
   for (int i = 0; i < 3; ++i) {
     double sum = 0.0;

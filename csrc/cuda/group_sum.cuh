@@ -14,16 +14,15 @@ struct GroupSumParams {
   int64_t width = 0;
 };
 
-// A block a segment and kLanes vectors: warps take every eighth row, then are added in order.
-template <class S, int kVec>
-__global__ void __launch_bounds__(kThreads) group_sum_kernel(const __grid_constant__ GroupSumParams p) {
+// The block's warps take every eighth row of a segment, kLanes vectors wide; then they are added in order.
+template <class S, int kVec, bool kFresh>
+SBP_DEVICE void group_sum_block(const GroupSumParams& p, int64_t segment, int tile, Acc<S>* shared) {
   using A = Acc<S>;
   constexpr int kUnroll = 8;
-  SBP_SHARED(A, shared);
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
-  const int64_t feature = (int64_t(blockIdx.y) * kLanes + lane) * kVec;
+  const int64_t feature = (int64_t(tile) * kLanes + lane) * kVec;
   const bool inside = feature < p.width;
-  const int64_t begin = __ldg(p.segptr + blockIdx.x), end = __ldg(p.segptr + blockIdx.x + 1);
+  const int64_t begin = __ldg(p.segptr + segment), end = __ldg(p.segptr + segment + 1);
   A acc[kVec] = {};
   for (int64_t e = begin + warp; e < end; e += kUnroll * kWarps) {
     // Eight rows in flight: a segment is too short to hide latency behind other blocks.
@@ -34,7 +33,8 @@ __global__ void __launch_bounds__(kThreads) group_sum_kernel(const __grid_consta
       word[u] = Word<S, kVec>{};
       if (at >= end || !inside) continue;
       const int64_t row = p.order == nullptr ? at : int64_t(__ldg(p.order + at));
-      word[u] = __ldg(reinterpret_cast<const Word<S, kVec>*>(static_cast<const S*>(p.x) + row * p.x_stride + feature));
+      const S* x = static_cast<const S*>(p.x) + row * p.x_stride + feature;
+      word[u] = read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(x));
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
@@ -47,12 +47,20 @@ __global__ void __launch_bounds__(kThreads) group_sum_kernel(const __grid_consta
 #pragma unroll
   for (int v = 0; v < kVec; ++v) shared[(warp * kVec + v) * kLanes + lane] = acc[v];
   __syncthreads();
-  if (warp != 0 || !inside) return;
-  for (int w = 1; w < kWarps; ++w) {
+  if (warp == 0 && inside) {
+    for (int w = 1; w < kWarps; ++w) {
 #pragma unroll
-    for (int v = 0; v < kVec; ++v) acc[v] += shared[(w * kVec + v) * kLanes + lane];
+      for (int v = 0; v < kVec; ++v) acc[v] += shared[(w * kVec + v) * kLanes + lane];
+    }
+    store_wide<A, kVec>(static_cast<A*>(p.out) + segment * p.width + feature, acc);
   }
-  store_wide<A, kVec>(static_cast<A*>(p.out) + blockIdx.x * p.width + feature, acc);
+  __syncthreads();
+}
+
+template <class S, int kVec> __global__ void __launch_bounds__(kThreads)
+    group_sum_kernel(const __grid_constant__ GroupSumParams p) {
+  SBP_SHARED(Acc<S>, shared);
+  group_sum_block<S, kVec, false>(p, blockIdx.x, blockIdx.y, shared);
 }
 
 struct MixParams {
@@ -69,7 +77,8 @@ template <class A> __global__ void __launch_bounds__(kThreads) mix_groups_kernel
   const int64_t group = at / p.width, feature = at % p.width;
   const A* row = static_cast<const A*>(p.block) + group * p.num_groups;
   A sum = 0;
-  for (int64_t h = 0; h < p.num_groups; ++h) sum += __ldg(row + h) * __ldg(static_cast<const A*>(p.sums) + h * p.width + feature);
+  for (int64_t h = 0; h < p.num_groups; ++h)
+    sum += __ldg(row + h) * __ldg(static_cast<const A*>(p.sums) + h * p.width + feature);
   static_cast<A*>(p.out)[at] = sum;
 }
 

@@ -16,6 +16,8 @@
 // The tests run the same sources on the CPU: they bring their own LAUNCH, stream and guard.
 #if defined(__CUDACC__)
 #define LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define LAUNCH_COOPERATIVE(kernel, grid, block, shared, stream, args) \
+  cooperative_launch(kernel, grid, block, shared, stream, args)
 #define SBP_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(sbp, CUDA, m)
 #endif
 
@@ -55,6 +57,14 @@ class Guard {
   bool changed_ = false;
 };
 
+#if defined(__CUDACC__)
+template <class P>
+cudaError_t cooperative_launch(void (*kernel)(P), dim3 grid, dim3 block, int shared, cudaStream_t stream, P args) {
+  void* list[] = {&args};
+  return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), grid, block, list, size_t(shared), stream);
+}
+#endif
+
 // The device and stream that one call works on.
 struct Context {
   explicit Context(const Tensor& x) : device(x.get_device_index()), guard(device), stream(current_stream(device)) {}
@@ -69,15 +79,26 @@ struct Context {
     const cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess) launch_failed(error, name, grid, shared, width);
   }
+
+  // All blocks at once, so that the kernel may wait for the whole grid.
+  template <class P> void launch_cooperative(const char* name, void (*kernel)(P), dim3 grid, int shared, int64_t width,
+                                             const P& args) const {
+    const cudaError_t error = LAUNCH_COOPERATIVE(kernel, grid, dim3(kThreads), shared, stream, args);
+    if (error != cudaSuccess) launch_failed(error, name, grid, shared, width);
+  }
 };
 
 // Call f with a number of the storage type.
 template <class F> void by_type(const Tensor& x, const F& f) {
   switch (x.scalar_type()) {
-    case ScalarType::Float: return f(float{});
-    case ScalarType::Double: return f(double{});
-    case ScalarType::BFloat16: return f(bf16{});
-    default: return f(fp16{});
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::Double:
+      return f(double{});
+    case ScalarType::BFloat16:
+      return f(bf16{});
+    default:
+      return f(fp16{});
   }
 }
 

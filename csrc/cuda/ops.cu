@@ -117,11 +117,15 @@ Tensor edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, MaybeTensor row_s
                       aligned<S, kFull>(params.half.x, params.half.x_stride, params.width);
     const auto run = [&](auto index) {
       using I = decltype(index);
-      if (full) launch_edge_dot<S, I, kFull>(context, params, a.size(0), col.numel());
-      else launch_edge_dot<S, I, 1>(context, params, a.size(0), col.numel());
+      if (full)
+        launch_edge_dot<S, I, kFull>(context, params, a.size(0), col.numel());
+      else
+        launch_edge_dot<S, I, 1>(context, params, a.size(0), col.numel());
     };
-    if (wide_index(col, {})) run(int64_t{});
-    else run(int32_t{});
+    if (wide_index(col, {}))
+      run(int64_t{});
+    else
+      run(int32_t{});
   });
   return out;
 }
@@ -140,13 +144,16 @@ void launch_group_sum(const Context& context, const Tensor& x, const void* order
     const dim3 grid(unsigned(segptr.numel() - 1), unsigned(ceil_div(params.width, kLanes * vec)));
     context.launch("group_sum_kernel", kernel, grid, int(sizeof(Acc<S>)) * kThreads * vec, params.width, params);
   };
-  if (aligned<S, kFull>(params.x, params.x_stride, params.width)) run(group_sum_kernel<S, kFull>, kFull);
-  else run(group_sum_kernel<S, 1>, 1);
+  if (aligned<S, kFull>(params.x, params.x_stride, params.width))
+    run(group_sum_kernel<S, kFull>, kFull);
+  else
+    run(group_sum_kernel<S, 1>, 1);
 }
 
 Tensor group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) {
   const Context context(x);
-  if (order.scalar_type() != ScalarType::Int) throw std::runtime_error("sbp-kernels: group_sum takes int32 order on CUDA");
+  if (order.scalar_type() != ScalarType::Int)
+    throw std::runtime_error("sbp-kernels: group_sum takes int32 order on CUDA");
   Tensor partial = new_matrix(x, segptr.numel() - 1, x.size(1), acc_type(x));
   Tensor out = new_matrix(x, group_segptr.numel() - 1, x.size(1), acc_type(x));
   by_type(x, [&](auto type) {

@@ -12,12 +12,14 @@
   half_of(name##_rowptr, name##_col, name##_weight, name##_row_scale, name##_col_scale, name##_table, name##_group, x)
 #define SBP_PLAN_ARGS \
   MaybeTensor chunk, MaybeTensor hub, MaybeTensor block_rows, MaybeTensor warp_rows, MaybeTensor light_rows
-#define SBP_SPMM_ARGS                                                                                            \
+#define SBP_CLASS_ARGS(name) \
+  MaybeTensor name##_order, MaybeTensor name##_segptr, MaybeTensor name##_group_segptr, MaybeTensor name##_block
+#define SBP_SPMM_ARGS                                                                                          \
   Tensor x, MaybeTensor x_neg, MaybeTensor residual, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), MaybeTensor coef, \
       double r, double p, double q, int64_t num_rows
-#define SBP_SPMM_PARAMS(S)                                                                                       \
-  spmm_params<Acc<S>>(x, residual, SBP_HALF_OF(pos, x), SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x), coef, r, \
-                      p, q, plan_of(num_rows, chunk, hub, block_rows, warp_rows, light_rows))
+#define SBP_SPMM_PARAMS(S)                                                                                            \
+  spmm_params<Acc<S>>(x, residual, SBP_HALF_OF(pos, x), SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x), coef, r, p, \
+                      q, plan_of(num_rows, chunk, hub, block_rows, warp_rows, light_rows))
 
 namespace sbp::device {
 
@@ -64,9 +66,9 @@ inline RowPlan plan_of(int64_t num_rows, const MaybeTensor& chunk, const MaybeTe
   return plan;
 }
 
-template <class A>
-SignedSpmmParams<A> spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos, const Half& neg,
-                                const MaybeTensor& coef, double r, double p, double q, const RowPlan& plan) {
+template <class A> SignedSpmmParams<A> spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos,
+                                                   const Half& neg, const MaybeTensor& coef, double r, double p,
+                                                   double q, const RowPlan& plan) {
   SignedSpmmParams<A> params;
   params.half[0] = pos;
   params.half[1] = neg;

@@ -24,14 +24,19 @@ template <class A> struct SignedSpmmParams {
   A coef[3] = {A(0), A(1), A(1)};
   const void* residual = nullptr;
   int64_t residual_stride = 0;
-  void* y = nullptr;      // [num_rows, width]
-  void* y_neg = nullptr;  // pair only
-  A* z = nullptr;         // in place of y, unrounded
-  A* rstd = nullptr;      // [num_rows], LayerNorm in registers
-  A* partial = nullptr;   // [num_chunks, sums, width]
+  void* y = nullptr;               // [num_rows, width]
+  void* y_neg = nullptr;           // pair only
+  A* z = nullptr;                  // in place of y, unrounded
+  A* rstd = nullptr;               // [num_rows], LayerNorm in registers
+  A* partial = nullptr;            // [num_chunks, sums, width]
   const void* dot_with = nullptr;  // signed_dot: y, whose products with each part are summed
   int64_t dot_stride = 0;
   double* dot_out = nullptr;  // [blocks, 3]
+  // Several steps: total += gamma[step] y, from gamma[0] x on; the last step rounds it into total_out.
+  const A* gamma = nullptr;
+  A* total = nullptr;  // [num_rows, width]
+  void* total_out = nullptr;
+  int step = 1, num_steps = 1;
   A eps = A(0);
   int64_t width = 0;
   int log_lanes = 5;  // lanes that share one row's features, as a power of two

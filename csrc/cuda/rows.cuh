@@ -81,16 +81,22 @@ void launch_rows(const Context& context, SignedSpmmParams<Acc<S>> p, bool whole_
 
 template <class S, class I> void launch_op(const Context& context, const SignedSpmmParams<Acc<S>>& p, RowOp op) {
   switch (op) {
-    case RowOp::kSpmm: return launch_rows<S, I, Identity>(context, p, false);
-    case RowOp::kNorm: return launch_rows<S, I, LayerNorm>(context, p, true);
-    case RowOp::kPair: return launch_rows<S, I, Pair>(context, p, false);
-    case RowOp::kDot: return launch_rows<S, I, Dot>(context, p, false);
+    case RowOp::kSpmm:
+      return launch_rows<S, I, Identity>(context, p, false);
+    case RowOp::kNorm:
+      return launch_rows<S, I, LayerNorm>(context, p, true);
+    case RowOp::kPair:
+      return launch_rows<S, I, Pair>(context, p, false);
+    case RowOp::kDot:
+      return launch_rows<S, I, Dot>(context, p, false);
   }
 }
 
 template <class S> void run_rows(const Context& context, SignedSpmmParams<Acc<S>> p, RowOp op, bool wide_index) {
-  if (wide_index) launch_op<S, int64_t>(context, p, op);
-  else launch_op<S, int32_t>(context, p, op);
+  if (wide_index)
+    launch_op<S, int64_t>(context, p, op);
+  else
+    launch_op<S, int32_t>(context, p, op);
   if (p.plan.num_hubs == 0 || op == RowOp::kDot) return;
   const dim3 grid(unsigned(p.plan.num_hubs), unsigned(ceil_div(p.width, kLanes)));
   const int shared = int(sizeof(Acc<S>)) * kThreads;
@@ -105,21 +111,14 @@ template <class S> void run_rows(const Context& context, SignedSpmmParams<Acc<S>
 
 template <class S>
 void run_norm(const Context& context, const SignedSpmmParams<Acc<S>>& p, int64_t num_rows, bool by_hub) {
-  NormParams<Acc<S>> norm;
-  norm.z = p.z;
-  norm.hub = by_hub ? p.plan.hub : nullptr;
-  norm.y = p.y;
-  norm.rstd = p.rstd;
-  norm.eps = p.eps;
-  norm.num_rows = num_rows;
-  norm.width = p.width;
-  context.launch("norm_kernel", norm_kernel<S>, dim3(unsigned(ceil_div(num_rows, kWarps))), 0, p.width, norm);
+  context.launch("norm_kernel", norm_kernel<S>, dim3(unsigned(ceil_div(num_rows, kWarps))), 0, p.width, p, num_rows,
+                 by_hub);
 }
 
-#define SBP_INSTANTIATE_ROWS(S)                                                                          \
-  template int64_t norm_width<S>(const SignedSpmmParams<Acc<S>>&);                                       \
-  template dim3 row_grid<S>(const SignedSpmmParams<Acc<S>>&, RowOp);                                     \
-  template void run_rows<S>(const Context&, SignedSpmmParams<Acc<S>>, RowOp, bool);                      \
+#define SBP_INSTANTIATE_ROWS(S)                                                     \
+  template int64_t norm_width<S>(const SignedSpmmParams<Acc<S>>&);                  \
+  template dim3 row_grid<S>(const SignedSpmmParams<Acc<S>>&, RowOp);                \
+  template void run_rows<S>(const Context&, SignedSpmmParams<Acc<S>>, RowOp, bool); \
   template void run_norm<S>(const Context&, const SignedSpmmParams<Acc<S>>&, int64_t, bool);
 
 }  // namespace sbp::device

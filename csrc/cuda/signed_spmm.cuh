@@ -12,12 +12,12 @@ namespace sbp::device {
 
 // Which row a lane works on, and which of its edges and features.
 struct Place {
-  int64_t row = -1;          // < 0: none
-  int64_t feature = 0;       // of the lane's first vector
-  int first = 0, last = 0;   // edges of the row, A+ then A-
-  int share = 1, mine = 0;   // every share-th edge from the mine-th on
-  int chunk = -1;            // >= 0: a part of a hub
-  bool owner = true;         // stores what the sharers have summed
+  int64_t row = -1;         // < 0: none
+  int64_t feature = 0;      // of the lane's first vector
+  int first = 0, last = 0;  // edges of the row, A+ then A-
+  int share = 1, mine = 0;  // every share-th edge from the mine-th on
+  int chunk = -1;           // >= 0: a part of a hub
+  bool owner = true;        // stores what the sharers have summed
 };
 
 struct Lists {
@@ -206,11 +206,15 @@ SBP_DEVICE void row_pass(const SignedSpmmParams<Acc<S>>& p, int64_t block, int t
   Epilogue::template finish<S, kVec, kTile, kFresh>(p, at, acc, shared);
 }
 
-// Enough blocks on a multiprocessor to hide the latency of a gather behind other rows.
-template <class S, int kVec, int kTile> constexpr int kMinBlocks = sizeof(Word<S, kVec>) * kTile > 16 || sizeof(S) == 8 ? 2 : 4;
+// As many blocks on a multiprocessor as registers allow without spilling: other rows hide a gather's latency.
+template <class S, int kVec, int kTile, class Epilogue> constexpr int min_blocks() {
+  if (sizeof(S) == 8 || sizeof(Word<S, kVec>) * kTile > 16) return 2;
+  if (Epilogue::kSums == 2) return kTile == 1 ? 3 : 2;
+  return kTile == 1 ? 4 : 3;
+}
 
 template <class S, class I, int kVec, int kTile, class Epilogue>
-__global__ void __launch_bounds__(kThreads, kMinBlocks<S, kVec, kTile>)
+__global__ void __launch_bounds__(kThreads, (min_blocks<S, kVec, kTile, Epilogue>()))
     signed_spmm_kernel(const __grid_constant__ SignedSpmmParams<Acc<S>> p) {
   SBP_SHARED(Acc<S>, shared);
   row_pass<S, I, kVec, kTile, Epilogue, false>(p, blockIdx.x, blockIdx.y, shared);

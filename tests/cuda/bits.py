@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
-sys.path[:0] = [os.environ.get("SBP_ROOT", str(Path(__file__).parents[2]))]
-
-from tests.cuda import device_code
 import torch
-from tests.graphs import edges, hub, labelled
-from sbp_kernels import CSR, signed_pair, signed_propagate
+
+from sbp_kernels import signed_pair, signed_propagate
 from sbp_kernels.backends import BACKENDS
+from tests.cuda import device_code
+from tests.graphs import hub, labelled
 
 BACKENDS["device code"] = device_code.load(Path(os.environ.get("SBP_SHIM_FOLDER", device_code.ROOT / "build/shim")))
 
 for graph in (hub(), labelled(0.5)):
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-        for width in (19, 64, 160):
+        for width in (19, 160):
             x = torch.randn(graph.num_cols, width, generator=torch.Generator().manual_seed(0)).to(dtype)
             digest = hashlib.sha256()
             for layer_norm in (False, True):

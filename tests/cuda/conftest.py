@@ -6,9 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.cuda import device_code
 import pytest
+import torch
+
 from sbp_kernels.backends import BACKENDS
+from tests.cuda import device_code
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Graphs this small only lose by threads: most of the time would go to their waiting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

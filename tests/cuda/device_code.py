@@ -27,7 +27,10 @@ def build(folder: Path) -> Path:
     flags += ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY"]
     flags += [f"-I{Path(torch.__file__).parent / 'include'}", f"-I{CUDA}", f"-I{ROOT / 'csrc'}"]
     sanitize = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-    texts = b"".join(p.read_bytes() for p in sorted([*CUDA.glob("*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")]))
+    texts = b"".join(
+        p.read_bytes()
+        for p in sorted([*CUDA.glob("*.[ch]*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")])
+    )
     mark = hashlib.sha256(texts + repr((flags, sanitize, torch.__version__)).encode()).hexdigest()[:16]
     library = folder / f"shim_{mark}.so"
     if library.exists():
@@ -44,7 +47,9 @@ def build(folder: Path) -> Path:
         objects = list(pool.map(compiled, sources))
     torch_libraries = Path(torch.__file__).parent / "lib"
     link = [f"-L{torch_libraries}", "-ltorch_cpu", f"-Wl,-rpath,{torch_libraries}"]
-    subprocess.run([os.environ.get("CXX", "g++"), "-shared", *sanitize, *objects, *link, "-o", str(library)], check=True)
+    subprocess.run(
+        [os.environ.get("CXX", "g++"), "-shared", *sanitize, *objects, *link, "-o", str(library)], check=True
+    )
     for path in objects:
         os.remove(path)
     return library

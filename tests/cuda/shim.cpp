@@ -22,8 +22,8 @@ struct Fiber {
   Index thread, block;
   int block_number = 0;
   State state = State::kReady;
-  uint64_t bits = 0;     // offered to an exchange
-  uint64_t result = 0;   // taken from it
+  uint64_t bits = 0;    // offered to an exchange
+  uint64_t result = 0;  // taken from it
   int from = 0;
 };
 
@@ -115,9 +115,11 @@ void run_fibers(size_t threads) {
       done += fiber.state == State::kDone;
     }
     for (size_t first = 0; first < fibers.size(); first += 32) moved |= release(first, first + 32, State::kAtWarp);
-    for (size_t first = 0; first < fibers.size(); first += threads) moved |= release(first, first + threads, State::kAtBlock);
+    for (size_t first = 0; first < fibers.size(); first += threads)
+      moved |= release(first, first + threads, State::kAtBlock);
     moved |= release(0, fibers.size(), State::kAtGrid);
-    if (!moved && done < fibers.size()) throw std::runtime_error("shim: threads wait at a barrier or shuffle that others never reach");
+    if (!moved && done < fibers.size())
+      throw std::runtime_error("shim: threads wait at a barrier or shuffle that others never reach");
   }
 }
 

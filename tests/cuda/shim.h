@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -22,6 +23,8 @@
 // Blocks of two warps show all that eight do, in a quarter of the time.
 #define SBP_WARPS 2
 #define LAUNCH(kernel, grid, block, shared, stream, ...) shim::launch(kernel, grid, block, shared, __VA_ARGS__)
+#define LAUNCH_COOPERATIVE(kernel, grid, block, shared, stream, args) \
+  (shim::launch_cooperative(kernel, grid, block, shared, args), cudaSuccess)
 
 struct dim3 {
   unsigned x, y, z;
@@ -56,19 +59,25 @@ void run(dim3 grid, dim3 block, int shared, void (*body)(void*), void* context, 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&... args) {
   std::tuple<void (*)(P...), std::tuple<std::decay_t<P>...>> call{kernel, std::tuple<std::decay_t<P>...>(args...)};
-  run(grid, block, shared, [](void* p) {
-    auto& c = *static_cast<decltype(call)*>(p);
-    std::apply(std::get<0>(c), std::get<1>(c));
-  }, &call, false);
+  run(
+      grid, block, shared,
+      [](void* p) {
+        auto& c = *static_cast<decltype(call)*>(p);
+        std::apply(std::get<0>(c), std::get<1>(c));
+      },
+      &call, false);
 }
 
 template <class... P, class... A>
 void launch_cooperative(void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&... args) {
   std::tuple<void (*)(P...), std::tuple<std::decay_t<P>...>> call{kernel, std::tuple<std::decay_t<P>...>(args...)};
-  run(grid, block, shared, [](void* p) {
-    auto& c = *static_cast<decltype(call)*>(p);
-    std::apply(std::get<0>(c), std::get<1>(c));
-  }, &call, true);
+  run(
+      grid, block, shared,
+      [](void* p) {
+        auto& c = *static_cast<decltype(call)*>(p);
+        std::apply(std::get<0>(c), std::get<1>(c));
+      },
+      &call, true);
 }
 
 template <class T> T exchanged(T value, int from) {
@@ -128,9 +137,24 @@ enum cudaError_t {
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorUnsupportedPtxVersion = 222
 };
-enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+enum cudaDeviceAttr {
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
+  cudaDevAttrCooperativeLaunch,
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrL2CacheSize
+};
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 0, cudaSuccess; }
+// A device of three multiprocessors and 1 MiB of cache; SBP_SHIM_COOPERATIVE=0 takes cooperative launches away.
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
+  const char* asked = std::getenv("SBP_SHIM_COOPERATIVE");
+  *value = what == cudaDevAttrL2CacheSize ? 1 << 20 : what == cudaDevAttrMultiProcessorCount ? 3 : 1;
+  if (what == cudaDevAttrCooperativeLaunch && asked != nullptr && *asked == '0') *value = 0;
+  return cudaSuccess;
+}
+template <class F> cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, F, int, size_t) {
+  return *blocks = 2, cudaSuccess;
+}
 inline const char* cudaGetErrorString(cudaError_t) { return "an error of the shim"; }

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import oracle
 import pytest
 import torch
-from tests.graphs import GRAPHS, edges, hub, values
+
 from sbp_kernels import SignedGraph, signed_pair, signed_propagate
+from tests import oracle
+from tests.graphs import GRAPHS, edges, hub, values
 
 _SUITE = Path(__file__).parents[1] / "sbp_kernels/test_conformance.py"
 _spec = importlib.util.spec_from_file_location("conformance_of_device_code", _SUITE)
@@ -127,7 +128,8 @@ def test_results_repeat_bit_for_bit_in_either_order_of_lanes(backend, tmp_path):
     code = Path(__file__).with_name("bits.py")
     outputs = []
     for reversed_lanes in (False, True):
-        env = {k: v for k, v in os.environ.items() if k != "SBP_SHIM_REVERSED"}
+        root = os.environ.get("SBP_ROOT", str(Path(__file__).parents[2]))
+        env = os.environ | {"PYTHONPATH": root}
         if reversed_lanes:
             env["SBP_SHIM_REVERSED"] = "1"
         outputs.append(subprocess.run([sys.executable, str(code)], env=env, check=True, capture_output=True).stdout)
@@ -142,3 +144,77 @@ def test_large_edge_counts_cross_blocks(backend):
     reference = signed_propagate(x, graph, **_suite.COEFFICIENTS, backend="reference")
     got = signed_propagate(x, graph, **_suite.COEFFICIENTS, backend=backend)
     oracle.assert_close(got, reference, oracle.propagate(x, graph, **_suite.COEFFICIENTS), "many rows")
+
+
+def class_terms(graph: SignedGraph, x: torch.Tensor, kernels) -> tuple[list, list]:
+    """Both halves for `signed_spmm_steps`: a class block as its group, and its plan with short segments."""
+    from sbp_kernels import ClassBlock
+    from sbp_kernels.implicit import Term
+
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    terms, classes = [], []
+    for half in (graph.pos, graph.neg):
+        block = isinstance(half, ClassBlock)
+        terms.append(Term(group=half.group) if block else half.term(x, wide, kernels))
+        plan = half.plan if block else None
+        classes.append((plan.order, plan.segptr, plan.group_segptr, half.block.to(wide)) if block else None)
+    return terms, classes
+
+
+@pytest.mark.parametrize("dtype", _suite.DTYPES, ids=str)
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["", "layer_norm"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["one launch", "apart"])
+@pytest.mark.parametrize("name", ["dense", "labels", "row"])
+def test_steps(device_kernels, monkeypatch, name, at_once, layer_norm, dtype):
+    """K steps and their weighted sum, in one cooperative launch and launch by launch."""
+    graph = dense_graph() if name == "dense" else GRAPHS[name]()
+    if at_once:
+        whole = lambda x, pos, neg: device_kernels.row_plan(pos[0], neg[0], 3, 6, 10**6)  # noqa: E731
+        monkeypatch.setattr(device_kernels, "_plan_of", whole)
+    monkeypatch.setenv("SBP_SHIM_COOPERATIVE", str(int(at_once)))
+    steps, eps = 5, 1e-5 if layer_norm else None
+    gamma = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.7, -0.4], dtype=torch.float64)
+    for width in (24, 40, 600) if dtype == torch.float32 else (24,):
+        for fixed in (False, True):
+            x, residual = (_suite.features(graph.num_cols, width, dtype, seed=s) for s in (0, 1))
+            wide = torch.float64 if dtype == torch.float64 else torch.float32
+            (pos, neg), (pos_class, neg_class) = class_terms(graph, x, device_kernels)
+            y, total = device_kernels.signed_spmm_steps(
+                x, residual if fixed else x, pos, neg, (0.6, 0.44, -0.28), None, eps, steps, gamma.to(wide),
+                pos_class, neg_class,
+            )  # fmt: skip
+            call = _suite.COEFFICIENTS | {"layer_norm": layer_norm}
+            states = [x]
+            exact = [x.double()]
+            for _ in range(steps):
+                more = {"residual": residual} if fixed else {}
+                states.append(signed_propagate(states[-1], graph, **call, **more, backend="reference"))
+                more = {"residual": residual.double()} if fixed else {}
+                exact.append(oracle.propagate(exact[-1], graph, **call, **more))
+            oracle.assert_close(y, states[-1], exact[-1], f"y, width {width}")
+            sum_of = lambda values, to: sum(g * v.to(to) for g, v in zip(gamma.tolist(), values, strict=True))  # noqa: E731
+            oracle.assert_close(
+                total, sum_of(states, wide).to(dtype), sum_of(exact, torch.float64), f"sum, width {width}"
+            )
+
+
+@pytest.mark.slow
+def test_memory_is_clean():
+    """The suite once more under AddressSanitizer and UBSan, with lanes in reverse order."""
+    if "SBP_SHIM_SANITIZE" in os.environ:
+        pytest.skip("this is that process")
+    libraries = [
+        subprocess.run(["gcc", f"-print-file-name={n}"], capture_output=True, text=True, check=True).stdout.strip()
+        for n in ("libasan.so", "libubsan.so", "libstdc++.so")
+    ]
+    env = os.environ | {
+        "SBP_SHIM_SANITIZE": "address,undefined",
+        "SBP_SHIM_REVERSED": "1",
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    }
+    chosen = "bin_and_cut or test_pair or dot_and or test_steps or test_forward or test_large or every_width_of"
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from sbp_kernels import CSR
 from sbp_kernels.backends import triton as backend
 from sbp_kernels.backends.triton import plan, tuning
 from sbp_kernels.implicit import GroupPlan
 from sbp_kernels.term import Term
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 TABLE = Path(__file__).parents[2] / "benchmarks/results/triton-aot/table.csv"
 TARGETS = {
@@ -92,15 +93,17 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
     yield "dot d=128", lambda: backend.signed_dot(x, x, x, scaled, scaled)
     yield "edge_dot d=128", lambda: backend.edge_dot(x, x, scaled)
     groups = GroupPlan(torch.arange(n) % 3, 3)
+    parts = (groups.order, groups.segptr, groups.group_segptr)
     for width in (64, 128):
         xg = torch.zeros(n, width, dtype=dtype)
-        yield f"group_sum d={width}", lambda x=xg: backend.group_sum(x, groups.order, groups.segptr, groups.group_segptr)
+        yield f"group_sum d={width}", lambda x=xg: backend.group_sum(x, *parts)
     yield from similarity_calls(dtype, wide, n)
 
 
 def similarity_calls(dtype: torch.dtype, wide: torch.dtype, n: int) -> Iterator[tuple[str, Any]]:
     scale, lse = torch.ones((), dtype=torch.float64), torch.zeros(n, dtype=wide)
-    for depth, width, x0_dtype in ((64, 64, dtype), (128, 128, dtype), (1433, 128, dtype), (128, 256, dtype), (128, 128, wide)):
+    shapes = ((64, 64, dtype), (128, 128, dtype), (1433, 128, dtype), (128, 256, dtype), (128, 128, wide))
+    for depth, width, x0_dtype in shapes:
         x0, x = torch.zeros(n, depth, dtype=x0_dtype), torch.zeros(n, width, dtype=dtype)
         name = f"x0 {TYPE_NAMES[x0_dtype]} width={depth} d={width}"
         if width == 128 or depth == 64:
@@ -179,12 +182,13 @@ def nvidia(asm: dict[str, Any]) -> dict[str, Any]:
         file.flush()
         text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
     ptx = asm["ptx"]
+    wide = r"ld\.global[.\w:]*\.v(?:4\.[bfu]32|2\.[bfu]64)|cp\.async\.cg\.shared\.global"
     core = [name for name in ("tcgen05.mma", "wgmma.mma_async", "mma.sync") if name in ptx]
     return {
         "registers": int(re.search(r"REG:(\d+)", text)[1]),  # type: ignore[index]
         # What does not fit in registers goes to the stack: kernels here use it for nothing else.
         "spills": int(re.search(r"STACK:(\d+)", text)[1]),  # type: ignore[index]
-        "wide_loads": len(re.findall(r"ld\.global[.\w:]*\.v(?:4\.[bfu]32|2\.[bfu]64)|cp\.async\.cg\.shared\.global", ptx)),
+        "wide_loads": len(re.findall(wide, ptx)),
         "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),
         "tensor_cores": core[0] if core else "",
     }
@@ -209,22 +213,18 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--dtypes", nargs="*", default=[TYPE_NAMES[t] for t in DTYPES])
     args = parser.parse_args()
-    # A cached kernel would hide that it no longer compiles.
-    with tempfile.TemporaryDirectory() as fresh:
-        os.environ["TRITON_CACHE_DIR"] = fresh
-        rows = [
-            compile_for(variant, target)
-            for dtype in TYPE_NAMES
-            if TYPE_NAMES[dtype] in args.dtypes and dtype.is_floating_point
-            for target in args.targets
-            for variant in variants(dtype, on_amd=target.startswith("gfx"))
-            if args.only in f"{variant.kernel.__name__} {variant.name}"
-        ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w", newline="") as file:
+    # A cached kernel would hide that it no longer compiles.
+    with tempfile.TemporaryDirectory() as fresh, args.out.open("w", newline="") as file:
+        os.environ["TRITON_CACHE_DIR"] = fresh
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for dtype in (t for t in TYPE_NAMES if TYPE_NAMES[t] in args.dtypes):
+            for target in args.targets:
+                for variant in variants(dtype, on_amd=target.startswith("gfx")):
+                    if args.only in f"{variant.kernel.__name__} {variant.name}":
+                        writer.writerow(compile_for(variant, target))
+                        file.flush()
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from sbp_kernels.backends import triton as kernels
 
 ROOT = Path(__file__).parents[2]
-SHARES = {
-    "kernels": ["tests/triton/test_kernels.py"],
-    "conformance: forward": ["tests/sbp_kernels/test_conformance.py", "-k", "triton and test_forward"],
-    "conformance: rest": ["tests/sbp_kernels/test_conformance.py", "-k", "triton and not test_forward"],
-}
+CONFORMANCE = ["tests/sbp_kernels/test_conformance.py", "-p", "tests.triton.many_rows", "-k", "triton"]
+SHARES = {"kernels": ["tests/triton/test_kernels.py"], "conformance": CONFORMANCE}
 
 
 def run(code: list[str], **env: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +29,7 @@ def run(code: list[str], **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(find_spec("triton") is None or find_spec("triton").origin is None, reason="triton is not installed")
 @pytest.mark.parametrize("share", SHARES)
 def test_under_the_interpreter(share):
+    # Kernels as a GPU would cut them, then the suite of every backend.
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *SHARES[share]]
     done = run(command, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

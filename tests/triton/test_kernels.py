@@ -11,12 +11,12 @@ import os
 
 import pytest
 import torch
-from sbp_kernels import CSR, ClassBlock, Similarity, SignedGraph, signed_propagate
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, signed_propagate
 from sbp_kernels.backends import reference
 from sbp_kernels.backends import triton as kernels
 from sbp_kernels.implicit import GroupPlan
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from tests import oracle
 from tests.graphs import edges, weighted_and_scaled
 
@@ -69,36 +69,34 @@ def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
     torch.testing.assert_close(got.double(), want.double(), rtol=4 * eps, atol=32 * eps, msg=lambda m: f"{what}: {m}")
 
 
-@pytest.mark.parametrize("width", [19, 64, 260])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_rows_of_every_bin(many_bins, dtype, width):
-    for graph in (skewed(), skewed(weighted=False)):
-        x, other, own = (features(40, width, dtype, seed) for seed in range(3))
-        pos, neg = terms(graph, x)
-        coef = torch.tensor(COEFS, dtype=tuning.acc_dtype(x), device=DEVICE)
-        for eps in (None, 1e-5):
-            for args in ((None, x, COEFS, None), (other, own, COEFS, coef), (other, None, COEFS, None)):
-                x_neg, residual, coefs, device_coefs = args
-                call = (x, x_neg, residual, pos, neg, coefs, device_coefs, 40, eps)
-                got, want = kernels.signed_spmm(*call), reference.signed_spmm(*call)
-                close(got[0], want[0], f"eps={eps}")
-                assert (got[1] is None) == (eps is None)
-                if eps is not None:
-                    torch.testing.assert_close(got[1], want[1])
-                assert torch.equal(kernels.signed_spmm(*call)[0], got[0]), "not reproducible"
+def test_rows_of_every_bin(many_bins, dtype):
+    """Each epilogue once: own residual, another, none; coefficients as numbers and on the device; LayerNorm."""
+    coef = torch.tensor(COEFS, dtype=tuning.acc_dtype(features(1, 1, dtype)), device=DEVICE)
+    for graph, width, own, other, device_coef, eps in (
+        (skewed(), 19, True, False, None, 1e-5),
+        (skewed(), 64, False, True, coef, None),
+        (skewed(weighted=False), 260, False, False, None, 1e-5),
+    ):
+        x, x_neg, residual = (features(40, width, dtype, seed) for seed in range(3))
+        residual = x if own else residual if other else None
+        call = (x, x_neg if other else None, residual, *terms(graph, x), COEFS, device_coef, 40, eps)
+        got, want = kernels.signed_spmm(*call), reference.signed_spmm(*call)
+        close(got[0], want[0], f"width={width}")
+        assert (got[1] is None) == (eps is None)
+        if eps is not None:
+            torch.testing.assert_close(got[1], want[1])
+    assert torch.equal(kernels.signed_spmm(*call)[0], got[0]), "not reproducible"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_both_halves_apart_and_dot_products(many_bins, dtype):
-    graph = skewed()
     group = torch.arange(40, device=DEVICE) % 3
     labels = ClassBlock(group, torch.rand(3, 3, dtype=torch.float64, device=DEVICE))
-    for graph in (skewed(), SignedGraph(skewed().pos, labels), SignedGraph(labels, labels)):
+    for graph in (skewed(), SignedGraph(labels, skewed().neg), SignedGraph(labels, labels)):
         x, y, own = (features(40, 33, dtype, seed) for seed in range(3))
         pos, neg = terms(graph, x)
-        for got, want in zip(
-            kernels.signed_pair(x, pos, neg, 40), reference.signed_pair(x, pos, neg, 40), strict=True
-        ):
+        for got, want in zip(kernels.signed_pair(x, pos, neg, 40), reference.signed_pair(x, pos, neg, 40), strict=True):
             close(got, want)
         for residual in (own, None):
             got, want = (k.signed_dot(y, x, residual, pos, neg) for k in (kernels, reference))
@@ -232,7 +230,8 @@ def test_ops_are_well_formed():
 
 def test_compile_without_graph_break():
     x0 = features(40, 5, torch.float32)
-    graphs = (skewed(), SignedGraph(skewed().pos, Similarity(x0)), SignedGraph(skewed().pos, ClassBlock.mean(40, DEVICE)))
+    few = CSR.from_edge_index(edges(50, 40, 40, 0), num_nodes=40).to(DEVICE)
+    graphs = (SignedGraph(few, few), SignedGraph(few, Similarity(x0)), SignedGraph(few, ClassBlock.mean(40, DEVICE)))
     for graph in graphs:
         graph.prepare()
 
@@ -257,3 +256,31 @@ def test_capture_in_a_cuda_graph():
     captured.replay()
     assert not torch.equal(got, want)
     assert torch.equal(got, signed_propagate(x, graph, lam=0.5, backend="triton"))
+
+
+def test_tuning_finds_and_writes_a_table(tmp_path, monkeypatch):
+    from benchmarks import tune
+
+    monkeypatch.setattr(tuning, "TUNED", {})
+    monkeypatch.setattr(tune, "DTYPES", (torch.float32,))
+    monkeypatch.setattr(tune, "WIDTHS", (16,))
+    monkeypatch.setattr(tune, "DEPTHS", (20,))
+    clock = iter(range(100, 0, -1))
+
+    def timer(call):
+        call()
+        return float(next(clock))
+
+    device, name = torch.device(DEVICE), tuning._device_name(torch.device(DEVICE))
+    problems = [*tune.row_problems(device, 60), *tune.similarity_problems(device, 60)]
+    best = tune.search(problems, name, timer, limit=2)
+    # The clock runs backwards, so the second candidate always wins.
+    assert best == {problem.key: tune.CANDIDATES[problem.key[0]][1] for problem in problems}
+    tune.write(tmp_path / "tuned.py")
+    found: dict = {}
+    exec((tmp_path / "tuned.py").read_text(), found)
+    assert found["TUNED"] == {name: best}
+    # The nearest entry serves other widths; without one the default does.
+    assert tuning.row_tile(device, "row", 4, 300) == tuning.RowTile(*tune.CANDIDATES["row"][1])
+    assert tuning.row_tile(device, "row", 2, 300) == tuning.ROW_DEFAULT["row"]
+    tuning.forget()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from typing import Any
 
@@ -34,6 +35,13 @@ def unsupported(x: Tensor) -> str | None:
     if x.dtype not in _FEATURES:
         return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
     return None
+
+
+def installed() -> str:
+    """The version of Triton that is installed, or that none is."""
+    names = ("triton", "pytorch-triton", "pytorch-triton-rocm", "pytorch-triton-xpu")
+    found = [f"{d.name} {d.version}" for d in distributions() if d.name in names]
+    return ", ".join(found) if _INSTALLED and found else "not installed"
 
 
 def signed_spmm(

@@ -42,15 +42,23 @@ def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan | None:
     """The plan of a pair of row pointers, from the cache where it was made before; None without any."""
     if pos is None and neg is None:
         return None
-    if pos is not None and neg is not None:
-        plans = _TWO_HALVES.setdefault(pos, WeakTensorKeyDictionary())
-        if neg not in plans:
-            plans[neg] = build(pos, neg, LIMITS)
-        return plans[neg]
-    only = neg if pos is None else pos
-    if only not in _ONE_HALF:
-        _ONE_HALF[only] = build(only, None, LIMITS)
-    plan = _ONE_HALF[only]
+    if pos is None or neg is None:
+        return _of_one_half(pos, neg)
+    plans = _TWO_HALVES.get(pos)
+    if plans is None:
+        plans = _TWO_HALVES[pos] = WeakTensorKeyDictionary()
+    plan = plans.get(neg)
+    if plan is None:
+        plan = plans[neg] = build(pos, neg, LIMITS)
+    return plan
+
+
+def _of_one_half(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
+    only = pos if neg is None else neg
+    assert only is not None
+    plan = _ONE_HALF.get(only)
+    if plan is None:
+        plan = _ONE_HALF[only] = build(only, None, LIMITS)
     return plan if neg is None else plan._replace(bounds=(None, plan.bounds[0]))
 
 

@@ -31,12 +31,20 @@ def gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGE
 
 
 @triton.jit
-def row_factor(scale, coef, row, ok, ACC: tl.constexpr):
-    """What multiplies all edges of a row: its scale times the coefficient of its half."""
-    factor = tl.zeros(row.shape, ACC) + coef
-    if scale is not None:
-        factor = factor * tl.load(scale + row, mask=ok, other=0.0)
-    return factor
+def add_half(
+    acc, x, stride, coef, bounds, at, col, weight, row_scale, col_scale, row, ok, d, d_ok,
+    ACC: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
+    """acc + coef A x of one half, spread over the edges of a trip; `bounds[at]` is where the edges begin."""
+    if col is not None:
+        lo = tl.load(bounds + at, mask=ok, other=0)
+        hi = tl.load(bounds + at + 1, mask=ok, other=0)
+        # What multiplies all edges of a row.
+        factor = tl.zeros(row.shape, ACC) + coef
+        if row_scale is not None:
+            factor = factor * tl.load(row_scale + row, mask=ok, other=0.0)
+        acc = gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGES)
+    return acc
 
 
 @triton.jit
@@ -119,47 +127,34 @@ def row_kernel(
     # Several light rows share a program, so that no lane idles behind a short row.
     slot = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     ok = slot < num_slots
-    row = slot
-    if rows is not None:
-        row = tl.load(rows + slot, mask=ok, other=0).to(tl.int64)
+    row = slot if rows is None else tl.load(rows + slot, mask=ok, other=0).to(tl.int64)
     d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     d_ok = d < width
 
     # Both halves in one pass: into one sum, or into two where they are wanted apart.
-    acc = tl.zeros((ROWS, EDGES, BLOCK), ACC)
-    total_neg = tl.zeros((ROWS, BLOCK), ACC)
+    zero = tl.zeros((ROWS, EDGES, BLOCK), ACC)
     at = slot * 2 if SPLIT else row
-    one = tl.full((), 1.0, ACC)
-    if pos_col is not None:
-        lo = tl.load(pos_bounds + at, mask=ok, other=0)
-        hi = tl.load(pos_bounds + at + 1, mask=ok, other=0)
-        factor = row_factor(pos_row_scale, one if APART else p, row, ok, ACC)
-        acc = gather(acc, x, x_stride * ALIGN, pos_col, pos_weight, pos_col_scale, lo, hi, factor, d, d_ok, EDGES)
-    if APART:
-        total = tl.sum(acc, 1)
-        acc = tl.zeros((ROWS, EDGES, BLOCK), ACC)
-    if neg_col is not None:
-        lo = tl.load(neg_bounds + at, mask=ok, other=0)
-        hi = tl.load(neg_bounds + at + 1, mask=ok, other=0)
-        factor = row_factor(neg_row_scale, one if APART else q, row, ok, ACC)
-        acc = gather(
-            acc, x_neg, x_neg_stride * ALIGN, neg_col, neg_weight, neg_col_scale, lo, hi, factor, d, d_ok, EDGES
-        )
-    if APART:
-        total_neg = tl.sum(acc, 1)
-    else:
-        total = tl.sum(acc, 1)
+    acc = add_half(
+        zero, x, x_stride * ALIGN, 1.0 if APART else p, pos_bounds, at, pos_col, pos_weight, pos_row_scale,
+        pos_col_scale, row, ok, d, d_ok, ACC, EDGES,
+    )  # fmt: skip
+    total = tl.sum(acc, 1)
+    acc = add_half(
+        zero if APART else acc, x_neg, x_neg_stride * ALIGN, 1.0 if APART else q, neg_bounds, at, neg_col, neg_weight,
+        neg_row_scale, neg_col_scale, row, ok, d, d_ok, ACC, EDGES,
+    )  # fmt: skip
+    last = tl.sum(acc, 1)
 
     # A chunk is only a part of its row: the hub kernel finishes it.
     if SPLIT:
-        keep = ok[:, None] & d_ok[None, :]
-        tl.store(out + slot[:, None] * width + d[None, :], total, mask=keep)
+        part = slot[:, None] * width + d[None, :]
+        tl.store(out + part, total if APART else last, mask=ok[:, None] & d_ok[None, :])
         if APART:
-            tl.store(out_neg + slot[:, None] * width + d[None, :], total_neg, mask=keep)
+            tl.store(out_neg + part, last, mask=ok[:, None] & d_ok[None, :])
     else:
         finish(
-            total, total_neg, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride * ALIGN, residual,
-            residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps, ACC, NORM,
+            total if APART else last, last, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride * ALIGN,
+            residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps, ACC, NORM,
         )  # fmt: skip
 
 

@@ -58,9 +58,7 @@ def lse_kernel(
     total = tl.zeros((ROWS,), ACC)
     for start in range(0, num_nodes, COLS):
         j = start + tl.arange(0, COLS)
-        s = factor * logits(
-            x0, own, i, j, num_nodes, depth, stride, ACC, PRECISION, WIDEN, RESIDENT, ROWS, COLS, DEPTH
-        )
+        s = factor * logits(x0, own, i, j, num_nodes, depth, stride, ACC, PRECISION, WIDEN, RESIDENT, ROWS, COLS, DEPTH)
         s = tl.where((j < num_nodes)[None, :], s, float("-inf"))
         higher = tl.maximum(most, tl.max(s, 1))
         total = total * tl.exp(most - higher) + tl.sum(tl.exp(s - higher[:, None]), 1)
@@ -88,9 +86,7 @@ def product_kernel(
     acc = tl.zeros((ROWS, BLOCK), ACC)
     for start in range(0, num_nodes, COLS):
         j = start + tl.arange(0, COLS)
-        s = factor * logits(
-            x0, own, i, j, num_nodes, depth, stride, ACC, PRECISION, WIDEN, RESIDENT, ROWS, COLS, DEPTH
-        )
+        s = factor * logits(x0, own, i, j, num_nodes, depth, stride, ACC, PRECISION, WIDEN, RESIDENT, ROWS, COLS, DEPTH)
         if TRANSPOSED:
             s -= tl.load(lse + j, mask=j < num_nodes, other=0.0)[None, :]
         else:

@@ -50,7 +50,11 @@ ROW_DEFAULT = {"row": RowTile(16, 1024, 1), "light": RowTile(2, 512, 1), "segmen
 def row_tile(device: torch.device, kernel: str, itemsize: int, width: int) -> RowTile:
     """The tile of a gathering kernel: "row", "light" or "segment"."""
     found = _nearest(_device_name(device), kernel, itemsize, width, 0)
-    return ROW_DEFAULT[kernel] if found is None else RowTile(*found)
+    if found is not None:
+        return RowTile(*found)
+    # Waves of 64 lanes keep one mask a number in scalar registers, of which there are few.
+    small = ON_AMD and kernel == "light"
+    return ROW_DEFAULT[kernel]._replace(budget=256) if small else ROW_DEFAULT[kernel]
 
 
 def dense_tile(device: torch.device, itemsize: int, width: int, depth: int) -> DenseTile:
@@ -129,6 +133,11 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, args: dict[
         return
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         kernel[grid](**args)
+
+
+def forget() -> None:
+    """Look the table up again: it has changed."""
+    _nearest.cache_clear()
 
 
 @lru_cache
