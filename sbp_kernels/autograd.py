@@ -179,12 +179,7 @@ class _EdgeDot(torch.autograd.Function):
 def _takes_gradient(x: Tensor, *others: Tensor | None) -> bool:
     if not torch.is_grad_enabled():
         return False
-    if x.requires_grad:
-        return True
-    for other in others:
-        if other is not None and other.requires_grad:
-            return True
-    return False
+    return x.requires_grad or any(other is not None and other.requires_grad for other in others)
 
 
 def _run(
