@@ -59,9 +59,8 @@ def signed_propagate(
     coefs, coef = _coefficients(alpha, beta, lam, x)
     _check_residual(graph, residual, lam, num_steps)
     eps, affine = _epsilon(layer_norm)
-    call = Call(_kernels(x, graph, backend), graph, coefs, own_residual=residual is None, eps=eps)
-    if residual is None and graph.num_rows != graph.num_cols:
-        call = call._replace(own_residual=False)
+    own_residual = residual is None and graph.num_rows == graph.num_cols
+    call = Call(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
     for _ in range(num_steps):
         x = spmm(call, x, residual, coef)
         if affine is not None:

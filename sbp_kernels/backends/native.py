@@ -37,11 +37,10 @@ def signed_spmm(
     eps: float | None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
-    own = residual is x
-    x = _rows_together(x)
-    residual = x if own else _rows_together(residual)
     pos, neg = _same_index_type(pos, neg)
-    args = (x, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows)
+    together = _rows_together(x)
+    residual = together if residual is x else _rows_together(residual)
+    args = (together, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows)
     return (_spmm(*args), None) if eps is None else _spmm_norm(*args, eps)
 
 
@@ -101,7 +100,7 @@ def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
 
 def _rows_together(x: Any) -> Any:
     """The same tensor with the features of a node side by side; rows may be any distance apart."""
-    return x if x is None or x.stride(1) == 1 or x.size(1) <= 1 else x.contiguous()
+    return x if x is None or x.stride(1) == 1 else x.contiguous()
 
 
 def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
