@@ -91,7 +91,7 @@ class _Spmm(torch.autograd.Function):
         if call.eps is not None:
             grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
         r, p, q = call.coefs if coef is None else coef.unbind()
-        plain = call._replace(eps=None)
+        plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
             dx, dx_neg = pair(_flip(plain, pos_weight, neg_weight), grad)
@@ -200,7 +200,8 @@ def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> C
     """The same operation on the transposed graph, whose weights follow from the ones given."""
     graph = call.graph.with_weights(pos_weight, neg_weight).T
     # Without an own residual the transposed operation has none at all.
-    return call._replace(graph=graph, coefs=call.coefs if call.own_residual else (0.0, *call.coefs[1:]))
+    coefs = call.coefs if call.own_residual else (0.0, *call.coefs[1:])
+    return Call(call.kernels, graph, coefs, call.own_residual, call.eps)
 
 
 def _weights(graph: SignedGraph, x: Tensor) -> Weights:
