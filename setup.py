@@ -2,7 +2,6 @@
 
 Build flags (environment variables):
     SBP_BUILD_NATIVE=0  skip the extension (1: fail rather than skip it when it cannot be built)
-    SBP_BUILD_CUDA=0|1  leave out or demand the CUDA sources; default: where nvcc and a CUDA torch are
     SBP_CXXFLAGS        extra compiler flags, e.g. "-g -O1 -fsanitize=address"
 """
 
