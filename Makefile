@@ -9,13 +9,14 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h)
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench triton-table clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine, then the targets"
+	@echo "make triton-table  compile the Triton kernels for GPUs that are not here; registers, spills, loads"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)
@@ -44,6 +45,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_build
 	$(BIN)/python -m benchmarks.check_targets
 	$(BIN)/python -m benchmarks.plot
+
+triton-table: $(INSTALLED)
+	$(BIN)/python -m tests.triton.ahead_of_time
 
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*

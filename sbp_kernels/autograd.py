@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .csr import CSR
 from .graph import Adjacency, SignedGraph
+from .layer_norm import layer_norm_backward
 from .term import Term
 
 Coefs = tuple[float, float, float]
@@ -104,7 +105,7 @@ class _Spmm(torch.autograd.Function):
         call: Call = ctx.call
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
         if call.eps is not None:
-            grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
+            grad = layer_norm_backward(grad, grad_rstd, y, rstd)
         r, p, q = call.coefs if coef is None else coef.unbind()
         plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
@@ -242,12 +243,3 @@ def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor
         return None
     term = half.term(x, acc_dtype(x), kernels)
     return term if weight is None else Term(*term[:2], weight, *term[3:])
-
-
-def _layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
-    """Gradient before standardisation, from the standardised rows y and their 1/std."""
-    g, y_wide = grad.to(rstd.dtype), y.to(rstd.dtype)
-    inner = g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True)
-    scale = rstd[:, None]
-    through_rstd = (grad_rstd * rstd.square() / max(y.size(1), 1))[:, None] * y_wide
-    return (scale * inner - through_rstd).to(grad.dtype)

@@ -120,14 +120,16 @@ class SignedGraph:
         _ = self.T
         return self
 
-    # While torch.compile traces, this runs for real: sorting and what it caches depend on data.
-    @torch.compiler.assume_constant_result
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)
         return True
+
+    # While torch.compile traces, this runs for real: sorting and what it caches depend on data. The mark is
+    # all that torch.compiler.assume_constant_result makes, which imports the compiler, and Triton: a second.
+    _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
         """The same graph with other edge weights in its sparse halves; None keeps those there are."""

@@ -214,14 +214,18 @@ class Similarity:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
         lse = self.prepare(acc_dtype, kernels)
-        x0 = self.x0.to(acc_dtype)
-        return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
+        return Term(table=kernels.similarity(self._factor(acc_dtype), x, lse, self.scale, self.transposed))
+
+    def _factor(self, acc_dtype: torch.dtype) -> Tensor:
+        """x0 as kernels multiply it; products of two short numbers are exact in float32, so those stay short."""
+        short = self.x0.element_size() == 2 and acc_dtype == torch.float32
+        return self.x0 if short else self.x0.to(acc_dtype)
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once."""
         lse = self._lse.get(acc_dtype)
         if lse is None:
-            lse = kernels.similarity_lse(self.x0.to(acc_dtype), self.scale)
+            lse = kernels.similarity_lse(self._factor(acc_dtype), self.scale)
             # What torch.export computes is a part of its graph, not a value.
             if not torch.compiler.is_exporting():
                 self._lse[acc_dtype] = lse

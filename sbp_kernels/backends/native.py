@@ -80,7 +80,7 @@ def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`, a tile of rows at a time."""
-    x = x.to(x0.dtype)
+    x = x.to(lse.dtype)
     tiles, first = [], 0
     for logits in _logit_tiles(x0, scale):
         last = first + logits.size(0)
@@ -92,6 +92,7 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
 
 def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
     """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
+    x0 = x0.float() if x0.element_size() == 2 else x0
     num_nodes = x0.size(0)
     rows = max(1, min(num_nodes, _TILE // max(num_nodes, 1)))
     for first in range(0, max(num_nodes, 1), rows):

@@ -83,11 +83,13 @@ def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    x0 = x0.to(acc_dtype(x0))
     return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    x0 = x0.to(acc_dtype(x0))
     logits = scale * (x0 @ x0.T)
     weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))
     return weight @ x.to(weight.dtype)

@@ -116,7 +116,7 @@ CASES = {
     ),
     "backend": (
         lambda: signed_propagate(X, G, backend="natve"),
-        "backend must be one of 'native', 'reference', got 'natve'; did you mean 'native'?",
+        "backend must be one of 'native', 'triton', 'reference', got 'natve'; did you mean 'native'?",
     ),
     "use_backend": (lambda: use_backend("cuda").__enter__(), "got 'cuda'"),
 }
