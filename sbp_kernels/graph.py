@@ -10,8 +10,9 @@ from torch import Tensor
 from .checks import check_edges, check_values
 from .csr import CSR
 from .degrees import degree, degree_scales
-from .implicit import ClassBlock, Similarity
+from .implicit import ClassBlock
 from .pattern import Pattern
+from .similarity import Similarity
 
 Adjacency = CSR | ClassBlock | Similarity
 
@@ -106,12 +107,12 @@ class SignedGraph:
 
     @property
     def T(self) -> SignedGraph:
-        """Both halves transposed; kept, unless edge weights take a gradient."""
+        """Both halves transposed; kept, unless edge weights or features take a gradient."""
         if self._transposed is not None:
             return self._transposed
         flip = lambda half: None if half is None else half.T  # noqa: E731
         transposed = SignedGraph(flip(self.pos), flip(self.neg))
-        if not any(isinstance(half, CSR) and half._learns() for half in (self.pos, self.neg)):
+        if not any(half is not None and half.learns() for half in (self.pos, self.neg)):
             self._transposed = transposed
         return transposed
 
@@ -132,7 +133,7 @@ class SignedGraph:
     _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """The same graph with other edge weights in its sparse halves; None keeps those there are."""
+        """The same graph with other edge weights, or another x0; None keeps those there are."""
         pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
         return self if pos is self.pos and neg is self.neg else SignedGraph(pos, neg)
 
@@ -166,4 +167,4 @@ class SignedGraph:
 
 
 def _reweigh(half: Adjacency | None, weight: Tensor | None) -> Adjacency | None:
-    return half if weight is None or not isinstance(half, CSR) else half.with_weight(weight)
+    return half if weight is None or half is None or isinstance(half, ClassBlock) else half.with_weight(weight)

@@ -18,7 +18,7 @@ LAYERS = {
         [
             {"_fakes", "_library", "checks", "layer_norm", "term"},
             {"pattern", "degrees"},
-            {"csr", "implicit"},
+            {"csr", "implicit", "similarity"},
             {"graph"},
             {"backends", "autograd"},
             {"propagate", "config"},

@@ -90,6 +90,23 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
     return torch.cat(tiles)
 
 
+def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`, a tile of rows at a time."""
+    x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
+    out, first = torch.zeros_like(x0), 0
+    for tile in _logit_tiles(x0, scale):
+        rows = slice(first, first + tile.size(0))
+        # The gradient of the logits, P (<a_i, b_j> - <a_i, (P b)_i>), takes their place.
+        tile.sub_(lse[rows, None]).exp_()
+        dot = a[rows] @ b.T
+        dot -= (tile * dot).sum(1, keepdim=True)
+        tile *= dot
+        out[rows] += tile @ x0
+        out += tile.T @ x0[rows]
+        first = rows.stop
+    return out.mul_(scale)
+
+
 def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
     """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
     x0 = x0.float() if x0.element_size() == 2 else x0

@@ -95,6 +95,15 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
     return weight @ x.to(weight.dtype)
 
 
+def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
+    weight = torch.exp(scale * (x0 @ x0.T) - lse[:, None])
+    dot = a @ b.T
+    logit = weight * (dot - (weight * dot).sum(1, keepdim=True))
+    return scale * ((logit + logit.T) @ x0)
+
+
 def acc_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
