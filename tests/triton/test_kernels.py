@@ -149,6 +149,23 @@ def test_similarity_of_short_numbers_multiplies_them_exactly(dtype):
     torch.testing.assert_close(got, reference.similarity(x0.float(), x, lse, scale, False), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("depth", [6, 130])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gradient_of_the_features_of_a_similarity(dtype, depth):
+    """Short and long x0 with features of any type, both narrow and in several slices."""
+    wide = tuning.acc_dtype(features(1, 1, dtype))
+    scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
+    for x0_dtype, width in ((dtype, 9), (wide, 70)):
+        x0 = (features(70, depth, wide, seed=5) / depth**0.25).to(x0_dtype)
+        a, b = features(70, width, dtype), features(70, width, dtype, seed=1)
+        lse = kernels.similarity_lse(x0, scale)
+        got, want = (k.similarity_grad(x0, a, b, lse, scale) for k in (kernels, reference))
+        assert got.dtype == want.dtype == wide
+        slack = 2e-2 if dtype in (torch.bfloat16, torch.float16) and not INTERPRETED else 2e-5
+        assert (got - want).abs().max() <= slack * want.abs().max(), (x0_dtype, width)
+        assert torch.equal(kernels.similarity_grad(x0, a, b, lse, scale), got), "not reproducible"
+
+
 def test_weights_below_the_smallest_float16_still_count():
     n, scale = 300, torch.tensor(1.0, dtype=torch.float64, device=DEVICE)
     x0 = features(n, 8, torch.float32)
@@ -224,6 +241,7 @@ def test_ops_are_well_formed():
         (ops.group_sum, (x, groups.order, groups.segptr, groups.group_segptr)),
         (ops.similarity_lse, (x0, scale)),
         (ops.similarity, (x0, x, torch.zeros(40, device=DEVICE), scale, True)),
+        (ops.similarity_grad, (x0, x, x, torch.zeros(40, device=DEVICE), scale)),
     ):
         torch.library.opcheck(op.default, args, test_utils=("test_schema", "test_faketensor"))
 

@@ -97,6 +97,11 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
     return torch.ops.sbp_triton.similarity(x0, x, lse, scale, transposed)
 
 
+def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    return torch.ops.sbp_triton.similarity_grad(x0, a, b, lse, scale)
+
+
 def _wide(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
@@ -148,6 +153,11 @@ _OPS: dict[str, tuple[str, str, Callable[..., Any]]] = {
         "softmax",
         "(Tensor x0, Tensor x, Tensor lse, Tensor scale, bool transposed) -> Tensor",
         lambda x0, x, lse, scale, transposed: x.new_empty(x.size(), dtype=_wide(x0)),
+    ),
+    "similarity_grad": (
+        "softmax_grad",
+        "(Tensor x0, Tensor a, Tensor b, Tensor lse, Tensor scale) -> Tensor",
+        lambda x0, a, b, lse, scale: x0.new_empty(x0.size(), dtype=_wide(x0)),
     ),
 }
 

@@ -24,22 +24,38 @@ def load_tile(x, row, row_end, col, col_end, stride, WIDEN: tl.constexpr):
 
 
 @triton.jit
+def multiply(a, b, acc, ACC: tl.constexpr, PRECISION: tl.constexpr):
+    return tl.dot(a, b, acc, input_precision=PRECISION, out_dtype=ACC)
+
+
+@triton.jit
+def dots(
+    a, b, i, j, num_nodes, width, a_stride, b_stride,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """<a_i, b_j> `[ROWS, COLS]`, over slices of the width of both."""
+    s = tl.zeros((ROWS, COLS), ACC)
+    for first in range(0, width, DEPTH):
+        k = first + tl.arange(0, DEPTH)
+        own = load_tile(a, i[:, None], num_nodes, k[None, :], width, a_stride, WIDEN)
+        other = load_tile(b, j[None, :], num_nodes, k[:, None], width, b_stride, WIDEN)
+        s = multiply(own, other, s, ACC, PRECISION)
+    return s
+
+
+@triton.jit
 def logits(
     x0, own, i, j, num_nodes, depth, stride,
     ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, RESIDENT: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """<x0_i, x0_j> `[ROWS, COLS]`, over slices of the width of x0."""
-    s = tl.zeros((ROWS, COLS), ACC)
-    k = tl.arange(0, DEPTH)
+    """<x0_i, x0_j> `[ROWS, COLS]`; the rows' own part is given if it is RESIDENT."""
     if RESIDENT:
+        k = tl.arange(0, DEPTH)
         other = load_tile(x0, j[None, :], num_nodes, k[:, None], depth, stride, WIDEN)
-        return tl.dot(own, other, s, input_precision=PRECISION, out_dtype=ACC)
-    for first in range(0, depth, DEPTH):
-        own = load_tile(x0, i[:, None], num_nodes, first + k[None, :], depth, stride, WIDEN)
-        other = load_tile(x0, j[None, :], num_nodes, first + k[:, None], depth, stride, WIDEN)
-        s = tl.dot(own, other, s, input_precision=PRECISION, out_dtype=ACC)
-    return s
+        return multiply(own, other, tl.zeros((ROWS, COLS), ACC), ACC, PRECISION)
+    return dots(x0, x0, i, j, num_nodes, depth, stride, stride, ACC, PRECISION, WIDEN, ROWS, COLS, DEPTH)
 
 
 @triton.jit(do_not_specialize=["num_nodes", "depth", "stride"])
@@ -93,7 +109,7 @@ def product_kernel(
             s -= own_lse
         weight = tl.where((j < num_nodes)[None, :], tl.exp(s), 0.0) * BOOST
         moved = load_tile(x, j[:, None], num_nodes, d[None, :], width, x_stride, WIDEN)
-        acc = tl.dot(weight.to(moved.dtype), moved, acc, input_precision=PRECISION, out_dtype=ACC)
+        acc = multiply(weight.to(moved.dtype), moved, acc, ACC, PRECISION)
     at = out + i.to(tl.int64)[:, None] * width + d[None, :]
     tl.store(at, acc * (1.0 / BOOST), mask=(i < num_nodes)[:, None] & (d < width)[None, :])
 

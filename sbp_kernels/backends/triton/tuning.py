@@ -34,7 +34,7 @@ class RowTile(NamedTuple):
 
 
 class DenseTile(NamedTuple):
-    """A tile of streamed logits `[rows, cols]`, summed over slices of `depth` of the width of x0."""
+    """A tile of streamed logits `[rows, cols]`, summed over slices of `depth` of the width of the factors."""
 
     rows: int
     cols: int
@@ -57,15 +57,15 @@ def row_tile(device: torch.device, kernel: str, itemsize: int, width: int) -> Ro
     return ROW_DEFAULT[kernel]._replace(budget=256) if small else ROW_DEFAULT[kernel]
 
 
-def dense_tile(device: torch.device, itemsize: int, width: int, depth: int) -> DenseTile:
+def dense_tile(device: torch.device, itemsize: int, width: int, depth: int, kernel: str = "similarity") -> DenseTile:
     """The tile of the streamed softmax of logits over `depth` numbers, times x of `width` features."""
-    found = _nearest(_device_name(device), "similarity", itemsize, width, depth)
+    found = _nearest(_device_name(device), kernel, itemsize, width, depth)
     if found is not None:
         return DenseTile(*found)
     if itemsize == 8:
         return DenseTile(16, 16, 16, 4, 1)
     # Whatever is wide takes twice the threads and half the columns, so that sums and logits stay in registers.
-    narrow = itemsize == 2 and width <= 128 and depth <= 128
+    narrow = kernel == "similarity" and itemsize == 2 and width <= 128 and depth <= 128
     if ON_AMD:
         return DenseTile(64, 32, 32, 4 if narrow else 8, 1)
     return DenseTile(64, 64, 64, 4, 2) if narrow else DenseTile(64, 32, 32, 8, 2)
