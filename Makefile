@@ -16,7 +16,7 @@ help:
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine, then the targets"
-	@echo "make triton-table  compile the Triton kernels for GPUs that are not here; registers, spills, loads"
+	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)

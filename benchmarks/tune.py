@@ -29,6 +29,7 @@ CANDIDATES: dict[str, list[tuple[int, ...]]] = {
     "light": list(itertools.product((1, 2, 4), (256, 512, 1024), (1, 2))),
     "segment": list(itertools.product((16, 32, 64), (1024, 2048, 4096), (2, 4))),
     "similarity": list(itertools.product((32, 64, 128), (32, 64, 128), (32, 64), (4, 8), (1, 2, 3))),
+    "similarity_grad": list(itertools.product((32, 64, 128), (32, 64), (32, 64), (4, 8), (1, 2, 3))),
 }
 HEADER = '''"""Tiles measured by `python -m benchmarks.tune`, which writes this file.
 
@@ -88,6 +89,10 @@ def similarity_problems(device: torch.device, num_nodes: int) -> Iterator[Proble
         yield Problem(
             ("similarity", dtype.itemsize, width, depth),
             lambda x0=x0, x=x, lse=lse: kernels.similarity(x0, x, lse, scale, False),
+        )
+        yield Problem(
+            ("similarity_grad", dtype.itemsize, width, depth),
+            lambda x0=x0, x=x, lse=lse: kernels.similarity_grad(x0, x, x, lse, scale),
         )
 
 

@@ -20,7 +20,7 @@ def show_config() -> str:
         f"python    {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"torch     {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
         f"native    {native}",
-        f"triton    {triton.installed()}",
+        f"triton    {triton.status()}",
         "reference always available",
     ]
     return "\n".join(lines)

@@ -110,6 +110,7 @@ def similarity_calls(dtype: torch.dtype, wide: torch.dtype, n: int) -> Iterator[
             yield f"lse {name}", lambda x0=x0: backend.similarity_lse(x0, scale)
         yield f"product {name}", lambda x0=x0, x=x: backend.similarity(x0, x, lse, scale, False)
         yield f"transposed {name}", lambda x0=x0, x=x: backend.similarity(x0, x, lse, scale, True)
+        yield f"gradient {name}", lambda x0=x0, x=x: backend.similarity_grad(x0, x, x, lse, scale)
 
 
 def spmm(x: torch.Tensor, pos: Term, neg: Term, **more: Any) -> None:
@@ -127,7 +128,8 @@ def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
         for name, call in calls(dtype):
 
             def record(kernel: Any, grid: Any, device: Any, args: dict[str, Any], name: str = name) -> None:
-                rows = "chunks" if args.get("SPLIT") else "light" if args.get("ROWS", 1) > 1 else ""
+                # The one bin with many rows is that of light ones.
+                rows = "chunks" if args.get("SPLIT") else "light" if args.get("num_slots", 0) > 10 else ""
                 rows = rows if kernel.__name__ in ("row_kernel", "edge_kernel") else ""
                 variant = Variant(f"{name} {rows}".strip(), dtype, kernel, args)
                 found.setdefault(variant.key, variant)
@@ -155,7 +157,9 @@ def describe(variant: Variant) -> tuple[dict[str, str], dict[str, Any], dict[Any
 
 
 def options(variant: Variant) -> dict[str, int]:
-    return {name: variant.args[name] for name in ("num_warps", "num_stages") if name in variant.args}
+    given = {name: variant.args[name] for name in ("num_warps", "num_stages") if name in variant.args}
+    # As `tuning.launch` has it.
+    return given | {"enable_fp_fusion": True}
 
 
 def compile_for(variant: Variant, target: str) -> dict[str, Any]:
@@ -225,6 +229,7 @@ def main() -> None:
                     if args.only in f"{variant.kernel.__name__} {variant.name}":
                         writer.writerow(compile_for(variant, target))
                         file.flush()
+    print(backend.status())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ _SPEC = find_spec("triton")
 # A mere folder of that name on the path is no installation.
 _INSTALLED = _SPEC is not None and _SPEC.origin is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+# Kernels compiled by this process, the seconds that took, and kernels found compiled on disk.
+_compiled = {"anew": 0, "seconds": 0.0, "on disk": 0}
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -37,11 +39,23 @@ def unsupported(x: Tensor) -> str | None:
     return None
 
 
-def installed() -> str:
-    """The version of Triton that is installed, or that none is."""
+def status() -> str:
+    """The version of Triton, or that there is none; and how long first calls waited for the compiler."""
     names = ("triton", "pytorch-triton", "pytorch-triton-rocm", "pytorch-triton-xpu")
     found = [f"{d.name} {d.version}" for d in distributions() if d.name in names]
-    return ", ".join(found) if _INSTALLED and found else "not installed"
+    if not _INSTALLED or not found:
+        return "not installed"
+    waited = f"{_compiled['anew']} kernels compiled in {_compiled['seconds']:.1f} s"
+    return f"{', '.join(found)}; in this process {waited}, {_compiled['on disk']} read from its cache on disk"
+
+
+def on_compilation(*, times: Any, cache_hit: bool, **_: Any) -> None:
+    """Triton calls this for each kernel variant that a process meets for the first time."""
+    if cache_hit:
+        _compiled["on disk"] += 1
+    else:
+        _compiled["anew"] += 1
+        _compiled["seconds"] += times.total / 1e6
 
 
 def signed_spmm(

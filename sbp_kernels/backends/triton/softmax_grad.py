@@ -19,7 +19,7 @@ from .softmax import dots, load_tile, multiply, similarity
 @triton.jit(do_not_specialize=["num_nodes", "depth", "stride", "width", "a_stride", "b_stride"])
 def x0_grad_kernel(
     out, x0, a, b, lse, delta, scale, num_nodes, depth, stride, width, a_stride, b_stride,
-    ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, WIDEN_X0: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, LAST: tl.constexpr, WIDEN: tl.constexpr, WIDEN_X0: tl.constexpr,
     ALIGN: tl.constexpr, X_ALIGN: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -49,7 +49,7 @@ def x0_grad_kernel(
         weight += tl.exp(s - other_lse) * (cols - other_delta)
         weight = tl.where(inside[None, :], weight, 0.0)
         moved = load_tile(x0, j[:, None], num_nodes, k[None, :], depth, stride, WIDEN_X0)
-        acc = multiply(weight.to(moved.dtype), moved, acc, ACC, PRECISION)
+        acc = multiply(weight.to(moved.dtype), moved, acc, ACC, LAST)
     at = out + i.to(tl.int64)[:, None] * depth + k[None, :]
     tl.store(at, factor * acc, mask=(i < num_nodes)[:, None] & (k < depth)[None, :])
 
@@ -62,15 +62,17 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
     x0, a, b = tuning.dense_rows(x0), tuning.dense_rows(a), tuning.dense_rows(b)
     tile = tuning.dense_tile(x0.device, x0.element_size(), width, depth, kernel="similarity_grad")
     align, x_align = tuning.together(depth, x0), tuning.together(width, a, b)
-    block = max(tuning.feature_block(depth), 16)
+    block = max(min(tuning.feature_block(depth), 256 if x0.dtype == torch.bfloat16 else 128), 16)
+    short = x0.dtype == torch.float16
     widen = tuning.INTERPRETED and x0.dtype != torch.float64
     args = {
         "out": out, "x0": x0, "a": a, "b": b, "lse": lse, "delta": delta, "scale": scale, "num_nodes": x0.size(0),
         "depth": depth // align, "stride": x0.stride(0) // align, "width": width // x_align,
         "a_stride": a.stride(0) // x_align, "b_stride": b.stride(0) // x_align, "ALIGN": align, "X_ALIGN": x_align,
         "ACC": tuning.acc_type(x0), "PRECISION": tuning.dot_precision(), "WIDEN": widen,
-        # Gradients of logits may lie outside of float16's range.
-        "WIDEN_X0": widen or x0.dtype == torch.float16,
+        # Gradients of logits may lie outside of float16's range, but within tf32's, which has its precision.
+        "WIDEN_X0": widen or short,
+        "LAST": "tf32" if short and tuning.dot_precision() == "tf32x3" else tuning.dot_precision(),
         "ROWS": tile.rows, "COLS": tile.cols, "DEPTH": tile.depth, "BLOCK": block,
         "num_warps": tile.num_warps, "num_stages": tile.num_stages,
     }  # fmt: skip

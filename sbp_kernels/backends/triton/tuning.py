@@ -12,9 +12,11 @@ from math import log2
 from typing import Any, NamedTuple
 
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import on_compilation
 from .tuned import TUNED
 
 # Widest tile of features: one more column of programs beyond it. Whole rows (LayerNorm) may be wider.
@@ -23,6 +25,9 @@ MAX_WHOLE_ROW = 1024
 ON_AMD = torch.version.hip is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 ACC = {torch.float64: tl.float64}
+# Unless somebody else already listens.
+if triton.knobs.compilation.listener is None:
+    triton.knobs.compilation.listener = on_compilation
 
 
 class RowTile(NamedTuple):
@@ -52,9 +57,11 @@ def row_tile(device: torch.device, kernel: str, itemsize: int, width: int) -> Ro
     found = _nearest(_device_name(device), kernel, itemsize, width, 0)
     if found is not None:
         return RowTile(*found)
-    # Waves of 64 lanes keep one mask a number in scalar registers, of which there are few.
-    small = ON_AMD and kernel == "light"
-    return ROW_DEFAULT[kernel]._replace(budget=256) if small else ROW_DEFAULT[kernel]
+    if ON_AMD and kernel == "light":
+        # Waves of 64 lanes keep one mask a load in scalar registers, of which there are few: 16 bytes a lane, or
+        # four numbers where rows do not start at a multiple of that.
+        return ROW_DEFAULT[kernel]._replace(budget=512 if itemsize == 2 and width % 8 == 0 else 256)
+    return ROW_DEFAULT[kernel]
 
 
 def dense_tile(device: torch.device, itemsize: int, width: int, depth: int, kernel: str = "similarity") -> DenseTile:
@@ -67,7 +74,7 @@ def dense_tile(device: torch.device, itemsize: int, width: int, depth: int, kern
     # Whatever is wide takes twice the threads and half the columns, so that sums and logits stay in registers.
     narrow = kernel == "similarity" and itemsize == 2 and width <= 128 and depth <= 128
     if ON_AMD:
-        return DenseTile(64, 32, 32, 4 if narrow else 8, 1)
+        return DenseTile(64, 32, 32, 4 if itemsize == 2 and (narrow or kernel == "similarity_grad") else 8, 1)
     return DenseTile(64, 64, 64, 4, 2) if narrow else DenseTile(64, 32, 32, 8, 2)
 
 
@@ -132,7 +139,8 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, args: dict[
     if 0 in grid:
         return
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernel[grid](**args)
+        # Fused multiply-adds, whatever the version's default.
+        kernel[grid](**args, enable_fp_fusion=True)
 
 
 def forget() -> None:
