@@ -225,6 +225,10 @@ class CSR:
         """This adjacency for the row pass over x (whose values an explicit matrix need not see)."""
         return self.prepare(acc_dtype, kernels)
 
+    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, None] | None:
+        """This adjacency for several steps in one call; None where edge weights take a gradient."""
+        return None if self._learns() else (self.prepare(acc_dtype, None), None)
+
     def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
         """Edge weights that take a gradient, in the accumulation type; None where they are fixed."""
         if not self._learns():

@@ -145,6 +145,11 @@ class ClassBlock:
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
         return Term(table=kernels.mix_groups(self.block.to(acc_dtype), sums), group=self.group)
 
+    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, tuple[Tensor, ...]]:
+        """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
+        plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
+        return Term(group=self.group), (*plan, self.block.to(acc_dtype))
+
 
 class Similarity:
     r"""A dense softmax adjacency of features, \( A = \mathrm{softmax}(\pm X_0 X_0^\top / \tau) \), streamed.
@@ -216,6 +221,10 @@ class Similarity:
         lse = self.prepare(acc_dtype, kernels)
         x0 = self.x0.to(acc_dtype)
         return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
+
+    def summarised(self, acc_dtype: torch.dtype) -> None:
+        """The kernels of several steps make no table of this kind."""
+        return None
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once."""
