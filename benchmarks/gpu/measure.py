@@ -17,16 +17,10 @@ from torch import Tensor
 
 import sbp_kernels as sbp
 
+from .shapes import SHAPES, gathered_bytes, streamed_bytes
+
 ALPHA, BETA, LAM = 1.1, 0.7, 0.4
 COEFS = {"alpha": ALPHA, "beta": BETA, "lam": LAM}
-# name: nodes, positive and negative edges, exponent of the degree distribution (0: a road network).
-SHAPES = {
-    "cora": (2_708, 10_556, 10_556, 3.0),
-    "arxiv": (169_343, 2_315_598, 1_157_799, 2.5),
-    "road": (142_000, 130_000, 70_000, 0.0),
-    "reddit": (232_965, 114_615_892, 11_461_589, 2.5),
-    "products": (2_449_029, 123_718_280, 61_859_140, 2.5),
-}
 
 
 def edges(n: int, count: int, exponent: float, seed: int) -> Tensor:
@@ -106,12 +100,6 @@ def exact_rows(graph: sbp.SignedGraph, x: Tensor, rows: Tensor) -> Tensor:
     return out
 
 
-def counted_bytes(graph: sbp.SignedGraph, d: int, size: int) -> int:
-    """Gathered rows, columns, both row pointers, x and y once, scales of rows and (per edge) of columns."""
-    e = graph.pos.num_edges + graph.neg.num_edges
-    return e * (d * size + 8) + graph.num_nodes * (2 * d * size + 16 + 8 + 4)
-
-
 def report(**row: object) -> None:
     print(json.dumps(row), flush=True)
 
@@ -129,7 +117,8 @@ def measure(name: str, d: int, dtype: torch.dtype, graph: sbp.SignedGraph, both_
                 report(**common, method=label, error=error, note="wrong: not timed")
                 continue
             us = median_us(lambda: run(x), small)  # noqa: B023
-            gbs = counted_bytes(graph, d, x.element_size()) / us / 1e3
+            size = x.element_size()
+            gbs = (gathered_bytes(name, d, size) + streamed_bytes(name, d, size)) / us / 1e3
             report(**common, method=label, mode="forward", us=us, counted_GBs=gbs, error=error)
             if both_ways:
                 leaf, grad = x.clone().requires_grad_(), torch.randn_like(x)
