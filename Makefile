@@ -9,7 +9,7 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
 
-.PHONY: demo test lint bench gpu-check clean help
+.PHONY: demo test lint bench gpu-check triton-table clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine, then the targets"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
+	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)
@@ -49,6 +50,9 @@ bench: $(INSTALLED)
 # Uses the Python at hand, whose torch knows the GPU; installs nothing.
 gpu-check:
 	$(PYTHON) benchmarks/gpu/check.py
+
+triton-table: $(INSTALLED)
+	$(BIN)/python -m tests.triton.ahead_of_time
 
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*

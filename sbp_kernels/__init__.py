@@ -4,8 +4,9 @@ from .backends import use_backend
 from .config import show_config
 from .csr import CSR
 from .graph import SignedGraph
-from .implicit import ClassBlock, Similarity
+from .implicit import ClassBlock
 from .propagate import explain, signed_pair, signed_propagate
+from .similarity import Similarity
 
 __version__ = "0.1.0"
 

@@ -1,11 +1,12 @@
 """Four linear operations that are closed under differentiation, so every order of gradient exists.
 
 With A+ and A- the two halves of a signed graph:
-    spmm(x, x', R; r, p, q) = r R + p A+ x + q A- x'        gradient: pair on the transpose, dot, edge_dot
-    pair(x)                 = (A+ x, A- x)                  gradient: spmm on the transpose, edge_dot
-    dot(y, x, R)            = (<y,R>, <y,A+ x>, <y,A- x>)   gradient: spmm, edge_dot
-    edge_dot(a, b)          = <a_i, b_j> on the edges       gradient: spmm with those weights
-Edge weights travel beside the graph, because autograd sees only a Function's own tensor arguments.
+    spmm(x, x', R; r, p, q) = r R + p A+ x + q A- x'        gradient: pair on the transpose, dot, weight_grad
+    pair(x)                 = (A+ x, A- x)                  gradient: spmm on the transpose, weight_grad
+    dot(y, x, R)            = (<y,R>, <y,A+ x>, <y,A- x>)   gradient: spmm, weight_grad
+    weight_grad(a, b)       = <a_i, b_j> on the edges       gradient: spmm with those weights
+Edge weights travel beside the graph, because autograd sees only a Function's own tensor arguments. So does
+the x0 of a `Similarity` that learns; its weight_grad has no gradient: that is the one order that ends.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .call import Call, Weights, acc_dtype, flip, learnt_weights, run, takes_gradient, terms_of
+from .call import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
+from .csr import CSR
 from .graph import SignedGraph
+from .layer_norm import layer_norm_backward
 
 
 def spmm(
@@ -81,7 +84,7 @@ class _Spmm(torch.autograd.Function):
         call: Call = ctx.call
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
         if call.eps is not None:
-            grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
+            grad = layer_norm_backward(grad, grad_rstd, y, rstd)
         r, p, q = call.coefs if coef is None else coef.unbind()
         plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
@@ -95,9 +98,9 @@ class _Spmm(torch.autograd.Function):
         if needs_coef:
             dcoef = _Dot.apply(plain, grad, x, residual, pos_weight, neg_weight)
         if needs_pos:
-            dpos = p * _EdgeDot.apply(call.kernels, call.graph.pos, grad, x)
+            dpos = p * _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, grad, x)
         if needs_neg:
-            dneg = q * _EdgeDot.apply(call.kernels, call.graph.neg, grad, x_neg if ctx.has_x_neg else x)
+            dneg = q * _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, grad, x_neg if ctx.has_x_neg else x)
         return None, dx, dx_neg, dres, dcoef, dpos, dneg
 
 
@@ -118,9 +121,9 @@ class _Pair(torch.autograd.Function):
         if needs_x:
             dx = spmm(flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
         if needs_pos:
-            dpos = _EdgeDot.apply(call.kernels, call.graph.pos, grad_pos, x)
+            dpos = _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, grad_pos, x)
         if needs_neg:
-            dneg = _EdgeDot.apply(call.kernels, call.graph.neg, grad_neg, x)
+            dneg = _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, grad_neg, x)
         return None, dx, dpos, dneg
 
 
@@ -146,33 +149,26 @@ class _Dot(torch.autograd.Function):
         if needs_residual:
             dres = (grad[0] * y).to(y.dtype)
         if needs_pos:
-            dpos = grad[1] * _EdgeDot.apply(call.kernels, call.graph.pos, y, x)
+            dpos = grad[1] * _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, y, x)
         if needs_neg:
-            dneg = grad[2] * _EdgeDot.apply(call.kernels, call.graph.neg, y, x)
+            dneg = grad[2] * _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, y, x)
         return None, dy, dx, dres, dpos, dneg
 
 
-class _EdgeDot(torch.autograd.Function):
+class _WeightGrad(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kernels, half, a, b):  # type: ignore[no-untyped-def]
+    def forward(ctx, kernels, half, weight, a, b):  # type: ignore[no-untyped-def]
         ctx.kernels, ctx.half = kernels, half
         ctx.save_for_backward(a, b)
-        return kernels.edge_dot(a, b, half.term(a, acc_dtype(a), kernels))
+        return half.weight_grad(weight, a, b, kernels)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        if not isinstance(ctx.half, CSR):
+            raise NotImplementedError("a second derivative through the x0 of a Similarity is not implemented")
         a, b = ctx.saved_tensors
         call = Call(ctx.kernels, SignedGraph(ctx.half.with_weight(grad)), (0.0, 1.0, 0.0))
-        _, _, needs_a, needs_b = ctx.needs_input_grad
+        needs_a, needs_b = ctx.needs_input_grad[3:]
         da = spmm(call, b, weights=(grad, None)) if needs_a else None
         db = spmm(flip(call, grad, None), a) if needs_b else None
-        return None, None, da, db
-
-
-def _layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
-    """Gradient before standardisation, from the standardised rows y and their 1/std."""
-    g, y_wide = grad.to(rstd.dtype), y.to(rstd.dtype)
-    inner = g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True)
-    scale = rstd[:, None]
-    through_rstd = (grad_rstd * rstd.square() / max(y.size(1), 1))[:, None] * y_wide
-    return (scale * inner - through_rstd).to(grad.dtype)
+        return None, None, None, da, db

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .csr import CSR
 from .graph import Adjacency, SignedGraph
 from .term import Term
 
@@ -62,11 +61,11 @@ def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Ca
 
 
 def learnt_weights(graph: SignedGraph, x: Tensor) -> Weights:
-    """Both halves' edge weights that take a gradient, still attached to their autograd graph."""
+    """What learns in both halves, edge weights or x0, still attached to its autograd graph."""
     pos, neg = graph.pos, graph.neg
     return (
-        pos.learnt_weight(acc_dtype(x)) if isinstance(pos, CSR) else None,
-        neg.learnt_weight(acc_dtype(x)) if isinstance(neg, CSR) else None,
+        None if pos is None else pos.learnt_weight(acc_dtype(x)),
+        None if neg is None else neg.learnt_weight(acc_dtype(x)),
     )
 
 
@@ -80,7 +79,4 @@ def terms_of(
 
 
 def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor | None) -> Term | None:
-    if half is None:
-        return None
-    term = half.term(x, acc_dtype(x), kernels)
-    return term if weight is None else Term(*term[:2], weight, *term[3:])
+    return None if half is None else half.term(x, acc_dtype(x), kernels, weight)

@@ -7,6 +7,7 @@ import platform
 import torch
 
 from ._library import NOT_LOADED
+from .backends import triton
 
 
 def show_config() -> str:
@@ -19,6 +20,7 @@ def show_config() -> str:
         f"python    {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"torch     {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
         f"native    {native}",
+        f"triton    {triton.status()}",
         "reference always available",
     ]
     return "\n".join(lines)

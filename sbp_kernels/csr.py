@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -136,7 +136,7 @@ class CSR:
         weight = None if weight is None else weight.index_select(0, order)
         transposed = CSR._trusted(pattern, weight, self.col_scale, self.row_scale)
         # Reordered weights that carry a gradient belong to one autograd graph: never reuse them.
-        if not self._learns():
+        if not self.learns():
             self._transposed = transposed
         return transposed
 
@@ -179,7 +179,7 @@ class CSR:
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those take a gradient."""
         weight = self.weight
-        if weight is None or not self._learns():
+        if weight is None or not self.learns():
             return CSR._trusted(self.pattern, weight, row_scale, col_scale)
         factor = row_scale.index_select(0, self.pattern.row_index())
         if col_scale is not None:
@@ -195,13 +195,9 @@ class CSR:
         """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
         row, col = self.pattern.row_index(), self.col.long()
         value = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
-        weight = self.weight
-        if weight is not None:
-            value = value * weight.double()
-        if self.row_scale is not None:
-            value = value * self.row_scale.double()[row]
-        if self.col_scale is not None:
-            value = value * self.col_scale.double()[col]
+        for factor, index in ((self.weight, slice(None)), (self.row_scale, row), (self.col_scale, col)):
+            if factor is not None:
+                value = value * factor.double()[index]
         dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
         return dense.index_add(0, row * self.num_cols + col, value).view(self.num_rows, self.num_cols)
 
@@ -214,30 +210,32 @@ class CSR:
         term = self._terms.get(acc_dtype)
         if term is None:
             cast = lambda t: None if t is None else t.to(acc_dtype)  # noqa: E731
-            weight = None if self._learns() else cast(self.weight)
+            weight = None if self.learns() else cast(self.weight)
             term = Term(self.rowptr, self.col, weight, cast(self.row_scale), cast(self.col_scale))
             # What torch.export computes is a part of its graph, not a value.
             if not torch.compiler.is_exporting():
                 self._terms[acc_dtype] = term
         return term
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object) -> Term:
-        """This adjacency for the row pass over x (whose values an explicit matrix need not see)."""
-        return self.prepare(acc_dtype, kernels)
+    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None) -> Term:
+        """This adjacency for the row pass over x (whose values it need not see), with `weight` if it learns."""
+        term = self.prepare(acc_dtype, kernels)
+        return term if weight is None else Term(*term[:2], weight, *term[3:])
 
     def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, None] | None:
         """This adjacency for several steps in one call; None where edge weights take a gradient."""
-        return None if self._learns() else (self.prepare(acc_dtype, None), None)
+        return None if self.learns() else (self.prepare(acc_dtype, None), None)
 
     def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
         """Edge weights that take a gradient, in the accumulation type; None where they are fixed."""
-        if not self._learns():
-            return None
-        weight = self.weight
-        assert weight is not None
-        return weight.to(acc_dtype)
+        weight = self.weight if self.learns() else None
+        return None if weight is None else weight.to(acc_dtype)
 
-    def _learns(self) -> bool:
+    def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
+        """Gradient of <a, A b> with respect to the edge weights: `[num_edges]`, the same for any of them."""
+        return kernels.edge_dot(a, b, self.prepare(weight.dtype, kernels))
+
+    def learns(self) -> bool:
         given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight
         return given is not None and given.requires_grad
 

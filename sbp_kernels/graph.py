@@ -11,8 +11,9 @@ from torch import Tensor
 from .checks import check_edges, check_values
 from .csr import CSR
 from .degrees import degree, degree_scales
-from .implicit import ClassBlock, Similarity
+from .implicit import ClassBlock
 from .pattern import Pattern
+from .similarity import Similarity
 
 Adjacency = CSR | ClassBlock | Similarity
 # A plan may be None.
@@ -111,13 +112,13 @@ class SignedGraph:
 
     @property
     def T(self) -> SignedGraph:
-        """Both halves transposed; kept, unless edge weights take a gradient."""
+        """Both halves transposed; kept, unless edge weights or features take a gradient."""
         if self._transposed is not None:
             return self._transposed
         flip = lambda half: None if half is None else half.T  # noqa: E731
         transposed = SignedGraph(flip(self.pos), flip(self.neg))
         transposed._plans = self._plans[::-1]
-        if not any(isinstance(half, CSR) and half._learns() for half in (self.pos, self.neg)):
+        if not any(half is not None and half.learns() for half in (self.pos, self.neg)):
             self._transposed = transposed
         return transposed
 
@@ -134,8 +135,6 @@ class SignedGraph:
             plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
         return plan
 
-    # While torch.compile traces, this runs for real: sorting and what it caches depend on data.
-    @torch.compiler.assume_constant_result
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
             graph.plan(kernels)
@@ -144,8 +143,12 @@ class SignedGraph:
                     half.prepare(acc_dtype, kernels)
         return True
 
+    # While torch.compile traces, this runs for real: sorting and what it caches depend on data. The mark is
+    # all that torch.compiler.assume_constant_result makes, which imports the compiler, and Triton: a second.
+    _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """The same graph with other edge weights in its sparse halves; None keeps those there are."""
+        """The same graph with other edge weights, or another x0; None keeps those there are."""
         pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
         if pos is self.pos and neg is self.neg:
             return self
@@ -183,4 +186,4 @@ class SignedGraph:
 
 
 def _reweigh(half: Adjacency | None, weight: Tensor | None) -> Adjacency | None:
-    return half if weight is None or not isinstance(half, CSR) else half.with_weight(weight)
+    return half if weight is None or half is None or isinstance(half, ClassBlock) else half.with_weight(weight)

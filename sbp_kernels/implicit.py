@@ -137,10 +137,16 @@ class ClassBlock:
         """The definition: float64 `[num_nodes, num_nodes]`."""
         return self.block.double()[self.group][:, self.group]
 
+    def learns(self) -> bool:
+        return False
+
+    def learnt_weight(self, acc_dtype: torch.dtype) -> None:
+        return None
+
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> None:
         _ = self.plan
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
+    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
         return Term(table=kernels.mix_groups(self.block.to(acc_dtype), sums), group=self.group)
@@ -149,92 +155,6 @@ class ClassBlock:
         """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
         plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
         return Term(group=self.group), (*plan, self.block.to(acc_dtype))
-
-
-class Similarity:
-    r"""A dense softmax adjacency of features, \( A = \mathrm{softmax}(\pm X_0 X_0^\top / \tau) \), streamed.
-
-    With fixed \( X_0 \) the logits never change, so their row-wise log-sum-exp l is computed once:
-    \( A_{ij} = e^{S_{ij} - l_i} \), and the transpose weighs by \( e^{S_{ij} - l_j} \).
-
-    Args:
-        x0: floating `[num_nodes, width]`, fixed (no gradient).
-        sign: +1 (ContraNorm, arXiv 2303.06562) or -1 (Feature-SBP, arXiv 2502.11394 section 4.2).
-        temperature: \( \tau > 0 \).
-    """
-
-    __slots__ = ("_lse", "_transposed", "scale", "sign", "temperature", "transposed", "x0")
-
-    def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
-        if x0.dim() != 2 or not x0.is_floating_point():
-            raise ValueError(f"x0 must be floating of shape [num_nodes, width], got {x0.dtype} {tuple(x0.shape)}")
-        if sign not in (-1, 1):
-            raise ValueError(f"sign must be +1 or -1, got {sign}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be > 0, got {temperature}")
-        if not bool(torch.isfinite(x0).all()):
-            raise ValueError("x0 must be finite, got NaN or infinity in it")
-        if x0.requires_grad:
-            raise NotImplementedError("a gradient with respect to x0 is not implemented; pass x0.detach()")
-        self.x0, self.sign, self.temperature = x0.contiguous(), float(sign), float(temperature)
-        # A tensor, so that torch.compile sees no Python number that might change.
-        self.scale = torch.tensor(self.sign / self.temperature, dtype=torch.float64, device=x0.device)
-        self.transposed = False
-        self._lse: dict[torch.dtype, Tensor] = {}
-        self._transposed: Similarity | None = None
-
-    @property
-    def num_nodes(self) -> int:
-        return self.x0.size(0)
-
-    num_rows = num_cols = num_nodes
-
-    @property
-    def device(self) -> torch.device:
-        return self.x0.device
-
-    @property
-    def T(self) -> Similarity:
-        """The transpose: the same logits, scaled by columns instead of rows."""
-        if self._transposed is None:
-            flipped = Similarity(self.x0, self.sign, self.temperature)
-            flipped.transposed, flipped._lse = not self.transposed, self._lse
-            self._transposed = flipped
-        return self._transposed
-
-    def __repr__(self) -> str:
-        return f"Similarity({self.num_nodes}x{self.num_nodes}, width={self.x0.size(1)}, sign={self.sign:+.0f})"
-
-    def to(self, device: torch.device | str) -> Similarity:
-        moved = Similarity(self.x0.to(device), self.sign, self.temperature)
-        moved.transposed = self.transposed
-        return moved
-
-    def to_dense(self) -> Tensor:
-        """The definition: float64 `[num_nodes, num_nodes]`."""
-        x0 = self.x0.double()
-        dense = torch.softmax(self.sign / self.temperature * (x0 @ x0.T), dim=1)
-        return dense.T if self.transposed else dense
-
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any) -> Term:
-        """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
-        lse = self.prepare(acc_dtype, kernels)
-        x0 = self.x0.to(acc_dtype)
-        return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
-
-    def summarised(self, acc_dtype: torch.dtype) -> None:
-        """The kernels of several steps make no table of this kind."""
-        return None
-
-    def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
-        """The log-sum-exp of every row of logits, `[num_nodes]`; computed once."""
-        lse = self._lse.get(acc_dtype)
-        if lse is None:
-            lse = kernels.similarity_lse(self.x0.to(acc_dtype), self.scale)
-            # What torch.export computes is a part of its graph, not a value.
-            if not torch.compiler.is_exporting():
-                self._lse[acc_dtype] = lse
-        return lse
 
 
 def _cumulate(count: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ LAYERS = {
     name: rank
     for rank, names in enumerate(
         [
-            {"_fakes", "_library", "checks", "term"},
+            {"_fakes", "_library", "checks", "layer_norm", "term"},
             {"pattern", "degrees"},
-            {"csr", "implicit"},
+            {"csr", "implicit", "similarity"},
             {"graph"},
             {"backends", "call"},
             {"autograd"},

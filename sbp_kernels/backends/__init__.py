@@ -9,10 +9,10 @@ from types import ModuleType
 
 import torch
 
-from . import native, reference
+from . import native, reference, triton
 
 # In order of preference.
-BACKENDS: dict[str, ModuleType] = {"native": native, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {"native": native, "triton": triton, "reference": reference}
 
 _forced: list[str] = []
 

@@ -114,7 +114,7 @@ def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`, a tile of rows at a time."""
-    x = x.to(x0.dtype)
+    x = x.to(lse.dtype)
     tiles, first = [], 0
     for logits in _logit_tiles(x0, scale):
         last = first + logits.size(0)
@@ -122,6 +122,23 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
         tiles.append(logits.exp_() @ x)
         first = last
     return torch.cat(tiles)
+
+
+def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`, a tile of rows at a time."""
+    x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
+    out, first = torch.zeros_like(x0), 0
+    for tile in _logit_tiles(x0, scale):
+        rows = slice(first, first + tile.size(0))
+        # The gradient of the logits, P (<a_i, b_j> - <a_i, (P b)_i>), takes their place.
+        tile.sub_(lse[rows, None]).exp_()
+        dot = a[rows] @ b.T
+        dot -= (tile * dot).sum(1, keepdim=True)
+        tile *= dot
+        out[rows] += tile @ x0
+        out += tile.T @ x0[rows]
+        first = rows.stop
+    return out.mul_(scale)
 
 
 class RowPlan(NamedTuple):
@@ -162,6 +179,7 @@ def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
 
 def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
     """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
+    x0 = x0.float() if x0.element_size() == 2 else x0
     num_nodes = x0.size(0)
     rows = max(1, min(num_nodes, _TILE // max(num_nodes, 1)))
     for first in range(0, max(num_nodes, 1), rows):

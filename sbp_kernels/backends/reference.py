@@ -31,7 +31,7 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
-    plan: Any,
+    plan: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
@@ -49,12 +49,12 @@ def signed_spmm(
     return ((y - mean) * rstd).to(x.dtype), rstd.squeeze(1)
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     return _spmm(pos, x, num_rows).to(x.dtype), _spmm(neg, x, num_rows).to(x.dtype)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any = None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     wide = y.to(acc_dtype(y))
     own = wide.new_zeros(()) if residual is None else (wide * residual).sum()
@@ -88,14 +88,25 @@ def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    x0 = x0.to(acc_dtype(x0))
     return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    x0 = x0.to(acc_dtype(x0))
     logits = scale * (x0 @ x0.T)
     weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))
     return weight @ x.to(weight.dtype)
+
+
+def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
+    weight = torch.exp(scale * (x0 @ x0.T) - lse[:, None])
+    dot = a @ b.T
+    logit = weight * (dot - (weight * dot).sum(1, keepdim=True))
+    return scale * ((logit + logit.T) @ x0)
 
 
 def acc_dtype(x: Tensor) -> torch.dtype:

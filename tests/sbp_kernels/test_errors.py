@@ -116,7 +116,7 @@ CASES = {
     ),
     "backend": (
         lambda: signed_propagate(X, G, backend="natve"),
-        "backend must be one of 'native', 'reference', got 'natve'; did you mean 'native'?",
+        "backend must be one of 'native', 'triton', 'reference', got 'natve'; did you mean 'native'?",
     ),
     "use_backend": (lambda: use_backend("cuda").__enter__(), "got 'cuda'"),
 }
@@ -135,8 +135,11 @@ def test_legal_but_impossible_calls_say_why():
         signed_propagate(X.to(torch.float8_e5m2), G)
     with pytest.raises(NotImplementedError, match="backend 'reference' cannot run this call"):
         signed_propagate(X.to(torch.float8_e5m2), G, backend="reference")
-    with pytest.raises(NotImplementedError, match=re.escape("pass x0.detach()")):
-        Similarity(torch.ones(2, 2, requires_grad=True))
+    x, x0 = X.clone().requires_grad_(), torch.randn(23, 2).requires_grad_()
+    y = signed_propagate(x, SignedGraph(Similarity(x0)))
+    (first,) = torch.autograd.grad(y.square().sum(), x0, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative through the x0"):
+        first.sum().backward()
 
 
 def test_a_zero_coefficient_is_not_read(backend):

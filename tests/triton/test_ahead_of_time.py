@@ -1,0 +1,63 @@
+"""Kernels compile for GPUs that are not here, without spills or atomics; the table of all of them is whole."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "benchmarks/results/triton-aot/table.csv"
+TARGETS = {"sm_80", "sm_90", "sm_100", "gfx942"}
+TENSOR_CORES = {"sm_80": "mma.sync", "sm_90": "wgmma.mma_async", "sm_100": "tcgen05.mma", "gfx942": "v_mfma"}
+INSTALLED = find_spec("triton") is not None and find_spec("triton").origin is not None
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def check(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        what = " ".join(row[name] for name in ("kernel", "variant", "dtype", "target"))
+        assert row["spills"] == "0", f"{what}: spills {row['spills']}"
+        assert row["atomics"] == "0", f"{what}: {row['atomics']} atomics"
+        # Rows of 19 or 1433 numbers, or of 500 short ones, do not start at a multiple of 16 bytes.
+        short = row["dtype"] != "fp32"
+        if not re.search(r"=(19|1433)\b" + (r"|=500\b" if short else ""), row["variant"]):
+            assert int(row["wide_loads"]) > 0, f"{what}: no 128-bit load"
+        if row["kernel"] in ("lse_kernel", "product_kernel", "x0_grad_kernel"):
+            assert row["tensor_cores"] == TENSOR_CORES[row["target"]], f"{what}: uses {row['tensor_cores'] or 'none'}"
+
+
+def test_the_table_is_whole():
+    rows = read(TABLE)
+    check(rows)
+    cells = {(r["kernel"], r["variant"], r["dtype"]) for r in rows}
+    assert {r["dtype"] for r in rows} == {"fp32", "bf16", "fp16"}
+    assert len(rows) == len(cells) * len(TARGETS), "every variant stands in the table for every target"
+    kernels = {"row", "hub", "norm", "edge", "segment", "lse", "product", "x0_grad"}
+    assert {kernel for kernel, *_ in cells} == {f"{name}_kernel" for name in kernels}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INSTALLED, reason="triton is not installed")
+@pytest.mark.parametrize("only", ["spmm d=64", "norm d=128", "edge_dot", "group_sum d=64", "x0 bf16 width=64"])
+def test_kernels_compile_for_every_target(only, tmp_path):
+    """A sample of the table anew, with the Triton installed here; in a process without the interpreter."""
+    out = tmp_path / "table.csv"
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    code = [sys.executable, "-m", "tests.triton.ahead_of_time", "--only", only, "--dtypes", "bf16", "--out", str(out)]
+    done = subprocess.run(code, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = read(out)
+    assert re.search(rf"in this process {len(rows)} kernels compiled in \d+\.\d s, 0 read", done.stdout), done.stdout
+    assert {row["target"] for row in rows} == TARGETS
+    check(rows)
