@@ -29,7 +29,7 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual, " SBP_PLAN ") -> Tensor");
   m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");
   m.def("group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) -> Tensor");
-  // block @ sums, in an order that does not depend on the number of threads.
+  // block [rows, groups] @ sums [groups, d], in an order that does not depend on the number of threads.
   m.def("mix_groups(Tensor block, Tensor sums) -> Tensor");
   // (rowptr, col, order): edges sorted by row, then column, stably.
   m.def("coo_to_csr(Tensor row, Tensor col, SymInt num_rows, SymInt num_cols) -> (Tensor, Tensor, Tensor)");

@@ -52,7 +52,7 @@ def _group_sum(x, order, segptr, group_segptr):
 
 
 def _mix_groups(block, sums):
-    return torch.empty_like(sums)
+    return sums.new_empty(block.size(0), sums.size(1))
 
 
 def _coo_to_csr(row, col, num_rows, num_cols):

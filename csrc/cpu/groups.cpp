@@ -43,7 +43,8 @@ void sum_groups(const RowKernels& run, const Half& listed, const int64_t* group_
   });
 }
 
-void mix(const void* block, const void* sums, void* out, int64_t num_groups, int64_t width, ScalarType acc) {
+void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
+         ScalarType acc) {
   const RowKernels& run =
       kernels().table[static_cast<int>(acc == ScalarType::Double ? Type::kFloat64 : Type::kFloat32)][1];
   // A row of the block is a sparse row that has every column.
@@ -51,7 +52,7 @@ void mix(const void* block, const void* sums, void* out, int64_t num_groups, int
   for (int64_t h = 0; h < num_groups; ++h) column[size_t(h)] = h;
   const int64_t bounds[2] = {0, num_groups}, size = size_of(acc);
   const auto cost = [&](int64_t row) { return row * num_groups * width; };
-  parallel_rows(num_groups, cost, [&](int64_t begin, int64_t end) {
+  parallel_rows(num_rows, cost, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
       Half row;
       row.rowptr = bounds;
@@ -78,8 +79,8 @@ Tensor group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) {
 }
 
 Tensor mix_groups(Tensor block, Tensor sums) {
-  Tensor out = torch::stable::new_empty(sums, {sums.size(0), sums.size(1)}, acc_type(sums));
-  mix(block.const_data_ptr(), sums.const_data_ptr(), out.mutable_data_ptr(), sums.size(0), sums.size(1),
+  Tensor out = torch::stable::new_empty(sums, {block.size(0), sums.size(1)}, acc_type(sums));
+  mix(block.const_data_ptr(), sums.const_data_ptr(), out.mutable_data_ptr(), block.size(0), sums.size(0), sums.size(1),
       acc_type(sums));
   return out;
 }

@@ -48,6 +48,7 @@ void sum_groups(const RowKernels& run, const Half& listed, const int64_t* group_
                 int64_t num_groups, int64_t width, ScalarType acc, void* partial, void* sums);
 
 // out = block @ sums, both in the accumulation type, in an order that does not depend on the number of threads.
-void mix(const void* block, const void* sums, void* out, int64_t num_groups, int64_t width, ScalarType acc);
+void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
+         ScalarType acc);
 
 }  // namespace sbp

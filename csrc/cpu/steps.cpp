@@ -35,8 +35,8 @@ void make_table(ClassSums& classes, Half& half, const Tensor& x, int64_t width) 
   classes.listed.x_stride = half.x_stride;
   sum_groups(row_kernels(x, false), classes.listed, classes.group_segptr, classes.num_segments, classes.num_groups,
              width, acc_type(x), classes.partial->mutable_data_ptr(), classes.sums->mutable_data_ptr());
-  mix(classes.block, classes.sums->const_data_ptr(), classes.table->mutable_data_ptr(), classes.num_groups, width,
-      acc_type(x));
+  mix(classes.block, classes.sums->const_data_ptr(), classes.table->mutable_data_ptr(), classes.num_groups,
+      classes.num_groups, width, acc_type(x));
   half.table = classes.table->const_data_ptr();
 }
 

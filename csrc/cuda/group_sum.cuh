@@ -64,16 +64,16 @@ template <class S, int kVec> __global__ void __launch_bounds__(kThreads)
 }
 
 struct MixParams {
-  const void* block = nullptr;  // [num_groups, num_groups]
+  const void* block = nullptr;  // [num_rows, num_groups]
   const void* sums = nullptr;   // [num_groups, width]
   void* out = nullptr;
-  int64_t num_groups = 0, width = 0;
+  int64_t num_rows = 0, num_groups = 0, width = 0;
 };
 
 // block @ sums, each number by one thread in the order of the groups: the matrices are tiny.
 template <class A> __global__ void __launch_bounds__(kThreads) mix_groups_kernel(const __grid_constant__ MixParams p) {
   const int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (at >= p.num_groups * p.width) return;
+  if (at >= p.num_rows * p.width) return;
   const int64_t group = at / p.width, feature = at % p.width;
   const A* row = static_cast<const A*>(p.block) + group * p.num_groups;
   A sum = 0;

@@ -171,11 +171,12 @@ Tensor mix_groups(Tensor block, Tensor sums) {
   MixParams params;
   params.block = block.const_data_ptr();
   params.sums = sums.const_data_ptr();
+  params.num_rows = block.size(0);
   params.num_groups = sums.size(0);
   params.width = sums.size(1);
-  Tensor out = new_matrix(sums, params.num_groups, params.width, sums.scalar_type());
+  Tensor out = new_matrix(sums, params.num_rows, params.width, sums.scalar_type());
   params.out = out.mutable_data_ptr();
-  const dim3 grid(unsigned(ceil_div(params.num_groups * params.width, kThreads)));
+  const dim3 grid(unsigned(ceil_div(params.num_rows * params.width, kThreads)));
   if (sums.scalar_type() == ScalarType::Double) {
     context.launch("mix_groups_kernel", mix_groups_kernel<double>, grid, 0, params.width, params);
   } else {

@@ -103,7 +103,7 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block @ sums, `[num_groups, d]`; BLAS would round differently with another number of threads."""
+    """block `[rows, num_groups]` @ sums: `[rows, d]`; BLAS would round differently with another number of threads."""
     return _ops.mix_groups(block, sums)
 
 

@@ -102,7 +102,7 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block @ sums, `[num_groups, d]`."""
+    """block `[rows, num_groups]` @ sums: `[rows, d]`."""
     return block @ sums
 
 
