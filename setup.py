@@ -2,10 +2,14 @@
 
 Build flags (environment variables):
     SBP_BUILD_NATIVE=0  skip the extension (1: fail rather than skip it when it cannot be built)
+    SBP_BUILD_CUDA=0|1  leave out or demand the CUDA sources; default: where nvcc and a CUDA torch are
+    TORCH_CUDA_ARCH_LIST, CUDA_HOME, MAX_JOBS: as torch's own builds take them
     SBP_CXXFLAGS        extra compiler flags, e.g. "-g -O1 -fsanitize=address"
 """
 
+import importlib.util
 import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -30,8 +34,8 @@ OPTIMIZE = [
 ]
 
 
-def notice(reason: str) -> None:
-    text = f"sbp-kernels: installing WITHOUT compiled kernels: {reason}. The pure-PyTorch backend still works."
+def notice(reason: str, lost: str = "compiled kernels", left: str = "The pure-PyTorch backend still works") -> None:
+    text = f"sbp-kernels: installing WITHOUT {lost}: {reason}. {left}."
     print("=" * 79, text, "=" * 79, sep="\n", file=sys.stderr)
 
 
@@ -63,6 +67,29 @@ def native_extension() -> dict:
     }
 
 
+def cuda_objects(folder: Path) -> tuple[list[str], list[str]]:
+    """The compiled CUDA sources and how to link them; nothing where they are not wanted or cannot be built."""
+    import torch
+    from torch.utils.cpp_extension import include_paths
+
+    wanted = os.environ.get("SBP_BUILD_CUDA", "auto")
+    if wanted == "0" or (wanted != "1" and torch.version.cuda is None):
+        return [], []
+    spec = importlib.util.spec_from_file_location("cuda_build", "csrc/cuda/build.py")
+    cuda = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cuda)
+    reason = "no nvcc was found; set CUDA_HOME"
+    if cuda.find_nvcc() is not None:
+        try:
+            return cuda.compile_all(folder, include_paths()), cuda.link_arguments()
+        except subprocess.CalledProcessError as error:
+            reason = f"nvcc failed with exit status {error.returncode}, see above"
+    if wanted == "1":
+        raise SystemExit(f"SBP_BUILD_CUDA=1, but {reason}")
+    notice(reason, "CUDA kernels", "Tensors on a GPU go through other backends")
+    return [], []
+
+
 def skip(wanted: str, reason: str) -> dict:
     if wanted == "1":
         raise SystemExit(f"SBP_BUILD_NATIVE=1, but {reason}")
@@ -75,6 +102,12 @@ def forgiving_build(strict: bool) -> type:
 
     class Build(BuildExtension):
         """A user without a working compiler still gets the package."""
+
+        def build_extensions(self) -> None:
+            objects, link = cuda_objects(Path(self.build_temp) / "cuda")
+            self.extensions[0].extra_objects += objects
+            self.extensions[0].extra_link_args += link
+            super().build_extensions()
 
         def run(self) -> None:
             try:

@@ -10,16 +10,26 @@
   "Tensor x, Tensor? x_neg, Tensor? residual, " SBP_HALF("pos") \
       SBP_HALF("neg") "Tensor? coef, float r, float p, float q, SymInt num_rows"
 
+// Rows in order of work (see cuda/params.cuh), or five Nones: any order. Only CUDA reads it.
+#define SBP_PLAN "Tensor? chunk, Tensor? hub, Tensor? block_rows, Tensor? warp_rows, Tensor? light_rows"
+
+// The group plan and block of a class block whose table is made anew in every step.
+#define SBP_CLASS(name) \
+  "Tensor? " name "_order, Tensor? " name "_segptr, Tensor? " name "_group_segptr, Tensor? " name "_block, "
+
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.
-  m.def("signed_spmm(" SBP_SPMM ") -> Tensor");
+  m.def("signed_spmm(" SBP_SPMM ", " SBP_PLAN ") -> Tensor");
   // The same with each row standardised (LayerNorm), and 1/std of each row.
-  m.def("signed_spmm_norm(" SBP_SPMM ", float eps) -> (Tensor, Tensor)");
-  m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows) -> (Tensor, Tensor)");
-  m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual) -> Tensor");
+  m.def("signed_spmm_norm(" SBP_SPMM ", float eps, " SBP_PLAN ") -> (Tensor, Tensor)");
+  // x after several steps and, where gamma [num_steps + 1] is given, the sum of gamma_k x_k.
+  m.def("signed_spmm_steps(" SBP_SPMM ", float eps, SymInt num_steps, Tensor? gamma, " SBP_CLASS("pos")
+            SBP_CLASS("neg") "bool own_residual, " SBP_PLAN ") -> (Tensor, Tensor)");
+  m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows, " SBP_PLAN ") -> (Tensor, Tensor)");
+  m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual, " SBP_PLAN ") -> Tensor");
   m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");
   m.def("group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) -> Tensor");
-  // block @ sums, in an order that does not depend on the number of threads.
+  // block [rows, groups] @ sums [groups, d], in an order that does not depend on the number of threads.
   m.def("mix_groups(Tensor block, Tensor sums) -> Tensor");
   // (rowptr, col, order): edges sorted by row, then column, stably.
   m.def("coo_to_csr(Tensor row, Tensor col, SymInt num_rows, SymInt num_cols) -> (Tensor, Tensor, Tensor)");

@@ -24,6 +24,7 @@ struct Half {
   const int64_t* group = nullptr;  // null: row i reads table[i]
   const void* x = nullptr;
   int64_t x_stride = 0;
+  int64_t num_edges = 0;
   int64_t prefetch_end = 0;  // edges before this one prefetch for the edge kAhead later
   double coef = 0.0;
 };
@@ -68,8 +69,8 @@ struct RowKernels {
   void (*pair)(const SpmmParams&, int64_t begin, int64_t end);
   void (*dot)(const DotParams&, int64_t begin, int64_t end);
   void (*edge_dot)(const EdgeDotParams&, int64_t begin, int64_t end);
-  // out[row] = sum of the rows of x that the half lists, in the accumulation type.
-  void (*segment_sum)(const Half&, void* out, int64_t width, int64_t begin, int64_t end);
+  // The sums of spmm, unrounded: out [num_rows, width] in the accumulation type.
+  void (*sum)(const SpmmParams&, void* out, int64_t begin, int64_t end);
 };
 
 struct IsaKernels {

@@ -23,15 +23,20 @@ def _index(size):
 
 
 def _signed_spmm(x, *rest):
-    return x.new_empty(rest[-1], x.size(1))
+    return x.new_empty(rest[-6], x.size(1))
 
 
 def _signed_spmm_norm(x, *rest):
-    return x.new_empty(rest[-2], x.size(1)), x.new_empty(rest[-2], dtype=_wide(x))
+    return x.new_empty(rest[-7], x.size(1)), x.new_empty(rest[-7], dtype=_wide(x))
+
+
+def _signed_spmm_steps(x, *rest):
+    gamma = rest[-15]
+    return x.new_empty(x.size()), x.new_empty(0 if gamma is None else x.size(0), x.size(1))
 
 
 def _signed_pair(x, *rest):
-    return x.new_empty(rest[-1], x.size(1)), x.new_empty(rest[-1], x.size(1))
+    return x.new_empty(rest[-6], x.size(1)), x.new_empty(rest[-6], x.size(1))
 
 
 def _signed_dot(y, x, *rest):
@@ -47,7 +52,7 @@ def _group_sum(x, order, segptr, group_segptr):
 
 
 def _mix_groups(block, sums):
-    return torch.empty_like(sums)
+    return sums.new_empty(block.size(0), sums.size(1))
 
 
 def _coo_to_csr(row, col, num_rows, num_cols):
@@ -63,6 +68,7 @@ def _csr_transpose(rowptr, col, num_cols):
 OPS: dict[str, Callable[..., Any]] = {
     "signed_spmm": _signed_spmm,
     "signed_spmm_norm": _signed_spmm_norm,
+    "signed_spmm_steps": _signed_spmm_steps,
     "signed_pair": _signed_pair,
     "signed_dot": _signed_dot,
     "edge_dot": _edge_dot,

@@ -11,35 +11,13 @@ the x0 of a `Similarity` that learns; its weight_grad has no gradient: that is t
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from .call import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
 from .csr import CSR
-from .graph import Adjacency, SignedGraph
+from .graph import SignedGraph
 from .layer_norm import layer_norm_backward
-from .term import Term
-
-Coefs = tuple[float, float, float]
-Weights = tuple[Tensor | None, Tensor | None]
-
-
-class Call(NamedTuple):
-    """What an operation needs besides tensors that take a gradient."""
-
-    kernels: ModuleType
-    graph: SignedGraph
-    coefs: Coefs = (0.0, 1.0, 1.0)
-    # R is x itself: then its gradient is part of the same fused pass.
-    own_residual: bool = False
-    eps: float | None = None
-
-
-def acc_dtype(x: Tensor) -> torch.dtype:
-    """The type sums run in: float64 for float64 features, else float32."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def spmm(
@@ -52,9 +30,9 @@ def spmm(
     weights: Weights | None = None,
 ) -> Tensor:
     """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
-    both = _weights(call.graph, x) if weights is None else weights
-    if not _takes_gradient(x, x_neg, residual, coef, *both):
-        return _run(call, x, x_neg, residual, coef, *both)[0]
+    both = learnt_weights(call.graph, x) if weights is None else weights
+    if not takes_gradient(x, x_neg, residual, coef, *both):
+        return run(call, x, x_neg, residual, coef, *both)[0]
     if call.eps is None and x_neg is residual is coef is both[0] is both[1] is None:
         return _Linear.apply(call, x)
     out = _Spmm.apply(call, x, x_neg, residual, coef, *both)
@@ -63,7 +41,7 @@ def spmm(
 
 def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
-    both = _weights(call.graph, x) if weights is None else weights
+    both = learnt_weights(call.graph, x) if weights is None else weights
     return _Pair.apply(call, x, *both)
 
 
@@ -73,17 +51,17 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, x):  # type: ignore[no-untyped-def]
         ctx.call = call
-        return _run(call, x, None, None, None, None, None)[0]
+        return run(call, x, None, None, None, None, None)[0]
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return None, spmm(_flip(ctx.call, None, None), grad)
+        return None, spmm(flip(ctx.call, None, None), grad)
 
 
 class _Spmm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, x, x_neg, residual, coef, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        y, rstd = _run(call, x, x_neg, residual, coef, pos_weight, neg_weight)
+        y, rstd = run(call, x, x_neg, residual, coef, pos_weight, neg_weight)
         ctx.call, ctx.has_x_neg = call, x_neg is not None
         # A linear step with fixed coefficients and weights saves nothing.
         learns = any(ctx.needs_input_grad[4:])
@@ -111,10 +89,10 @@ class _Spmm(torch.autograd.Function):
         plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
-            dx, dx_neg = pair(_flip(plain, pos_weight, neg_weight), grad)
+            dx, dx_neg = pair(flip(plain, pos_weight, neg_weight), grad)
             dx, dx_neg = (p * dx).to(grad.dtype), (q * dx_neg).to(grad.dtype)
         elif needs_x:
-            dx = spmm(_flip(plain, pos_weight, neg_weight), grad, coef=coef)
+            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef)
         if needs_residual:
             dres = (r * grad).to(grad.dtype)
         if needs_coef:
@@ -129,10 +107,10 @@ class _Spmm(torch.autograd.Function):
 class _Pair(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, x, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        pos, neg = _terms(call, x, x, pos_weight, neg_weight)
+        pos, neg = terms_of(call, x, x, pos_weight, neg_weight)
         ctx.call = call
         ctx.save_for_backward(x if any(ctx.needs_input_grad[2:]) else None, pos_weight, neg_weight)
-        return call.kernels.signed_pair(x, pos, neg, call.graph.num_rows)
+        return call.kernels.signed_pair(x, pos, neg, call.graph.num_rows, call.graph.plan(call.kernels))
 
     @staticmethod
     def backward(ctx, grad_pos, grad_neg):  # type: ignore[no-untyped-def]
@@ -141,7 +119,7 @@ class _Pair(torch.autograd.Function):
         _, needs_x, needs_pos, needs_neg = ctx.needs_input_grad
         dx = dpos = dneg = None
         if needs_x:
-            dx = spmm(_flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
+            dx = spmm(flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
         if needs_pos:
             dpos = _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, grad_pos, x)
         if needs_neg:
@@ -152,10 +130,11 @@ class _Pair(torch.autograd.Function):
 class _Dot(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, y, x, residual, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        pos, neg = _terms(call, x, x, pos_weight, neg_weight)
+        pos, neg = terms_of(call, x, x, pos_weight, neg_weight)
         ctx.call = call
         ctx.save_for_backward(y, x, residual, pos_weight, neg_weight)
-        return call.kernels.signed_dot(y, x, x if call.own_residual else residual, pos, neg)
+        residual = x if call.own_residual else residual
+        return call.kernels.signed_dot(y, x, residual, pos, neg, call.graph.plan(call.kernels))
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -166,7 +145,7 @@ class _Dot(torch.autograd.Function):
         if needs_y:
             dy = spmm(call, x, residual, grad, weights=(pos_weight, neg_weight))
         if needs_x:
-            dx = spmm(_flip(call, pos_weight, neg_weight), y, coef=grad)
+            dx = spmm(flip(call, pos_weight, neg_weight), y, coef=grad)
         if needs_residual:
             dres = (grad[0] * y).to(y.dtype)
         if needs_pos:
@@ -191,55 +170,5 @@ class _WeightGrad(torch.autograd.Function):
         call = Call(ctx.kernels, SignedGraph(ctx.half.with_weight(grad)), (0.0, 1.0, 0.0))
         needs_a, needs_b = ctx.needs_input_grad[3:]
         da = spmm(call, b, weights=(grad, None)) if needs_a else None
-        db = spmm(_flip(call, grad, None), a) if needs_b else None
+        db = spmm(flip(call, grad, None), a) if needs_b else None
         return None, None, None, da, db
-
-
-def _takes_gradient(x: Tensor, *others: Tensor | None) -> bool:
-    if not torch.is_grad_enabled():
-        return False
-    return x.requires_grad or any(other is not None and other.requires_grad for other in others)
-
-
-def _run(
-    call: Call,
-    x: Tensor,
-    x_neg: Tensor | None,
-    residual: Tensor | None,
-    coef: Tensor | None,
-    pos_weight: Tensor | None,
-    neg_weight: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    pos, neg = _terms(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
-    residual = x if call.own_residual else residual
-    return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps)
-
-
-def _flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:
-    """The same operation on the transposed graph, whose weights follow from the ones given."""
-    graph = call.graph.with_weights(pos_weight, neg_weight).T
-    # Without an own residual the transposed operation has none at all.
-    coefs = call.coefs if call.own_residual else (0.0, *call.coefs[1:])
-    return Call(call.kernels, graph, coefs, call.own_residual, call.eps)
-
-
-def _weights(graph: SignedGraph, x: Tensor) -> Weights:
-    """What learns in both halves, edge weights or x0, still attached to its autograd graph."""
-    pos, neg = graph.pos, graph.neg
-    return (
-        None if pos is None else pos.learnt_weight(acc_dtype(x)),
-        None if neg is None else neg.learnt_weight(acc_dtype(x)),
-    )
-
-
-def _terms(
-    call: Call, x: Tensor, x_neg: Tensor, pos_weight: Tensor | None, neg_weight: Tensor | None
-) -> tuple[Term | None, Term | None]:
-    return (
-        _term(call.graph.pos, x, call.kernels, pos_weight),
-        _term(call.graph.neg, x_neg, call.kernels, neg_weight),
-    )
-
-
-def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor | None) -> Term | None:
-    return None if half is None else half.term(x, acc_dtype(x), kernels, weight)

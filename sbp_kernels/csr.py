@@ -195,13 +195,9 @@ class CSR:
         """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
         row, col = self.pattern.row_index(), self.col.long()
         value = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
-        weight = self.weight
-        if weight is not None:
-            value = value * weight.double()
-        if self.row_scale is not None:
-            value = value * self.row_scale.double()[row]
-        if self.col_scale is not None:
-            value = value * self.col_scale.double()[col]
+        for factor, index in ((self.weight, slice(None)), (self.row_scale, row), (self.col_scale, col)):
+            if factor is not None:
+                value = value * factor.double()[index]
         dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
         return dense.index_add(0, row * self.num_cols + col, value).view(self.num_rows, self.num_cols)
 
@@ -225,6 +221,10 @@ class CSR:
         """This adjacency for the row pass over x (whose values it need not see), with `weight` if it learns."""
         term = self.prepare(acc_dtype, kernels)
         return term if weight is None else Term(*term[:2], weight, *term[3:])
+
+    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, None] | None:
+        """This adjacency for several steps in one call; None where edge weights take a gradient."""
+        return None if self.learns() else (self.prepare(acc_dtype, None), None)
 
     def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
         """Edge weights that take a gradient, in the accumulation type; None where they are fixed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from .pattern import Pattern
 from .similarity import Similarity
 
 Adjacency = CSR | ClassBlock | Similarity
+# A plan may be None.
+_NOT_MADE = object()
 
 
 class SignedGraph:
@@ -24,7 +27,7 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("_transposed", "device", "neg", "num_cols", "num_rows", "pos")
+    __slots__ = ("_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos")
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
@@ -43,6 +46,8 @@ class SignedGraph:
         self.pos, self.neg = pos, neg
         self.num_rows, self.num_cols, self.device = half.num_rows, half.num_cols, half.device
         self._transposed: SignedGraph | None = None
+        # By backend; of this graph's edges and of the transposed ones.
+        self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     @staticmethod
     def from_edge_index(
@@ -112,6 +117,7 @@ class SignedGraph:
             return self._transposed
         flip = lambda half: None if half is None else half.T  # noqa: E731
         transposed = SignedGraph(flip(self.pos), flip(self.neg))
+        transposed._plans = self._plans[::-1]
         if not any(half is not None and half.learns() for half in (self.pos, self.neg)):
             self._transposed = transposed
         return transposed
@@ -121,8 +127,17 @@ class SignedGraph:
         _ = self.T
         return self
 
+    def plan(self, kernels: ModuleType) -> Any:
+        """How this backend shares out the rows, made at the first use; other weights leave it as it is."""
+        plan = self._plans[0].get(kernels.__name__, _NOT_MADE)
+        if plan is _NOT_MADE:
+            pos, neg = (half.rowptr if isinstance(half, CSR) else None for half in (self.pos, self.neg))
+            plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
+        return plan
+
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
+            graph.plan(kernels)
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)
@@ -135,7 +150,11 @@ class SignedGraph:
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
         """The same graph with other edge weights, or another x0; None keeps those there are."""
         pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
-        return self if pos is self.pos and neg is self.neg else SignedGraph(pos, neg)
+        if pos is self.pos and neg is self.neg:
+            return self
+        graph = SignedGraph(pos, neg)
+        graph._plans = self._plans
+        return graph
 
     def add_self_loops(self, fill_value: float = 1.0) -> SignedGraph:
         """Add the missing self-loops to the positive half, which must be sparse."""

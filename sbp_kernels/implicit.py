@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from .checks import check_index
+from .low_rank import LowRank, of_labels
 from .term import Term
 
+# Classes from which on a label block is kept as a diagonal and two outer products.
+MANY_GROUPS = 256
 # Rows that one partial sum covers: enough to amortise its store, few enough to spread over threads.
 SEGMENT = 1024
 
@@ -42,7 +45,7 @@ class ClassBlock:
         block: floating `[num_groups, num_groups]`.
     """
 
-    __slots__ = ("_plan", "_transposed", "block", "group")
+    __slots__ = ("_block", "_factors", "_plan", "_transposed", "group")
 
     def __init__(self, group: Tensor, block: Tensor) -> None:
         if block.dim() != 2 or block.size(0) != block.size(1) or not block.is_floating_point():
@@ -56,9 +59,19 @@ class ClassBlock:
         if not bool(torch.isfinite(block).all()):
             raise ValueError("block must be finite, got NaN or infinity in it")
         check_index("group", group, block.size(0))
-        self.group, self.block = group.contiguous(), block.contiguous()
+        self._set(group.contiguous(), block.contiguous(), None)
+
+    def _set(self, group: Tensor, block: Tensor | None, factors: LowRank | None) -> None:
+        self.group, self._block, self._factors = group, block, factors
         self._plan: GroupPlan | None = None
         self._transposed: ClassBlock | None = None
+
+    @staticmethod
+    def _like(group: Tensor, block: Tensor | None, factors: LowRank | None) -> ClassBlock:
+        """A block that needs no check, as a matrix or as its factors."""
+        other = object.__new__(ClassBlock)
+        other._set(group, block, factors)
+        return other
 
     @staticmethod
     def from_labels(y: Tensor, known: Tensor, softmax_over: str = "all") -> ClassBlock:
@@ -88,14 +101,11 @@ class ClassBlock:
             raise ValueError('softmax_over="labelled" needs at least one known label, got none')
         num_classes = int(labels.max()) + 1 if labels.numel() else 0
         group = torch.where(known, y, num_classes)
-        logit = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.float64, device=y.device)
-        logit[:num_classes, :num_classes] = 1.0 - 2.0 * torch.eye(num_classes, dtype=torch.float64, device=y.device)
-        if softmax_over == "labelled":
-            logit[:, num_classes] = -torch.inf
         count = torch.bincount(group, minlength=num_classes + 1).double()
-        # softmax over nodes: each class stands for all of its members.
-        value = logit.exp()
-        return ClassBlock(group, value / (value @ count).clamp_min(torch.finfo(torch.float64).tiny)[:, None])
+        factors = of_labels(count, softmax_over)
+        # The matrix itself is as exact and, while it is small, faster.
+        small = num_classes < MANY_GROUPS
+        return ClassBlock._like(group, factors.dense() if small else None, None if small else factors)
 
     @staticmethod
     def mean(num_nodes: int, device: torch.device | str = "cpu") -> ClassBlock:
@@ -114,24 +124,35 @@ class ClassBlock:
         return self.group.device
 
     @property
+    def num_groups(self) -> int:
+        return self._block.size(0) if self._factors is None else self._factors.diagonal.numel()  # type: ignore[union-attr]
+
+    @property
+    def block(self) -> Tensor:
+        """B, `[num_groups, num_groups]`; built here where the classes are so many that only its factors are kept."""
+        return self._block if self._factors is None else self._factors.dense()  # type: ignore[return-value]
+
+    @property
     def T(self) -> ClassBlock:
         """The transpose, on the same groups."""
         if self._transposed is None:
-            self._transposed = ClassBlock(self.group, self.block.T.contiguous())
+            block = None if self._block is None else self._block.T.contiguous()
+            self._transposed = self._like(self.group, block, None if self._factors is None else self._factors.T)
             self._transposed._plan = self.plan
         return self._transposed
 
     @property
     def plan(self) -> GroupPlan:
         if self._plan is None:
-            self._plan = GroupPlan(self.group, self.block.size(0))
+            self._plan = GroupPlan(self.group, self.num_groups)
         return self._plan
 
     def __repr__(self) -> str:
-        return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.block.size(0)})"
+        return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.num_groups})"
 
     def to(self, device: torch.device | str) -> ClassBlock:
-        return ClassBlock(self.group.to(device), self.block.to(device))
+        block = None if self._block is None else self._block.to(device)
+        return self._like(self.group.to(device), block, None if self._factors is None else self._factors.to(device))
 
     def to_dense(self) -> Tensor:
         """The definition: float64 `[num_nodes, num_nodes]`."""
@@ -149,7 +170,16 @@ class ClassBlock:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
+        if self._factors is not None:
+            return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self.group)
         return Term(table=kernels.mix_groups(self.block.to(acc_dtype), sums), group=self.group)
+
+    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, tuple[Tensor, ...]] | None:
+        """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
+        if self._factors is not None:
+            return None
+        plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
+        return Term(group=self.group), (*plan, self.block.to(acc_dtype))
 
 
 def _cumulate(count: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .autograd import Call, acc_dtype, pair, spmm
+from .autograd import pair
 from .backends import BACKENDS, select
+from .call import Call, acc_dtype
 from .graph import SignedGraph
+from .steps import steps
 
 Scalar = float | Tensor
 
@@ -61,11 +63,7 @@ def signed_propagate(
     eps, affine = _epsilon(layer_norm)
     own_residual = residual is None and graph.num_rows == graph.num_cols
     call = Call(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
-    for _ in range(num_steps):
-        x = spmm(call, x, residual, coef)
-        if affine is not None:
-            x = torch.addcmul(affine.bias, x, affine.weight) if affine.bias is not None else x * affine.weight
-    return x
+    return steps(call, x, residual, coef, num_steps, affine)
 
 
 def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:

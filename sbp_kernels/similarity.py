@@ -88,6 +88,10 @@ class Similarity:
         lse = self.prepare(acc_dtype, kernels) if weight is None else kernels.similarity_lse(x0, self.scale)
         return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
 
+    def summarised(self, acc_dtype: torch.dtype) -> None:
+        """The kernels of several steps make no table of this kind."""
+        return None
+
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
         lse = None if self.learns() else self._lse.get(acc_dtype)

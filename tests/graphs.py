@@ -100,6 +100,12 @@ def labelled(share: float, over: str = "all") -> SignedGraph:
     return SignedGraph(plain().pos, ClassBlock.from_labels(y, known, over))
 
 
+def many_classes() -> SignedGraph:
+    """So many classes that their block is kept as factors; most of them have no member."""
+    y = torch.arange(23) % 9 * 60
+    return SignedGraph(plain().pos, ClassBlock.from_labels(y, torch.arange(23) % 4 != 0))
+
+
 def mean_centring() -> SignedGraph:
     return SignedGraph(normalized("sym").pos, ClassBlock.mean(23))
 
@@ -137,6 +143,7 @@ GRAPHS: dict[str, Callable[[], SignedGraph]] = {
     "all labels": lambda: labelled(1.0),
     "no labels": lambda: labelled(0.0),
     "labelled only": lambda: labelled(0.5, "labelled"),
+    "many classes": many_classes,
     "mean": mean_centring,
     "block attracts": block_attracts,
     "features": lambda: feature(-1.0),

@@ -20,7 +20,9 @@ LAYERS = {
             {"pattern", "degrees"},
             {"csr", "implicit", "similarity"},
             {"graph"},
-            {"backends", "autograd"},
+            {"backends", "call"},
+            {"autograd"},
+            {"steps"},
             {"propagate", "config"},
         ]
     )

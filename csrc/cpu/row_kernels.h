@@ -236,13 +236,12 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
   }
 }
 
-template <class S, class I>
-void segment_sum_rows(const Half& half, void* out, int64_t width, int64_t begin, int64_t end) {
-  sum_rows<S, I>(only_half(half, width, nullptr), static_cast<Acc<S>*>(out) + begin * width, begin, end);
+template <class S, class I> void unrounded_rows(const SpmmParams& p, void* out, int64_t begin, int64_t end) {
+  sum_rows<S, I>(p, static_cast<Acc<S>*>(out) + begin * p.width, begin, end);
 }
 
 template <class S, class I> constexpr RowKernels row_kernels() {
-  return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, segment_sum_rows<S, I>};
+  return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, unrounded_rows<S, I>};
 }
 
 // The order of rows is that of sbp::Type.

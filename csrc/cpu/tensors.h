@@ -1,24 +1,12 @@
 // From torch's tensors to the plain structs, and work over all threads of torch's pool.
 #pragma once
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #include <algorithm>
 #include <atomic>
-#include <optional>
 
-#include "../params.h"
+#include "../args.h"
 
 namespace sbp {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using MaybeTensor = std::optional<Tensor>;
-
-inline const void* pointer(const MaybeTensor& t) { return t.has_value() ? t->const_data_ptr() : nullptr; }
 
 inline Type type_of(const Tensor& t) {
   switch (t.scalar_type()) {
@@ -33,9 +21,7 @@ inline Type type_of(const Tensor& t) {
   }
 }
 
-inline ScalarType acc_type(const Tensor& t) {
-  return t.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
+inline int64_t size_of(ScalarType type) { return type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2; }
 
 // A new tensor; a large one asks for huge pages, whose first touch costs far less.
 Tensor new_output(int64_t rows, int64_t width, ScalarType type);

@@ -1,16 +1,25 @@
-"""The compiled kernels, `torch.ops.sbp.*`: their limits and how to call them."""
+"""The compiled kernels, `_ops.*`: their limits and how to call them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .._library import NOT_LOADED
 
+_ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _EMPTY = (None,) * 7
+_DEVICES = {
+    device
+    for device in ("cpu", "cuda")
+    if NOT_LOADED is None and torch._C._dispatch_has_kernel_for_dispatch_key("sbp::signed_spmm", device.upper())
+}
+# Devices whose rows are shared out by a plan, and the edges of a row (of both halves) up to which a part of
+# a warp, a warp, a block of threads takes it.
+_PLANNED, _LIGHT, _WARP, _CHUNK = ("cuda",), 8, 64, 2048
 # Numbers in one tile of streamed logits: large enough for BLAS, small enough to be no memory question.
 _TILE = 1 << 21
 
@@ -18,7 +27,7 @@ _TILE = 1 << 21
 def unsupported(x: Tensor) -> str | None:
     if NOT_LOADED is not None:
         return NOT_LOADED
-    if x.device.type != "cpu":
+    if x.device.type not in _DEVICES:
         return f"no kernels were compiled for {x.device.type} tensors"
     if x.dtype not in _FEATURES:
         return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
@@ -35,42 +44,67 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
+    plan: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     pos, neg = _same_index_type(pos, neg)
     together = _rows_together(x)
     residual = together if residual is x else _rows_together(residual)
     args = (together, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows)
-    return (_spmm(*args), None) if eps is None else _spmm_norm(*args, eps)
+    return (_spmm(*args, *plan), None) if eps is None else _spmm_norm(*args, eps, *plan)
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+def signed_spmm_steps(
+    x: Tensor,
+    residual: Tensor | None,
+    own_residual: bool,
+    halves: Any,
+    coefs: tuple[float, float, float],
+    coef: Tensor | None,
+    eps: float | None,
+    num_steps: int,
+    gamma: Tensor | None,
+    plan: Any,
+) -> tuple[Tensor, Tensor]:
+    """x_K after K >= 1 steps, and sum_k gamma_k x_k where gamma `[K + 1]` is given: `[n, d]` each, else `[0, d]`.
+
+    R is `residual` or, with `own_residual`, the current x of each step. Each of the two halves is a term and,
+    for a class block, whose table is made in every step, (order, segptr, group_segptr, block).
+    """
+    (pos, pos_class), (neg, neg_class) = halves
+    pos, neg = _same_index_type(pos, neg)
+    classes = (*(pos_class or _EMPTY[:4]), *(neg_class or _EMPTY[:4]))
+    x = _rows_together(x)
+    residual = x if own_residual else _rows_together(residual)
+    args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), -1.0 if eps is None else eps)
+    return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *plan)
+
+
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     pos, neg = _same_index_type(pos, neg)
-    return torch.ops.sbp.signed_pair(_rows_together(x), *pos, *neg, num_rows)
+    return _ops.signed_pair(_rows_together(x), *pos, *neg, num_rows, *plan)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     pos, neg = _same_index_type(pos, neg)
-    return torch.ops.sbp.signed_dot(_rows_together(y), _rows_together(x), *pos, *neg, _rows_together(residual))
+    return _ops.signed_dot(_rows_together(y), _rows_together(x), *pos, *neg, _rows_together(residual), *plan)
 
 
 def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
-    return torch.ops.sbp.edge_dot(
-        _rows_together(a), _rows_together(b), term.rowptr, term.col, term.row_scale, term.col_scale
-    )
+    return _ops.edge_dot(_rows_together(a), _rows_together(b), term.rowptr, term.col, term.row_scale, term.col_scale)
 
 
 def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
     """Sum of x over each group, `[num_groups, d]`."""
-    return torch.ops.sbp.group_sum(_rows_together(x), order, segptr, group_segptr)
+    return _ops.group_sum(_rows_together(x), order, segptr, group_segptr)
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block @ sums, `[num_groups, d]`; BLAS would round differently with another number of threads."""
-    return torch.ops.sbp.mix_groups(block, sums)
+    """block `[rows, num_groups]` @ sums: `[rows, d]`; BLAS would round differently with another number of threads."""
+    return _ops.mix_groups(block, sums)
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
@@ -107,6 +141,42 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
     return out.mul_(scale)
 
 
+class RowPlan(NamedTuple):
+    """How a GPU shares out rows by the number of their edges, the heaviest first; empty on the CPU."""
+
+    chunk: Tensor | None = None  # int32 [num_chunks, 3]: row, first and last of its edges (A+ then A-)
+    hub: Tensor | None = None  # int32 [num_hubs + 1, 2]: row, first chunk
+    block_rows: Tensor | None = None  # int32: rows that a block of threads takes whole
+    warp_rows: Tensor | None = None  # a warp
+    light_rows: Tensor | None = None  # a part of a warp
+
+
+_NO_PLAN = RowPlan()
+
+
+def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
+    """The plan for two row pointers. Reads sizes back: once a graph."""
+    first = neg if pos is None else pos
+    if first is None or first.device.type not in _PLANNED or first.numel() > 2**31 - 1:
+        return _NO_PLAN
+    return plan_by_degree(sum(half.diff() for half in (pos, neg) if half is not None), _LIGHT, _WARP, _CHUNK)
+
+
+def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
+    """Deal rows with so many edges to bins; rows of more than `chunk` edges are cut into chunks."""
+    rows = torch.arange(degree.numel(), device=degree.device, dtype=torch.int32)
+    heavy = rows[degree > chunk]
+    parts = (degree[heavy.long()] + chunk - 1) // chunk
+    first_part = torch.cat([parts.new_zeros(1), parts.cumsum(0)])
+    hub = torch.stack([torch.cat([heavy, heavy.new_zeros(1)]), first_part.to(torch.int32)], 1)
+    owner = torch.repeat_interleave(torch.arange(heavy.numel(), device=degree.device), parts)
+    first = (torch.arange(owner.numel(), device=degree.device) - first_part[owner]) * chunk
+    last = torch.minimum(first + chunk, degree[heavy.long()][owner])
+    chunks = torch.stack([heavy[owner], first.to(torch.int32), last.to(torch.int32)], 1)
+    block = (degree > warp) & (degree <= chunk)
+    return RowPlan(chunks, hub, rows[block], rows[(degree > light) & (degree <= warp)], rows[degree <= light])
+
+
 def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
     """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
     x0 = x0.float() if x0.element_size() == 2 else x0
@@ -130,4 +200,4 @@ def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
 
 
 if NOT_LOADED is None:
-    _spmm, _spmm_norm = torch.ops.sbp.signed_spmm.default, torch.ops.sbp.signed_spmm_norm.default
+    _spmm, _spmm_norm = _ops.signed_spmm.default, _ops.signed_spmm_norm.default

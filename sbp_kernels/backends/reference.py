@@ -17,6 +17,10 @@ def unsupported(x: Tensor) -> str | None:
     return None
 
 
+def row_plan(pos: Tensor | None, neg: Tensor | None) -> None:
+    """Plain torch shares out no rows."""
+
+
 def signed_spmm(
     x: Tensor,
     x_neg: Tensor | None,
@@ -27,6 +31,7 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
+    plan: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
@@ -44,12 +49,12 @@ def signed_spmm(
     return ((y - mean) * rstd).to(x.dtype), rstd.squeeze(1)
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     return _spmm(pos, x, num_rows).to(x.dtype), _spmm(neg, x, num_rows).to(x.dtype)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any = None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     wide = y.to(acc_dtype(y))
     own = wide.new_zeros(()) if residual is None else (wide * residual).sum()
@@ -77,7 +82,7 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block @ sums, `[num_groups, d]`."""
+    """block `[rows, num_groups]` @ sums: `[rows, d]`."""
     return block @ sums
 
 

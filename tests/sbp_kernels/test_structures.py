@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from sbp_kernels import CSR, ClassBlock, SignedGraph
+from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
 from sbp_kernels.pattern import Pattern
 from tests.graphs import GRAPHS, edges, plain, values
 
@@ -135,6 +135,34 @@ def test_from_labels_is_the_dense_softmax(share):
     label_matrix = torch.where(both, torch.where(same, -1.0, 1.0), 0.0).double()
     got = ClassBlock.from_labels(y, known).to_dense()
     torch.testing.assert_close(got, torch.softmax(label_matrix, dim=1), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("over", ["all", "labelled"])
+@pytest.mark.parametrize("flip", [False, True], ids=["", "transposed"])
+def test_many_classes_are_kept_as_factors(over, flip, monkeypatch):
+    """The same matrix whichever way it is kept, and never a square of classes in memory."""
+    y, known = torch.arange(40) % 7 * 50, torch.arange(40) % 3 != 0
+    few = ClassBlock.from_labels(y, known, over)
+    monkeypatch.setattr("sbp_kernels.implicit.MANY_GROUPS", 10**6)
+    matrix = ClassBlock.from_labels(y, known, over)
+    few, matrix = (few.T, matrix.T) if flip else (few, matrix)
+    assert few._block is None and matrix._factors is None and few.num_groups == matrix.num_groups == 301
+    torch.testing.assert_close(few.to_dense(), matrix.to_dense(), rtol=1e-14, atol=1e-16)
+    torch.testing.assert_close(few.to("cpu").to_dense(), few.to_dense())
+    x = torch.randn(40, 3, dtype=torch.float64)
+    got = signed_propagate(x, SignedGraph(neg=few), lam=0.5)
+    torch.testing.assert_close(got, 0.5 * x - 0.5 * matrix.to_dense() @ x, rtol=1e-12, atol=1e-12)
+
+
+def test_ten_thousand_classes_cost_as_much_as_their_nodes():
+    y = torch.arange(20_000) % 10_000
+    block = ClassBlock.from_labels(y, torch.ones(20_000, dtype=torch.bool))
+    x = torch.randn(20_000, 4, dtype=torch.float64)
+    got = signed_propagate(x, SignedGraph(neg=block), lam=1.0)
+    e, total = torch.e, x.sum(0)
+    own = torch.zeros(10_000, 4, dtype=torch.float64).index_add_(0, y, x)[y]
+    want = (e * (total - own) + own / e) / (2 * (e * 9_999 + 1 / e))
+    torch.testing.assert_close(got, -want, rtol=1e-10, atol=1e-12)
 
 
 def test_unknown_labels_are_never_read():

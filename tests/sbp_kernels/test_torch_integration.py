@@ -35,10 +35,11 @@ def test_opcheck(name, dtype):
     y = torch.randn(graph.num_rows, 6).to(dtype)
     both, n, ops = terms(graph, x), graph.num_rows, torch.ops.sbp
     residual = y if n == graph.num_cols else None
-    torch.library.opcheck(ops.signed_spmm, (x, None, residual, *both, None, 0.5, 1.0, -0.5, n))
-    torch.library.opcheck(ops.signed_spmm_norm, (x, x, residual, *both, None, 0.5, 1.0, -0.5, n, 1e-5))
-    torch.library.opcheck(ops.signed_pair, (x, *both, n))
-    torch.library.opcheck(ops.signed_dot, (y, x, *both, residual))
+    no_plan = (None,) * 5
+    torch.library.opcheck(ops.signed_spmm, (x, None, residual, *both, None, 0.5, 1.0, -0.5, n, *no_plan))
+    torch.library.opcheck(ops.signed_spmm_norm, (x, x, residual, *both, None, 0.5, 1.0, -0.5, n, 1e-5, *no_plan))
+    torch.library.opcheck(ops.signed_pair, (x, *both, n, *no_plan))
+    torch.library.opcheck(ops.signed_dot, (y, x, *both, residual, *no_plan))
     torch.library.opcheck(ops.edge_dot, (y, x, *both[:2], *both[3:5]))
 
 

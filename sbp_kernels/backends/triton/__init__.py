@@ -58,6 +58,10 @@ def on_compilation(*, times: Any, cache_hit: bool, **_: Any) -> None:
         _compiled["seconds"] += times.total / 1e6
 
 
+def row_plan(pos: Tensor | None, neg: Tensor | None) -> None:
+    """None: the ops find their plan by themselves (see plan.py), out of the compiler's sight."""
+
+
 def signed_spmm(
     x: Tensor,
     x_neg: Tensor | None,
@@ -68,6 +72,7 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
+    plan: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     y, rstd = torch.ops.sbp_triton.signed_spmm(
@@ -76,12 +81,12 @@ def signed_spmm(
     return y, None if eps is None else rstd
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     return torch.ops.sbp_triton.signed_pair(x, *(pos or _EMPTY), *(neg or _EMPTY), num_rows)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any = None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     return torch.ops.sbp_triton.signed_dot(y, x, *(pos or _EMPTY), *(neg or _EMPTY), residual)
 
@@ -97,7 +102,7 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block @ sums, `[num_groups, d]`."""
+    """block `[rows, num_groups]` @ sums: `[rows, d]`."""
     return block @ sums
 
 

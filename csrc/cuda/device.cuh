@@ -1,0 +1,145 @@
+// Numbers on the device: storage types, packed loads that widen, rounding stores, sums over lanes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#define SBP_SHARED(type, name)                                \
+  extern __shared__ __align__(16) unsigned char sbp_shared[]; \
+  type* name = reinterpret_cast<type*>(sbp_shared)
+#endif
+
+#define SBP_DEVICE __device__ __forceinline__
+
+namespace sbp::device {
+
+struct bf16 {
+  uint16_t bits;
+};
+struct fp16 {
+  uint16_t bits;
+};
+
+// Sums run in double for double, else in float.
+template <class S> struct AccOf {
+  using type = float;
+};
+template <> struct AccOf<double> {
+  using type = double;
+};
+template <class S> using Acc = typename AccOf<S>::type;
+
+constexpr unsigned kAllLanes = 0xffffffffu;
+constexpr int kLanes = 32;
+#if defined(SBP_WARPS)
+constexpr int kWarps = SBP_WARPS;
+#else
+constexpr int kWarps = 8;
+#endif
+constexpr int kThreads = kLanes * kWarps;
+
+// The machine word that one load brings.
+template <int kBytes> struct WordOf;
+template <> struct WordOf<16> {
+  using type = uint4;
+};
+template <> struct WordOf<8> {
+  using type = uint2;
+};
+template <> struct WordOf<4> {
+  using type = unsigned int;
+};
+template <> struct WordOf<2> {
+  using type = unsigned short;
+};
+template <class T, int kVec> using Word = typename WordOf<sizeof(T) * kVec>::type;
+
+// kFresh: another multiprocessor may have written it in this launch, so not through the read-only path.
+template <bool kFresh, class T> SBP_DEVICE T read(const T* p) {
+  if constexpr (kFresh) {
+    return __ldcg(p);
+  } else {
+    return __ldg(p);
+  }
+}
+
+SBP_DEVICE float widen(float v) { return v; }
+SBP_DEVICE double widen(double v) { return v; }
+SBP_DEVICE float widen(bf16 v) { return __uint_as_float(unsigned(v.bits) << 16); }
+SBP_DEVICE float widen(fp16 v) {
+#if defined(__CUDACC__)
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
+  return f;
+#else
+  return half_bits_to_float(v.bits);
+#endif
+}
+
+template <class S> SBP_DEVICE S narrow(Acc<S> v) {
+  if constexpr (sizeof(S) > 2) {
+    return v;
+  } else {
+    S out;
+#if defined(__CUDACC__)
+    if constexpr (std::is_same<S, bf16>::value) {
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(v));
+    } else {
+      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out.bits) : "f"(v));
+    }
+#else
+    out.bits = std::is_same<S, bf16>::value ? float_to_bf16_bits(v) : float_to_half_bits(v);
+#endif
+    return out;
+  }
+}
+
+// kVec numbers side by side, already in a register word, into the accumulation type.
+template <class S, int kVec> SBP_DEVICE void unpack(const Word<S, kVec>& word, Acc<S> (&out)[kVec]) {
+  S value[kVec];
+  memcpy(value, &word, sizeof(word));
+#pragma unroll
+  for (int k = 0; k < kVec; ++k) out[k] = widen(value[k]);
+}
+
+template <class S, int kVec> SBP_DEVICE void store(S* p, const Acc<S> (&v)[kVec]) {
+  S value[kVec];
+#pragma unroll
+  for (int k = 0; k < kVec; ++k) value[k] = narrow<S>(v[k]);
+  Word<S, kVec> word;
+  memcpy(&word, value, sizeof(word));
+  *reinterpret_cast<Word<S, kVec>*>(p) = word;
+}
+
+// kVec numbers of the accumulation type, in words of at most 16 bytes.
+template <class A, int kVec> constexpr int kPart = sizeof(A) * kVec > 16 ? 16 / int(sizeof(A)) : kVec;
+
+template <bool kFresh, class A, int kVec> SBP_DEVICE void load_wide(const A* p, A (&out)[kVec]) {
+  constexpr int kPer = kPart<A, kVec>;
+#pragma unroll
+  for (int k = 0; k < kVec; k += kPer) {
+    const auto word = read<kFresh>(reinterpret_cast<const Word<A, kPer>*>(p + k));
+    memcpy(out + k, &word, sizeof(word));
+  }
+}
+
+template <class A, int kVec> SBP_DEVICE void store_wide(A* p, const A (&v)[kVec]) {
+  constexpr int kPer = kPart<A, kVec>;
+#pragma unroll
+  for (int k = 0; k < kVec; k += kPer) {
+    Word<A, kPer> word;
+    memcpy(&word, v + k, sizeof(word));
+    *reinterpret_cast<Word<A, kPer>*>(p + k) = word;
+  }
+}
+
+// Sum over lanes whose numbers differ in the bits [from, to): a butterfly, so every lane gets the same bits.
+template <class A> SBP_DEVICE A sum_lanes(A v, int from, int to) {
+  for (int offset = from; offset < to; offset *= 2) v += __shfl_xor_sync(kAllLanes, v, offset);
+  return v;
+}
+
+}  // namespace sbp::device

@@ -1,0 +1,218 @@
+// What becomes of a row's sums: an epilogue says how many sums it takes and what it stores.
+#pragma once
+
+#include "signed_spmm.cuh"
+
+namespace sbp::device {
+
+template <class A> SBP_DEVICE const A* table_row(const Half& half, int64_t row, int64_t width) {
+  return static_cast<const A*>(half.table) + (half.group == nullptr ? row : __ldg(half.group + row)) * width;
+}
+
+// acc += r R + coef+ table+ + coef- table-, at one vector of the row.
+template <class S, int kVec, bool kFresh>
+SBP_DEVICE void add_dense(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_t feature, Acc<S> (&acc)[kVec]) {
+  using A = Acc<S>;
+  const A r = coefficient(p, 0);
+  if (p.residual != nullptr && r != A(0)) {
+    A value[kVec];
+    const S* from = static_cast<const S*>(p.residual) + row * p.residual_stride + feature;
+    unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(from)), value);
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) acc[v] += r * value[v];
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const A coef = coefficient(p, 1 + h);
+    if (p.half[h].table == nullptr || coef == A(0)) continue;
+    A value[kVec];
+    load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], row, p.width) + feature, value);
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) acc[v] += coef * value[v];
+  }
+}
+
+// Run f(tile, feature) over the vectors of the row that this lane has.
+template <int kVec, int kTile, class F> SBP_DEVICE void each_vector(int64_t width, int log_lanes, int64_t first, F f) {
+#pragma unroll
+  for (int t = 0; t < kTile; ++t) {
+    const int64_t feature = first + (int64_t(t) << log_lanes) * kVec;
+    if (feature < width) f(t, feature);
+  }
+}
+
+// The running sum over steps; each number of it belongs to one lane from the first step to the last.
+template <class S, int kVec, bool kFresh>
+SBP_DEVICE void add_to_total(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_t feature, const Acc<S> (&y)[kVec]) {
+  using A = Acc<S>;
+  if (p.gamma == nullptr) return;
+  A sum[kVec];
+  A* total = p.total + row * p.width + feature;
+  A first = A(1);
+  if (p.step == 1) {
+    const S* x = static_cast<const S*>(p.half[0].x) + row * p.half[0].x_stride + feature;
+    unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(x)), sum);
+    first = __ldg(p.gamma);
+  } else {
+    load_wide<true, A, kVec>(total, sum);
+  }
+  const A gamma = __ldg(p.gamma + p.step);
+#pragma unroll
+  for (int v = 0; v < kVec; ++v) sum[v] = first * sum[v] + gamma * y[v];
+  if (p.step < p.num_steps) {
+    store_wide<A, kVec>(total, sum);
+  } else {
+    store<S, kVec>(static_cast<S*>(p.total_out) + row * p.width + feature, sum);
+  }
+}
+
+// A part of a hub: unrounded, to be summed with the other parts by finish_hubs_kernel.
+template <class A, int kVec, int kTile, int kSums>
+SBP_DEVICE void store_partial(const SignedSpmmParams<A>& p, const Place& at, const A (&acc)[kSums][kTile][kVec]) {
+  each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+#pragma unroll
+    for (int s = 0; s < kSums; ++s) {
+      store_wide<A, kVec>(p.partial + (int64_t(at.chunk) * kSums + s) * p.width + feature, acc[s][t]);
+    }
+  });
+}
+
+struct Identity {
+  static constexpr int kSums = 1;
+
+  template <class S, int kVec, int kTile, bool kFresh>
+  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
+                                Acc<S>*) {
+    if (at.row < 0 || !at.owner) return;
+    if (at.chunk >= 0) return store_partial<Acc<S>, kVec, kTile, 1>(p, at, acc);
+    each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+      add_dense<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
+      if (p.z != nullptr) {
+        store_wide<Acc<S>, kVec>(p.z + at.row * p.width + feature, acc[0][t]);
+      } else {
+        store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
+        add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
+      }
+    });
+  }
+};
+
+// Standardise each row while it is in registers; the group's lanes hold all of it.
+struct LayerNorm {
+  static constexpr int kSums = 1;
+
+  template <class S, int kVec, int kTile, bool kFresh>
+  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
+                                Acc<S>*) {
+    using A = Acc<S>;
+    const int lanes = 1 << p.log_lanes;
+    const A inverse = A(1) / A(p.width > 0 ? p.width : 1);
+    A total = 0, square = 0;
+    if (at.row >= 0 && at.chunk < 0) {
+      each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+        add_dense<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
+#pragma unroll
+        for (int v = 0; v < kVec; ++v) total += acc[0][t][v];
+      });
+    }
+    const A mean = sum_lanes(total, 1, lanes) * inverse;
+    each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t) {
+      const A shift = at.chunk < 0 ? mean : A(0);
+#pragma unroll
+      for (int v = 0; v < kVec; ++v) {
+        acc[0][t][v] -= shift;
+        square += acc[0][t][v] * acc[0][t][v];
+      }
+    });
+    const A rstd = A(1) / sqrt(sum_lanes(square, 1, lanes) * inverse + p.eps);
+    if (at.row < 0 || !at.owner) return;
+    if (at.chunk >= 0) return store_partial<A, kVec, kTile, 1>(p, at, acc);
+    if (p.rstd != nullptr && (threadIdx.x & (lanes - 1)) == 0) p.rstd[at.row] = rstd;
+    each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+#pragma unroll
+      for (int v = 0; v < kVec; ++v) acc[0][t][v] *= rstd;
+      store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
+      add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
+    });
+  }
+};
+
+// A+ x and A- x apart.
+struct Pair {
+  static constexpr int kSums = 2;
+
+  template <class S, int kVec, int kTile, bool kFresh>
+  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
+                                Acc<S>*) {
+    using A = Acc<S>;
+    if (at.row < 0 || !at.owner) return;
+    if (at.chunk >= 0) return store_partial<A, kVec, kTile, 2>(p, at, acc);
+    each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        if (p.half[h].table != nullptr) {
+          A value[kVec];
+          load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
+#pragma unroll
+          for (int v = 0; v < kVec; ++v) acc[h][t][v] += value[v];
+        }
+        store<S, kVec>(static_cast<S*>(h == 0 ? p.y : p.y_neg) + at.row * p.width + feature, acc[h][t]);
+      }
+    });
+  }
+};
+
+// <y, R>, <y, A+ x>, <y, A- x> summed over the block's rows; linear, so chunks of a hub need no second look.
+struct Dot {
+  static constexpr int kSums = 2;
+
+  template <class S, int kVec, int kTile, bool kFresh>
+  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
+                                Acc<S>* shared) {
+    using A = Acc<S>;
+    double sum[3] = {0.0, 0.0, 0.0};
+    if (at.row >= 0 && at.owner) {
+      // Residual and tables belong to the row, not to each of its chunks.
+      const bool whole = at.chunk < 0 || at.first == 0;
+      each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
+        A y[kVec], value[kVec], part[3] = {A(0), A(0), A(0)};
+        const S* from = static_cast<const S*>(p.dot_with) + at.row * p.dot_stride + feature;
+        unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(from)), y);
+        if (whole && p.residual != nullptr) {
+          from = static_cast<const S*>(p.residual) + at.row * p.residual_stride + feature;
+          unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(from)), value);
+#pragma unroll
+          for (int v = 0; v < kVec; ++v) part[0] += y[v] * value[v];
+        }
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          if (whole && p.half[h].table != nullptr) {
+            load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
+#pragma unroll
+            for (int v = 0; v < kVec; ++v) acc[h][t][v] += value[v];
+          }
+#pragma unroll
+          for (int v = 0; v < kVec; ++v) part[1 + h] += y[v] * acc[h][t][v];
+        }
+#pragma unroll
+        for (int i = 0; i < 3; ++i) sum[i] += double(part[i]);
+      });
+    }
+    // Lanes, then warps, in a fixed order: one triple a block.
+    double* block_sum = reinterpret_cast<double*>(shared);
+    const int warp = threadIdx.x / kLanes;
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      sum[i] = sum_lanes(sum[i], 1, kLanes);
+      if (threadIdx.x % kLanes == 0) block_sum[3 * warp + i] = sum[i];
+    }
+    __syncthreads();
+    if (threadIdx.x < 3) {
+      double total = 0.0;
+      for (int w = 0; w < kWarps; ++w) total += block_sum[3 * w + threadIdx.x];
+      p.dot_out[3 * (int64_t(blockIdx.y) * gridDim.x + blockIdx.x) + threadIdx.x] = total;
+    }
+  }
+};
+
+}  // namespace sbp::device

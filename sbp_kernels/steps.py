@@ -1,0 +1,85 @@
+"""Several steps: in one call of the kernels where no step in between is needed again, else one by one.
+
+With M = r + p A+ + q A- the linear steps are closed under differentiation, like those of `autograd`:
+    powers(x) = (M^K x, sum_k gamma_k M^k x)        gradient: powers on the transpose
+A fixed residual R adds sum_{k<K} M^k r R to the first, now without r in M: its gradient is a `gamma` sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .autograd import spmm
+from .call import Call, acc_dtype, flip, takes_gradient
+
+
+def steps(
+    call: Call,
+    x: Tensor,
+    residual: Tensor | None,
+    coef: Tensor | None,
+    num_steps: int,
+    affine: torch.nn.LayerNorm | None,
+) -> Tensor:
+    """x after `num_steps` steps of `spmm`: `[n, d]`; `affine` scales and shifts the features after each."""
+    halves = _summarised(call, x) if num_steps > 1 and affine is None else None
+    if halves is not None and not takes_gradient(x, residual, coef):
+        return _run(call, halves, x, residual, coef, num_steps, None)[0]
+    # A linear step with fixed coefficients needs nothing of its input in the backward pass.
+    if halves is not None and call.eps is None and coef is None:
+        return _Powers.apply(call, num_steps, None, x, residual)[0]
+    for _ in range(num_steps):
+        x = spmm(call, x, residual, coef)
+        if affine is not None:
+            x = torch.addcmul(affine.bias, x, affine.weight) if affine.bias is not None else x * affine.weight
+    return x
+
+
+class _Powers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, call, num_steps, gamma, x, residual):  # type: ignore[no-untyped-def]
+        ctx.call, ctx.num_steps, ctx.gamma = call, num_steps, gamma
+        ctx.set_materialize_grads(False)
+        return _run(call, _summarised(call, x), x, residual, None, num_steps, gamma)
+
+    @staticmethod
+    def backward(ctx, grad, grad_sum):  # type: ignore[no-untyped-def]
+        call: Call = flip(ctx.call, None, None)
+        dx = dres = None
+        if grad is not None:
+            gamma = None
+            if ctx.needs_input_grad[4]:
+                gamma = torch.full((ctx.num_steps + 1,), ctx.call.coefs[0], dtype=acc_dtype(grad), device=grad.device)
+                gamma[-1] = 0.0
+            dx, dres = _Powers.apply(call, ctx.num_steps, gamma, grad, None)
+        if grad_sum is not None and ctx.gamma is not None:
+            through_sum = _Powers.apply(call, ctx.num_steps, ctx.gamma, grad_sum, None)[1]
+            dx = through_sum if dx is None else dx + through_sum
+        return None, None, None, dx, dres if ctx.needs_input_grad[4] else None
+
+
+def _summarised(call: Call, x: Tensor) -> Any:
+    """Both halves for `signed_spmm_steps`, or None where backend or halves need a call a step."""
+    if not hasattr(call.kernels, "signed_spmm_steps"):
+        return None
+    halves = [_NO_HALF if half is None else half.summarised(acc_dtype(x)) for half in (call.graph.pos, call.graph.neg)]
+    return None if any(half is None for half in halves) else halves
+
+
+def _run(
+    call: Call,
+    halves: Any,
+    x: Tensor,
+    residual: Tensor | None,
+    coef: Tensor | None,
+    num_steps: int,
+    gamma: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    plan, own = call.graph.plan(call.kernels), call.own_residual
+    return call.kernels.signed_spmm_steps(x, residual, own, halves, call.coefs, coef, call.eps, num_steps, gamma, plan)
+
+
+_NO_HALF = (None, None)

@@ -1,0 +1,38 @@
+"""The device code of the CUDA backend, run on the CPU, in the place of the backends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from sbp_kernels.backends import BACKENDS
+from tests.cuda import device_code
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Graphs this small only lose by threads: most of the time would go to their waiting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def device_kernels():
+    """The device code as a backend module."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler")
+    folder = Path(os.environ.get("SBP_SHIM_FOLDER", device_code.ROOT / "build/shim"))
+    return device_code.load(folder)
+
+
+@pytest.fixture
+def backend(device_kernels, monkeypatch):
+    """As in tests/conftest.py, with the device code as the one backend."""
+    monkeypatch.setitem(BACKENDS, "device code", device_kernels)
+    return "device code"
