@@ -1,4 +1,4 @@
-"""The tests of every backend, for Triton's kernels under its interpreter: in processes of their own, 5 minutes.
+"""The tests of every backend, for Triton's kernels under its interpreter: in processes of their own; 5 minutes of one core.
 
 The interpreter must be chosen before Triton's first import, and excludes compiling in the same process. Of the
 slow suites a part runs here that meets every kernel; all of one (finite differences take 7 minutes) run by
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,10 +21,10 @@ import torch
 from sbp_kernels.backends import triton as kernels
 
 ROOT = Path(__file__).parents[2]
-# Kernels as a GPU would cut them; then the suites of every backend: a file, and which of its tests.
+# The suites of every backend, and kernels as a GPU would cut them: a file, and which of its tests; longest first.
 SHARES = {
-    "kernels": ("tests/triton/test_kernels.py", ""),
     "conformance": ("tests/sbp_kernels/test_conformance.py", "triton"),
+    "kernels": ("tests/triton/test_kernels.py", ""),
     "gradients": (
         "tests/sbp_kernels/test_gradients.py",
         "triton and (normalized-own-layer_norm or in_every_type or stale or pair or bipartite or save_no or stored)",
@@ -39,13 +40,25 @@ def run(code: list[str], **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *code], cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
 
 
+def interpret(share: str) -> subprocess.CompletedProcess[str]:
+    file, chosen = SHARES[share]
+    plugins = ["-p", "no:cacheprovider", *(["-p", "tests.triton.many_rows"] if chosen else [])]
+    return run(["-m", "pytest", "-q", *plugins, file, "-k", chosen], TRITON_INTERPRET="1")
+
+
+@pytest.fixture(scope="module")
+def runs(request):
+    """The shares that were asked for, as many at a time as there are cores."""
+    wanted = [item.callspec.params["share"] for item in request.session.items if "runs" in item.fixturenames]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        yield {share: pool.submit(interpret, share) for share in wanted}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None or find_spec("triton").origin is None, reason="triton is not installed")
 @pytest.mark.parametrize("share", SHARES)
-def test_under_the_interpreter(share):
-    file, chosen = SHARES[share]
-    plugins = ["-p", "no:cacheprovider", *(["-p", "tests.triton.many_rows"] if chosen else [])]
-    done = run(["-m", "pytest", "-q", *plugins, file, "-k", chosen], TRITON_INTERPRET="1")
+def test_under_the_interpreter(runs, share):
+    done = runs[share].result()
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and " failed" not in done.stdout
 
