@@ -23,26 +23,16 @@ import torch
 ROOT = Path(__file__).parents[2]
 TOTAL_S = 9 * 60 - 10
 # name: seconds allowed, command.
-PYTEST = [
-    sys.executable,
-    "-m",
-    "pytest",
-    "-q",
-    "-p",
-    "no:cacheprovider",
-    "-m",
-    "gpu",
-    "--tb=short",
-    "tests/cuda/test_on_gpu.py",
-]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
 SANITIZED = [sys.executable, "benchmarks/gpu/small_case.py"]
 
 
 def stages() -> dict[str, tuple[int, list[str]]]:
     found: dict[str, tuple[int, list[str]]] = {
         "build": (200, [sys.executable, "setup.py", "build_ext", "--inplace"]),
-        "tests": (120, [*PYTEST, "--maxfail=10"]),
+        "tests": (120, [*PYTEST, "-m", "gpu", "--maxfail=10", "tests/cuda/test_on_gpu.py"]),
         "measure": (150, [sys.executable, "-m", "benchmarks.gpu.measure"]),
+        "triton": (90, [*PYTEST, "tests/triton/test_kernels.py"]),
     }
     sanitizer = shutil.which("compute-sanitizer")
     for tool in ("memcheck", "racecheck", "initcheck") if sanitizer else ():

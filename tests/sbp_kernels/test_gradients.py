@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, signed_pair, signed_propagate
+from sbp_kernels.backends import BACKENDS
 from tests.graphs import edges, feature, labelled, mean_centring, plain, values
 
 POS, NEG = edges(8, 4, 4, 0), edges(5, 4, 4, 1)
@@ -159,6 +160,18 @@ def test_no_message_is_ever_stored(backend):
         signed_propagate(x, graph, alpha=alpha, lam=0.5, backend=backend).sum().backward()
     largest = max(event.cpu_memory_usage for event in profile.events())
     assert largest < num_edges * width * 4 / 8
+
+
+@pytest.mark.parametrize("backend", ["native"])
+def test_the_softmax_of_features_is_streamed(backend):
+    """No [n, n] matrix, forward or backward."""
+    if BACKENDS[backend].unsupported(torch.zeros(1, 1)):
+        pytest.skip(BACKENDS[backend].unsupported(torch.zeros(1, 1)))
+    n = 4000
+    x, x0 = torch.randn(n, 8, requires_grad=True), torch.randn(n, 16, requires_grad=True)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        signed_propagate(x, SignedGraph(Similarity(x0)), backend=backend).sum().backward()
+    assert max(event.cpu_memory_usage for event in profile.events()) < n * n * 4 / 4
 
 
 def test_half_precision_gradients_have_the_type_of_their_input(backend):

@@ -1,6 +1,6 @@
 """Compile every kernel variant for GPUs that are not here, and tabulate what the compilers made of it.
 
-Run as `python -m tests.triton.ahead_of_time [--out TABLE.csv] [--only TEXT]`, never under the interpreter.
+Run as `python -m tests.triton.ahead_of_time [--out TABLE.csv] [--only TEXT ...]`, never under the interpreter.
 The variants are those that real calls launch: calls run on CPU tensors, with the launch recorded instead.
 """
 
@@ -130,7 +130,7 @@ def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
             def record(kernel: Any, grid: Any, device: Any, args: dict[str, Any], name: str = name) -> None:
                 # The one bin with many rows is that of light ones.
                 rows = "chunks" if args.get("SPLIT") else "light" if args.get("num_slots", 0) > 10 else ""
-                rows = rows if kernel.__name__ in ("row_kernel", "edge_kernel") else ""
+                rows = "segments" if "order" in args and args["order"] is None else rows
                 variant = Variant(f"{name} {rows}".strip(), dtype, kernel, args)
                 found.setdefault(variant.key, variant)
 
@@ -213,7 +213,7 @@ def amd(asm: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TABLE)
-    parser.add_argument("--only", default="", help="variants whose kernel and name contain this")
+    parser.add_argument("--only", nargs="*", default=[""], help="variants whose kernel and name contain one of these")
     parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--dtypes", nargs="*", default=[TYPE_NAMES[t] for t in DTYPES])
     args = parser.parse_args()
@@ -226,7 +226,7 @@ def main() -> None:
         for dtype in (t for t in TYPE_NAMES if TYPE_NAMES[t] in args.dtypes):
             for target in args.targets:
                 for variant in variants(dtype, on_amd=target.startswith("gfx")):
-                    if args.only in f"{variant.kernel.__name__} {variant.name}":
+                    if any(text in f"{variant.kernel.__name__} {variant.name}" for text in args.only):
                         writer.writerow(compile_for(variant, target))
                         file.flush()
     print(backend.status())

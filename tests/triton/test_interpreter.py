@@ -1,6 +1,9 @@
-"""The conformance suite and the kernel tests under Triton's interpreter, in processes of their own.
+"""The tests of every backend, for Triton's kernels under its interpreter: in processes of their own, 5 minutes.
 
-The interpreter must be chosen before Triton's first import, and excludes compiling in the same process.
+The interpreter must be chosen before Triton's first import, and excludes compiling in the same process. Of the
+slow suites a part runs here that meets every kernel; all of one (finite differences take 7 minutes) run by
+
+    TRITON_INTERPRET=1 python -m pytest -p tests.triton.many_rows -k triton tests/sbp_kernels/test_gradients.py
 """
 
 from __future__ import annotations
@@ -17,8 +20,19 @@ import torch
 from sbp_kernels.backends import triton as kernels
 
 ROOT = Path(__file__).parents[2]
-CONFORMANCE = ["tests/sbp_kernels/test_conformance.py", "-p", "tests.triton.many_rows", "-k", "triton"]
-SHARES = {"kernels": ["tests/triton/test_kernels.py"], "conformance": CONFORMANCE}
+# Kernels as a GPU would cut them; then the suites of every backend: a file, and which of its tests.
+SHARES = {
+    "kernels": ("tests/triton/test_kernels.py", ""),
+    "conformance": ("tests/sbp_kernels/test_conformance.py", "triton"),
+    "gradients": (
+        "tests/sbp_kernels/test_gradients.py",
+        "triton and (normalized-own-layer_norm or in_every_type or stale or pair or bipartite or save_no or stored)",
+    ),
+    "torch": (
+        "tests/sbp_kernels/test_torch_integration.py",
+        "triton and (learn or export or autocast or sparse-static or features-dynamic)",
+    ),
+}
 
 
 def run(code: list[str], **env: str) -> subprocess.CompletedProcess[str]:
@@ -29,9 +43,9 @@ def run(code: list[str], **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(find_spec("triton") is None or find_spec("triton").origin is None, reason="triton is not installed")
 @pytest.mark.parametrize("share", SHARES)
 def test_under_the_interpreter(share):
-    # Kernels as a GPU would cut them, then the suite of every backend.
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *SHARES[share]]
-    done = run(command, TRITON_INTERPRET="1")
+    file, chosen = SHARES[share]
+    plugins = ["-p", "no:cacheprovider", *(["-p", "tests.triton.many_rows"] if chosen else [])]
+    done = run(["-m", "pytest", "-q", *plugins, file, "-k", chosen], TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and " failed" not in done.stdout
 
