@@ -13,6 +13,7 @@ from . import tiles
 _ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _EMPTY = (None,) * 7
+# Devices that the binary has kernels for.
 _DEVICES = {
     device
     for device in ("cpu", "cuda")
@@ -137,6 +138,13 @@ class RowPlan(NamedTuple):
 
 
 _NO_PLAN = RowPlan()
+
+
+def cuda_archs() -> str:
+    """The GPUs that the binary carries code for, such as "sm_80, sm_90"; or that it carries none."""
+    if "cuda" not in _DEVICES:
+        return "no CUDA kernels"
+    return "CUDA kernels: " + ", ".join(f"sm_{int(arch) // 10}" for arch in _ops.cuda_archs().split(","))
 
 
 def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
