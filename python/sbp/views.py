@@ -85,8 +85,8 @@ def contra_norm(adjacency: CSR, x: Tensor, scale: float = 1.0, temperature: floa
     """
     h = signed_pair(x, SignedGraph(pos=adjacency))[0]
     dense = Similarity(h.detach(), sign=1.0, temperature=temperature).to_dense().cpu().numpy()
-    product = sp.csr_array(dense) @ to_scipy(adjacency)
-    return View(SignedGraph(adjacency, from_scipy(product).to(adjacency.device)), 1.0 + scale, scale)
+    product = dense @ to_scipy(adjacency)
+    return View(SignedGraph(adjacency, from_scipy(sp.csr_array(product)).to(adjacency.device)), 1.0 + scale, scale)
 
 
 def appnp(adjacency: CSR, num_steps: int, keep: float) -> View:
