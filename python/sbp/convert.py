@@ -24,7 +24,8 @@ def edge_values(half: CSR) -> Tensor:
 def to_scipy(half: CSR) -> sp.csr_array:
     """Return the matrix as a float64 `scipy.sparse.csr_array`, duplicate entries added up."""
     arrays = (t.cpu().numpy() for t in (edge_values(half), half.col.long(), half.rowptr))
-    matrix = sp.csr_array(tuple(arrays), shape=half.shape)
+    # A copy: adding duplicates up would otherwise write into the graph's own arrays.
+    matrix = sp.csr_array(tuple(arrays), shape=half.shape, copy=True)
     matrix.sum_duplicates()
     return matrix
 
