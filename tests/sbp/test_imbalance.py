@@ -80,6 +80,16 @@ def test_any_two_halves(data: st.DataObject, n: int) -> None:
     )
 
 
+def test_halves_that_cancel_up_to_rounding_leave_no_sign() -> None:
+    weight = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    pos = CSR.from_edge_index(torch.tensor([[0, 0], [1, 1]]), weight[:2], 2)
+    neg = CSR.from_edge_index(torch.tensor([[0], [1]]), weight[2:], 2)
+    assert (pos.to_dense() - neg.to_dense())[1, 0] > 0
+    assert structural_imbalance(SignedGraph(pos, neg), torch.tensor([0, 0]))[1] == 2.0
+    dense = SignedGraph(pos, ClassBlock(torch.tensor([0, 0]), weight[2:].reshape(1, 1)))
+    assert structural_imbalance(dense, torch.tensor([0, 0]))[1] == 2.0
+
+
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     y = torch.arange(23) % 3
     before = [structural_imbalance(GRAPHS[name](), y) for name in ("labels", "features")]
