@@ -67,6 +67,7 @@ def critical_beta(graph: SignedGraph, alpha: float) -> float:
 
     Source: arXiv 2502.11394, Theorem 3.2.
     """
+    graph = graph.to("cpu")
     pos = _symmetric("pos", graph.pos)
     n = graph.num_nodes
     if graph.num_cols != n or n < 2:
@@ -177,7 +178,9 @@ def _largest_ratio(top: spl.LinearOperator, bottom: sp.csc_array) -> float:
     if m <= _DENSE_SIZE:
         dense = top @ np.eye(m)
         return float(scipy.linalg.eigh((dense + dense.T) / 2, bottom.toarray(), eigvals_only=True)[-1])
-    inverse = spl.LinearOperator((m, m), matvec=spl.splu(bottom).solve, dtype=np.float64)
-    # ARPACK's own start is random.
+    # ARPACK's own start is random, and it stops with an error where T is zero.
     start = np.random.default_rng(0).standard_normal(m)
+    if not (top @ start).any():
+        return 0.0
+    inverse = spl.LinearOperator((m, m), matvec=spl.splu(bottom).solve, dtype=np.float64)
     return float(spl.eigsh(top, k=1, M=bottom, Minv=inverse, which="LA", v0=start, return_eigenvectors=False)[0])

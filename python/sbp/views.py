@@ -2,7 +2,8 @@ r"""Published layers read as signed propagation: the graph that Table 5 of arXiv
 
 Every function takes a normalised adjacency \( \hat A \) and returns a `View`, with which
 `signed_propagate(x, view.graph, alpha=view.alpha, beta=view.beta)` is the layer, up to what its docstring
-names. Products of matrices, which the last six hold, fill up: they are for graphs of some thousand nodes.
+names. `contra_norm`, `appnp`, `jknet` and `dagnn` hold products of matrices, which fill up: they are for graphs
+of some thousand nodes.
 """
 
 from __future__ import annotations
@@ -130,11 +131,11 @@ def label_signs(adjacency: CSR, y: Tensor, known: Tensor) -> View:
     The signs that Table 6 and Proposition H.3 count. The softmax that the method multiplies by is positive
     everywhere, and its signs are those of `batch_norm`.
     """
-    labels = torch.where(known, y, -1)
-    num_classes = int(labels.max()) + 1
-    block = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.float64, device=y.device)
-    block[:num_classes, :num_classes] = 1.0 - 2.0 * torch.eye(num_classes, dtype=torch.float64, device=y.device)
-    return View(SignedGraph(adjacency, ClassBlock(torch.where(known, y, num_classes), block)))
+    softmax = ClassBlock.from_labels(y, known)
+    block = torch.zeros_like(softmax.block)
+    # The last group is that of the unknown labels.
+    block[:-1, :-1] = 1.0 - 2.0 * torch.eye(block.size(0) - 1, dtype=block.dtype, device=block.device)
+    return View(SignedGraph(adjacency, ClassBlock(softmax.group, block)))
 
 
 def _powers(adjacency: CSR, num_steps: int) -> list[sp.csr_array]:

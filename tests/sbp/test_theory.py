@@ -64,7 +64,7 @@ def _fits(entry: Tensor, group: Tensor) -> bool:
     return bool(((entry >= 0) | ~same).all() and ((entry <= 0) | same).all())
 
 
-@given(st.integers(1, 6), st.integers(0, 9), st.integers(0, 10**6), st.booleans())
+@given(st.integers(1, 5), st.integers(0, 8), st.integers(0, 10**6), st.booleans())
 @settings(max_examples=120, deadline=None)
 def test_groups_by_trying_them_all(n: int, num_edges: int, seed: int, plant: bool) -> None:
     # Directed and weighted, and where planted of the signs of a random split, so that many are balanced.
@@ -113,6 +113,10 @@ def test_critical_beta_by_hand() -> None:
 def test_critical_beta_at_the_ends() -> None:
     assert critical_beta(_graph(3, TRIANGLE, []), 0.1) == math.inf
     assert critical_beta(SignedGraph(_graph(3, TRIANGLE, []).pos), 0.1) == math.inf
+    # A node cannot repel itself, in a graph of either solver.
+    for n in (3, 200):
+        path = [(i, i + 1) for i in range(n - 1)]
+        assert critical_beta(_graph(n, path, [(0, 0), (1, 1)]), 0.1) == math.inf
     # Only repulsion connects node 2.
     assert critical_beta(_graph(3, [(0, 1)], [(1, 2)]), 0.1) == 0.0
 
