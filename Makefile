@@ -44,6 +44,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_propagate
 	$(BIN)/python -m benchmarks.bench_build
+	$(BIN)/python -m benchmarks.bench_implicit
 	$(BIN)/python -m benchmarks.check_targets
 	$(BIN)/python -m benchmarks.plot
 

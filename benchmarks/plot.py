@@ -18,7 +18,7 @@ from .report import number
 
 Row = dict[str, str]
 
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+BENCH, IMPLICIT = "bench", "implicit"
 README = Path(__file__).parents[1] / "README.md"
 
 # Peers in the order of the legend; a name stands for all methods that start with it. Colours are
@@ -142,14 +142,30 @@ def _memory(rows: Sequence[Row], method: str, case: Row) -> str:
     return "–"
 
 
-def rewrite(readme: Path, table: str) -> None:
-    """Put the table between the README's markers."""
+def implicit_markdown(rows: Sequence[Row]) -> str:
+    """The README's table of implicit negatives and several steps."""
+    lines = ["| case | nodes | d | call | ms | times the first | memory / output |", "|---|--:|--:|---|--:|--:|--:|"]
+    for row in rows:
+        memory = float(row["extra_memory_bytes"]) / float(row["output_bytes"])
+        cells = [row["case"], f"{int(row['num_nodes']):,}", row["width"], row["call"]]
+        cells += [number(float(row["median_ms"])), f"{float(row['ratio_to_first']):.2f}×", f"{memory:.2f}×"]
+        lines.append(f"| {' | '.join(cells)} |")
+    r = rows[0]
+    return "\n".join(lines) + (
+        f"\n\nMedians of runs in turns on {r['device']}, {r['threads']} threads, torch {r['torch']}, "
+        f"commit {r['commit']}, {r['date'][:10]}."
+    )
+
+
+def rewrite(readme: Path, table: str, block: str = BENCH) -> None:
+    """Put the table between the README's markers of that name."""
+    start, end = f"<!-- {block}:start -->", f"<!-- {block}:end -->"
     text = readme.read_text(encoding="utf-8")
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"{readme} must hold {START} and, after it, {END}, once each")
-    head, rest = text.split(START)
-    _, tail = rest.split(END)
-    readme.write_text(f"{head}{START}\n{table}\n{END}{tail}", encoding="utf-8")
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"{readme} must hold {start} and, after it, {end}, once each")
+    head, rest = text.split(start)
+    _, tail = rest.split(end)
+    readme.write_text(f"{head}{start}\n{table}\n{end}{tail}", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,7 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"wrote {file}")
         if not args.no_readme:
             rewrite(args.readme, markdown(rows, args.width))
-            print(f"rewrote the table of {args.readme}")
+            implicit = path.with_name("implicit.csv")
+            if implicit.exists():
+                rewrite(args.readme, implicit_markdown(records.latest(implicit, args.preset)), IMPLICIT)
+            print(f"rewrote the tables of {args.readme}")
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     return 0

@@ -34,6 +34,11 @@ BUILD_COLUMNS = (
     "step", "p20_ms", "median_ms", "p80_ms", "samples", "forward_passes", *_RUN,
 )  # fmt: skip
 
+IMPLICIT_COLUMNS = (
+    "case", "num_nodes", "width", "call", "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_first",
+    "extra_memory_bytes", "output_bytes", *_RUN,
+)  # fmt: skip
+
 
 def device_name(device: torch.device) -> str:
     """The model of the processor, as it calls itself."""

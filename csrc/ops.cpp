@@ -35,4 +35,6 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   m.def("coo_to_csr(Tensor row, Tensor col, SymInt num_rows, SymInt num_cols) -> (Tensor, Tensor, Tensor)");
   m.def("csr_transpose(Tensor rowptr, Tensor col, SymInt num_cols) -> (Tensor, Tensor, Tensor)");
   m.def("cpu_isa() -> str");
+  // Compute capabilities with code in this binary, times 100; only where CUDA sources were built.
+  m.def("cuda_archs() -> str");
 }

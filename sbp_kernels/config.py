@@ -7,19 +7,19 @@ import platform
 import torch
 
 from ._library import NOT_LOADED
-from .backends import triton
+from .backends import native, triton
 
 
 def show_config() -> str:
     """Versions, the compiled parts, and the instruction set that the CPU kernels picked, as text."""
     if NOT_LOADED is None:
-        native = f"CPU kernels: {torch.ops.sbp.cpu_isa()}; threads: {torch.get_num_threads()}"
+        compiled = f"CPU kernels: {torch.ops.sbp.cpu_isa()}; threads: {torch.get_num_threads()}; {native.cuda_archs()}"
     else:
-        native = f"not available ({NOT_LOADED})"
+        compiled = f"not available ({NOT_LOADED})"
     lines = [
         f"python    {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"torch     {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
-        f"native    {native}",
+        f"native    {compiled}",
         f"triton    {triton.status()}",
         "reference always available",
     ]

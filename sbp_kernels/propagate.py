@@ -43,7 +43,8 @@ def signed_propagate(
         graph: the two adjacencies; on a rectangular one x has a row per column of it.
         alpha, beta: strengths of attraction and repulsion; floats, or tensors of one element.
         lam: step size in [0, 1]; a float (checked), or a tensor of one element (not read back).
-        num_steps: how many steps to take, >= 0.
+        num_steps: how many steps to take, >= 0; all in one call of the kernels where nothing needs the
+            features in between (no gradient, or only through linear steps: these save nothing).
         residual: R, `[num_rows, features]`, the same in every step; the current X if absent.
         layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm`
             gives its epsilon and applies its weight and bias.

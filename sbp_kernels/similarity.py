@@ -9,12 +9,16 @@ from torch import Tensor
 
 from .term import Term
 
+# By accumulation type and backend: the log-sum-exp of the rows, and the matrix or None.
+Kept = dict[tuple[torch.dtype, str], tuple[Tensor, Tensor | None]]
+
 
 class Similarity:
     r"""A dense softmax adjacency of features, \( A = \mathrm{softmax}(\pm X_0 X_0^\top / \tau) \), streamed.
 
     With fixed \( X_0 \) the logits never change, so their row-wise log-sum-exp l is computed once:
-    \( A_{ij} = e^{S_{ij} - l_i} \), and the transpose weighs by \( e^{S_{ij} - l_j} \). An \( X_0 \) that
+    \( A_{ij} = e^{S_{ij} - l_i} \), and the transpose weighs by \( e^{S_{ij} - l_j} \). On the CPU a matrix of
+    few nodes (8,192 in float32: 256 MB) is kept whole, which makes every further product cheap. An \( X_0 \) that
     requires a gradient gets one, of first order; nothing is kept of it, as it changes from step to step.
 
     Args:
@@ -23,7 +27,7 @@ class Similarity:
         temperature: \( \tau > 0 \).
     """
 
-    __slots__ = ("_lse", "_transposed", "scale", "sign", "temperature", "transposed", "x0")
+    __slots__ = ("_kept", "_transposed", "scale", "sign", "temperature", "transposed", "x0")
 
     def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
         if x0.dim() != 2 or not x0.is_floating_point():
@@ -40,15 +44,15 @@ class Similarity:
         # A copy of an x0 that learns would belong to one autograd graph.
         self._set(x0 if x0.requires_grad else x0.contiguous(), False, {})
 
-    def _set(self, x0: Tensor, transposed: bool, lse: dict[torch.dtype, Tensor]) -> None:
-        self.x0, self.transposed, self._lse = x0, transposed, lse
+    def _set(self, x0: Tensor, transposed: bool, kept: Kept) -> None:
+        self.x0, self.transposed, self._kept = x0, transposed, kept
         self._transposed: Similarity | None = None
 
-    def _like(self, x0: Tensor, transposed: bool, lse: dict[torch.dtype, Tensor]) -> Similarity:
+    def _like(self, x0: Tensor, transposed: bool, kept: Kept) -> Similarity:
         """The same softmax of an x0 that needs no check, or transposed."""
         other = object.__new__(Similarity)
         other.sign, other.temperature, other.scale = self.sign, self.temperature, self.scale
-        other._set(x0, transposed, lse)
+        other._set(x0, transposed, kept)
         return other
 
     @property
@@ -65,7 +69,7 @@ class Similarity:
     def T(self) -> Similarity:
         """The transpose: the same logits, scaled by columns instead of rows."""
         if self._transposed is None:
-            self._transposed = self._like(self.x0, not self.transposed, self._lse)
+            self._transposed = self._like(self.x0, not self.transposed, self._kept)
         return self._transposed
 
     def __repr__(self) -> str:
@@ -84,9 +88,13 @@ class Similarity:
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
-        x0 = self._factor(acc_dtype) if weight is None else weight
-        lse = self.prepare(acc_dtype, kernels) if weight is None else kernels.similarity_lse(x0, self.scale)
-        return Term(table=kernels.similarity(x0, x, lse, self.scale, self.transposed))
+        if weight is not None:
+            lse = kernels.similarity_lse(weight, self.scale)
+            return Term(table=kernels.similarity(weight, x, lse, self.scale, self.transposed))
+        lse, matrix = self._prepared(acc_dtype, kernels, again=True)
+        if matrix is not None:
+            return Term(table=(matrix.T if self.transposed else matrix) @ x.to(acc_dtype))
+        return Term(table=kernels.similarity(self._factor(acc_dtype), x, lse, self.scale, self.transposed))
 
     def summarised(self, acc_dtype: torch.dtype) -> None:
         """The kernels of several steps make no table of this kind."""
@@ -94,13 +102,22 @@ class Similarity:
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
-        lse = None if self.learns() else self._lse.get(acc_dtype)
-        if lse is None:
-            lse = kernels.similarity_lse(self._factor(acc_dtype).detach(), self.scale)
-            # What torch.export computes is a part of its graph, not a value.
-            if not self.learns() and not torch.compiler.is_exporting():
-                self._lse[acc_dtype] = lse
-        return lse
+        return self._prepared(acc_dtype, kernels, again=False)[0]
+
+    def _prepared(self, acc_dtype: torch.dtype, kernels: Any, again: bool) -> tuple[Tensor, Tensor | None]:
+        """The log-sum-exp and, for a product that is not the first, the matrix where the backend keeps it."""
+        key = (acc_dtype, kernels.__name__)
+        kept = None if self.learns() else self._kept.get(key)
+        if kept is None:
+            kept = (kernels.similarity_lse(self._factor(acc_dtype).detach(), self.scale), None)
+        elif again and kept[1] is None and hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling():
+            kept = (kept[0], kernels.similarity_matrix(self._factor(acc_dtype), kept[0], self.scale))
+        else:
+            return kept
+        # What torch.export computes is a part of its graph, not a value.
+        if not self.learns() and not torch.compiler.is_exporting():
+            self._kept[key] = kept
+        return kept
 
     def learns(self) -> bool:
         return self.x0.requires_grad
@@ -109,9 +126,9 @@ class Similarity:
         """x0 as the kernels multiply it, if it takes a gradient: what learns here, as edge weights do in a `CSR`."""
         if not self.learns():
             return None
-        if self._lse:
+        if self._kept:
             # Computed before x0 began to learn, so of an x0 that is gone by the time it is fixed again.
-            self._lse.clear()
+            self._kept.clear()
         return self._factor(acc_dtype)
 
     def with_weight(self, x0: Tensor) -> Similarity:

@@ -61,3 +61,11 @@ void launch_failed(cudaError_t error, const char* kernel, dim3 grid, int shared,
 }
 
 }  // namespace sbp::device
+
+#if defined(__CUDACC__)
+namespace {
+std::string cuda_archs() { return SBP_TEXT(__CUDA_ARCH_LIST__); }
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(sbp, CompositeExplicitAutograd, m) { m.impl("cuda_archs", TORCH_BOX(&cuda_archs)); }
+#endif

@@ -21,6 +21,7 @@ examples:
   python -m sbp train --dataset cora --model label-sbp --layers 2 --root data
   python -m sbp depth --dataset cora --models sgc,label-sbp --layers 2,10,50,100,300 --root data
   python -m sbp depth --dataset csbm --models sgc,label-sbp,feature-sbp --layers 2,10,50,200
+  python -m sbp signed --dataset csbm                             what the theory says of its signed graphs
   python -m sbp list                                              models and datasets
 
 Settings not given come from presets per model and dataset; `train --help` lists them.
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return {"train": _train, "depth": _depth, "list": _list}[args.command](args)
+        return {"train": _train, "depth": _depth, "signed": _signed, "list": _list}[args.command](args)
     # What the kernels and the file system refuse is the user's to mend as well.
     except (ValueError, NotImplementedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -92,6 +93,18 @@ def _depth(args: argparse.Namespace) -> int:
     return 0
 
 
+def _signed(args: argparse.Namespace) -> int:
+    from .report import show_signs
+    from .signs import document, signs
+
+    data, readings = signs(args.dataset, args.root, args.split)
+    if args.json:
+        print(document(data, readings))
+    else:
+        show_signs(args.dataset, readings)
+    return 0
+
+
 def _list(args: argparse.Namespace) -> int:
     from .datasets import list_datasets
     from .models import list_models
@@ -131,6 +144,11 @@ def _build_parser() -> argparse.ArgumentParser:
     many.add_argument("--layers", type=_depths, default=_DEPTHS, metavar="N,N", help=f"default {_DEPTHS}")
     many.add_argument("--out", default="results", metavar="DIR", help="folder for figure and rows (default results)")
     _add_common(many, ablation=False, metrics=True)
+    theory = commands.add_parser("signed", allow_abbrev=False, help="imbalance, balance and critical beta of a dataset")
+    theory.add_argument("--dataset", required=True, help="a name from the command list")
+    theory.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
+    theory.add_argument("--split", type=int, default=0, metavar="K", help="which split (default 0)")
+    theory.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     names = commands.add_parser("list", help="the models and datasets there are")
     names.add_argument("--json", action="store_true", help="print one JSON document")
     return parser

@@ -68,6 +68,8 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
     "sgc": _GRAPH,
     "label-sbp": {**_SIGNED, "label_softmax": "all"},
     "feature-sbp": {**_SIGNED, "temperature": 1.0},
+    "label-sbp-v2": {**_GRAPH, "alpha": 1.0, "lam": lam_for_depth},
+    "feature-sbp-v2": _SIGNED,
 }
 
 # Edge direction and beta chosen on validation accuracy over the three graphs together.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from .result import ROLES, Result
+
+if TYPE_CHECKING:
+    from .signs import Reading
 
 # Wide enough for seven depths where there is no terminal to ask.
 _PIPE_WIDTH = 120
@@ -64,6 +68,20 @@ def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
             table.add_row(name, summary)
         console.print(title, style="bold", highlight=False)
         console.print(table, "")
+
+
+def show_signs(dataset: str, readings: Sequence[Reading]) -> None:
+    """Print one row a signed graph; a dash where a quantity is not defined."""
+    table = _table()
+    table.add_column("signed graph")
+    for name in ("P", "N", "SID", "balance", "beta* / alpha"):
+        table.add_column(name, justify="right")
+    for r in readings:
+        parts = (f"{value:.2f}" for value in (r.P, r.N, r.sid))
+        table.add_row(r.name, *parts, r.balance or "-", _number(r.beta_ratio))
+    console = _console()
+    console.print(f"{dataset}: structural imbalance in nodes, 0 is balance", style="bold", highlight=False)
+    console.print(table)
 
 
 def _console() -> Console:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from .._library import NOT_LOADED
+from . import tiles
 
 _ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _EMPTY = (None,) * 7
+# Devices that the binary has kernels for.
 _DEVICES = {
     device
     for device in ("cpu", "cuda")
@@ -20,8 +22,6 @@ _DEVICES = {
 # Devices whose rows are shared out by a plan, and the edges of a row (of both halves) up to which a part of
 # a warp, a warp, a block of threads takes it.
 _PLANNED, _LIGHT, _WARP, _CHUNK = ("cuda",), 8, 64, 2048
-# Numbers in one tile of streamed logits: large enough for BLAS, small enough to be no memory question.
-_TILE = 1 << 21
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -108,37 +108,23 @@ def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
-    """log sum_j exp(scale <x0_i, x0_j>), `[n]`, a tile of rows at a time."""
-    return torch.cat([torch.logsumexp(logits, dim=1) for logits in _logit_tiles(x0, scale)])
+    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    return torch.ops.sbp_tiles.log_sum_exp(x0, scale)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
-    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`, a tile of rows at a time."""
-    x = x.to(lse.dtype)
-    tiles, first = [], 0
-    for logits in _logit_tiles(x0, scale):
-        last = first + logits.size(0)
-        logits -= lse if transposed else lse[first:last, None]
-        tiles.append(logits.exp_() @ x)
-        first = last
-    return torch.cat(tiles)
+    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    return torch.ops.sbp_tiles.product(x0, x, lse, scale, transposed)
 
 
 def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`, a tile of rows at a time."""
-    x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
-    out, first = torch.zeros_like(x0), 0
-    for tile in _logit_tiles(x0, scale):
-        rows = slice(first, first + tile.size(0))
-        # The gradient of the logits, P (<a_i, b_j> - <a_i, (P b)_i>), takes their place.
-        tile.sub_(lse[rows, None]).exp_()
-        dot = a[rows] @ b.T
-        dot -= (tile * dot).sum(1, keepdim=True)
-        tile *= dot
-        out[rows] += tile @ x0
-        out += tile.T @ x0[rows]
-        first = rows.stop
-    return out.mul_(scale)
+    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    return torch.ops.sbp_tiles.gradient(x0, a, b, lse, scale)
+
+
+def similarity_matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
+    """softmax(scale x0 x0^T), `[n, n]`, where it is worth keeping; None where it is streamed."""
+    return tiles.matrix(x0, lse, scale) if x0.device.type == "cpu" else None
 
 
 class RowPlan(NamedTuple):
@@ -152,6 +138,13 @@ class RowPlan(NamedTuple):
 
 
 _NO_PLAN = RowPlan()
+
+
+def cuda_archs() -> str:
+    """The GPUs that the binary carries code for, such as "sm_80, sm_90"; or that it carries none."""
+    if "cuda" not in _DEVICES:
+        return "no CUDA kernels"
+    return "CUDA kernels: " + ", ".join(f"sm_{int(arch) // 10}" for arch in _ops.cuda_archs().split(","))
 
 
 def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
@@ -175,15 +168,6 @@ def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
     chunks = torch.stack([heavy[owner], first.to(torch.int32), last.to(torch.int32)], 1)
     block = (degree > warp) & (degree <= chunk)
     return RowPlan(chunks, hub, rows[block], rows[(degree > light) & (degree <= warp)], rows[degree <= light])
-
-
-def _logit_tiles(x0: Tensor, scale: Tensor) -> Any:
-    """scale x0 x0^T, some rows at a time (at least one tile, be it empty)."""
-    x0 = x0.float() if x0.element_size() == 2 else x0
-    num_nodes = x0.size(0)
-    rows = max(1, min(num_nodes, _TILE // max(num_nodes, 1)))
-    for first in range(0, max(num_nodes, 1), rows):
-        yield (scale * x0[first : first + rows]) @ x0.T
 
 
 def _rows_together(x: Any) -> Any:

@@ -6,11 +6,13 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import bench_build, bench_propagate, check_targets, plot, records
+from benchmarks import bench_build, bench_implicit, bench_propagate, check_targets, plot, records
 from benchmarks.methods import METHODS
 from benchmarks.workloads import SIZES, Size
 
 SHORT = ["--repeats", "3", "--budget", "0.01", "--threads", "1"]
+
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_targets_count_as_missed_if_not_measured(results, tmp_path, capsys):
 
 def test_plot_and_readme(results, tmp_path, capsys):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{plot.START}\nold\n{plot.END}\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n", encoding="utf-8")
     argv = ["--results", str(results), "--readme", str(readme)]
     assert plot.main(argv) == 0
     once = readme.read_text(encoding="utf-8")
@@ -86,7 +88,7 @@ def test_plot_and_readme(results, tmp_path, capsys):
         assert (folder(results) / f"speedup.{suffix}").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("text", ["no markers", f"{plot.END}\n{plot.START}", f"{plot.START} only"])
+@pytest.mark.parametrize("text", ["no markers", f"{END}\n{START}", f"{START} only"])
 def test_readme_without_markers(tmp_path, text):
     readme = tmp_path / "README.md"
     readme.write_text(text, encoding="utf-8")
@@ -141,3 +143,17 @@ def test_latest_and_foreign_columns(tmp_path):
 def test_device_slug(monkeypatch, name, slug):
     monkeypatch.setattr(records, "device_name", lambda device: name)
     assert records.device_slug(torch.device("cpu")) == slug
+
+
+def test_bench_implicit_measures_and_appends(tmp_path, capsys):
+    assert (
+        bench_implicit.main(["--cases", "steps-16", "--repeats", "3", "--budget", "0.1", "--results", str(tmp_path)])
+        == 0
+    )
+    assert "a call a step" in capsys.readouterr().out
+    rows = records.latest(next(tmp_path.rglob("implicit.csv")), "some")
+    assert [row["call"] for row in rows] == ["one call", "a call a step"]
+    assert "| cora, K = 16 | 200 | 16 | one call |" in plot.implicit_markdown(rows)
+    with pytest.raises(SystemExit):
+        bench_implicit.main(["--cases", "nothing"])
+    assert "--cases must be of label-step, " in capsys.readouterr().err

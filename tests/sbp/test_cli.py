@@ -96,6 +96,22 @@ def test_a_diverged_depth_is_shown_as_a_gap(capsys: pytest.CaptureFixture[str], 
     assert main([*argv, "--out", str(tmp_path), *FAST]) == 0
 
 
+def test_signed(capsys: pytest.CaptureFixture[str]) -> None:
+    document = _json(capsys, "signed", "--dataset", "csbm", "--split", "3")
+    assert document["command"] == "signed" and document["graph"]["nodes"] == 200
+    rows = {row["name"]: row for row in document["readings"]}
+    for row in rows.values():
+        assert row["sid"] == pytest.approx((row["P"] + row["N"]) / 2)
+    assert rows["Label-SBP before softmax"]["sid"] < rows["mean centring"]["sid"] < rows["SGC"]["sid"]
+    assert rows["SGC"]["beta_ratio"] == "inf" and rows["SGC"]["balance"] == "balanced"
+    assert rows["edges signed by label"]["balance"] == "balanced" and rows["Residual"]["balance"] == "unbalanced"
+    assert 0 < rows["mean centring"]["beta_ratio"] < 1 and rows["Label-SBP"]["balance"] is None
+    # Four communities: the enemy of an enemy may be an enemy.
+    assert main(["signed", "--dataset", "karate"]) == 0
+    out = capsys.readouterr().out
+    assert "SID" in out and "weakly balanced" in out and "beta* / alpha" in out
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     names = _json(capsys, "list")
     assert "label-sbp" in names["models"] and "karate" in names["datasets"]
@@ -121,6 +137,9 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         ("train --dataset karate", "the following arguments are required: --model"),
         ("depth --dataset karate --layers 2,x", "must be numbers with commas between, got 2,x"),
         ("depth --dataset karate --models ,", "depth needs a model and a depth"),
+        ("signed --dataset kartae", "unknown dataset 'kartae': did you mean karate"),
+        ("signed --dataset karate --split 4", "split must be an index below 1 for karate, got 4"),
+        ("signed", "the following arguments are required: --dataset"),
         ("trian", "invalid choice: 'trian'"),
     ],
 )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from sbp import list_models, load_dataset
+from sbp import list_models, load_dataset, train
 from sbp.config import resolve
 from sbp.models import MODELS
 
@@ -83,7 +83,47 @@ def test_feature_sbp_is_its_definition(temperature: float) -> None:
     torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize("model", ["label-sbp", "feature-sbp"])
+@pytest.mark.parametrize("layer_norm", ["none", "every"])
+def test_label_sbp_v2_is_its_definition(layer_norm: str) -> None:
+    data = _data()
+    known = data.train_mask[:, None] & data.train_mask[None]
+    a = _dense_adjacency(data) > 0
+    a = (a & ~(known & (data.y[:, None] != data.y[None]))).double()
+    degree = a.sum(1, keepdim=True)
+    assert 0 < float(a.sum()) < data.num_edges
+    a = a / (degree.sqrt() @ degree.sqrt().T)
+    wanted = _steps(data.x, a, torch.zeros_like(a), 3, 0.4, 0.0, layer_norm == "every")
+    torch.testing.assert_close(_features(data, "label-sbp-v2", 3, lam=0.4, layer_norm=layer_norm), wanted)
+
+
+@pytest.mark.parametrize("layer_norm", ["none", "every"])
+def test_feature_sbp_v2_is_its_definition(layer_norm: str) -> None:
+    data = _data()
+    a, mix, wanted = _dense_adjacency(data), torch.softmax(-data.x.T @ data.x, dim=1), data.x
+    for _ in range(3):
+        wanted = 0.6 * wanted + 0.4 * (a @ wanted - 0.7 * wanted @ mix)
+        wanted = F.layer_norm(wanted, (8,)) if layer_norm == "every" else wanted
+    got = _features(data, "feature-sbp-v2", 3, lam=0.4, beta=0.7, layer_norm=layer_norm)
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("model", ["label-sbp-v2", "feature-sbp-v2"])
+def test_approximations_pass_gradients_to_the_features(model: str) -> None:
+    data = _data()
+    rule = MODELS[model](data, resolve("karate", model, 2, layer_norm="every"))
+    probe = torch.zeros(200, 8, dtype=torch.float64)
+    probe[3, 2] = 1.0
+    loss = lambda t: rule.propagate(data.x + t * probe, 2)[:9].square().mul(torch.arange(8.0)).sum()  # noqa: E731
+    assert torch.autograd.gradcheck(loss, torch.zeros((), dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("model", ["label-sbp-v2", "feature-sbp-v2"])
+def test_approximations_train(model: str) -> None:
+    spread = train("csbm", model, 2, split=0, seeds=1, feature_norm="none").accuracy()
+    assert spread is not None and spread[0] >= 90.0
+
+
+@pytest.mark.parametrize("model", ["label-sbp", "feature-sbp", "feature-sbp-v2"])
 def test_beta_zero_leaves_a_lazy_walk(model: str) -> None:
     data = _data()
     a = _dense_adjacency(data)

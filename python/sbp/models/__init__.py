@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .base import Model
 from .feature_sbp import FeatureSBP
+from .feature_sbp_v2 import FeatureSBPv2
 from .label_sbp import LabelSBP
+from .label_sbp_v2 import LabelSBPv2
 from .mlp import MLP
 from .sgc import SGC
 
@@ -13,6 +15,8 @@ MODELS: dict[str, type[Model]] = {
     "sgc": SGC,
     "label-sbp": LabelSBP,
     "feature-sbp": FeatureSBP,
+    "label-sbp-v2": LabelSBPv2,
+    "feature-sbp-v2": FeatureSBPv2,
 }
 
 __all__ = ["MODELS", "Model", "list_models"]
