@@ -1,4 +1,4 @@
-"""The tests of every backend, for Triton's kernels under its interpreter: in processes of their own; 5 minutes of one core.
+"""The tests of every backend, for Triton's kernels under its interpreter: in other processes, 5 minutes of one core.
 
 The interpreter must be chosen before Triton's first import, and excludes compiling in the same process. Of the
 slow suites a part runs here that meets every kernel; all of one (finite differences take 7 minutes) run by
