@@ -11,8 +11,8 @@ from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity
 
 from .convert import edge_values
 
-# Entries looked at together: a few temporaries of 8 MB, whatever the size of the graph.
-_TILE = 1 << 20
+# Entries looked at together: a few temporaries of 16 MB, whatever the size of the graph.
+_TILE = 1 << 21
 # Two halves that cancel up to rounding leave a zero, not a sign.
 _CANCELLED = 1e-12
 
@@ -65,10 +65,15 @@ class _Dense:
 
     def __init__(self, halves: list[tuple[float, Implicit]]) -> None:
         self.halves = halves
-        self.lse = {id(half): _log_sum_exp(half) for _, half in halves if isinstance(half, Similarity)}
+        # Converted and summed once: both are read in every tile.
+        self.x0 = {id(half): half.x0.double() for _, half in halves if isinstance(half, Similarity)}
+        self.lse = {id(half): self._log_sum_exp(half) for _, half in halves if isinstance(half, Similarity)}
 
     def read(self, row: Tensor, col: Tensor, outer: bool) -> tuple[Tensor, Tensor]:
-        """Return values and sums of magnitudes: of all pairs `[rows, cols]` if `outer`, else pair by pair."""
+        """Return values and sums of magnitudes: of all pairs `[rows, cols]` if `outer`, else pair by pair.
+
+        With `outer`, the columns are those of `kinds`: all nodes, if there is a `Similarity`.
+        """
         at = (row[:, None], col[None]) if outer else (row, col)
         value = torch.zeros(torch.broadcast_shapes(*(i.shape for i in at)), dtype=torch.float64, device=row.device)
         size = value.clone()
@@ -78,9 +83,24 @@ class _Dense:
             else:
                 lse = self.lse[id(half)][at[half.transposed]]
                 # A softmax is positive even where it is too small for a float64.
-                part = (_logits(half, row, col, outer) - lse).exp().clamp_min(torch.finfo(torch.float64).tiny)
+                part = (
+                    (self._logits(half, row, None if outer else col) - lse)
+                    .exp()
+                    .clamp_min(torch.finfo(torch.float64).tiny)
+                )
             value, size = value + c * part, size + (c * part).abs()
         return value, size
+
+    def _logits(self, half: Similarity, row: Tensor, col: Tensor | None) -> Tensor:
+        """Logits of rows with all nodes, `[rows, n]`, or pair by pair."""
+        x0 = self.x0[id(half)]
+        a = half.sign / half.temperature * x0[row]
+        return a @ x0.T if col is None else (a * x0[col]).sum(1)
+
+    def _log_sum_exp(self, half: Similarity) -> Tensor:
+        every = torch.arange(half.num_nodes, device=half.device)
+        tiles = every.split(max(1, _TILE // half.num_nodes))
+        return torch.cat([self._logits(half, rows, None).logsumexp(1) for rows in tiles])
 
     def kinds(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return one node of every kind and how many there are of it; nodes of a kind have equal entries."""
@@ -101,6 +121,9 @@ def _count_dense(dense: _Dense, y: Tensor) -> Tensor:
     total = torch.zeros(2, dtype=torch.float64, device=y.device)
     if not dense.halves:
         return total
+    if len(dense.halves) == 1 and isinstance(dense.halves[0][1], Similarity):
+        # A softmax is positive everywhere: alone, its signs are those of the mean.
+        dense = _Dense([(dense.halves[0][0], ClassBlock.mean(y.numel(), y.device))])
     node, count = dense.kinds(y)
     weight = count.double()
     tile = max(1, _TILE // node.numel())
@@ -141,14 +164,3 @@ def _sign(value: Tensor, size: Tensor) -> Tensor:
 
 def _right(sign: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
     return (sign > 0) & same, (sign < 0) & ~same
-
-
-def _logits(half: Similarity, row: Tensor, col: Tensor, outer: bool) -> Tensor:
-    a, b = half.x0[row].double(), half.x0[col].double()
-    return half.sign / half.temperature * (a @ b.T if outer else (a * b).sum(1))
-
-
-def _log_sum_exp(half: Similarity) -> Tensor:
-    every = torch.arange(half.num_nodes, device=half.device)
-    tiles = every.split(max(1, _TILE // max(half.num_nodes, 1)))
-    return torch.cat([_logits(half, rows, every, outer=True).logsumexp(1) for rows in tiles])

@@ -92,9 +92,10 @@ def test_halves_that_cancel_up_to_rounding_leave_no_sign() -> None:
 
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     y = torch.arange(23) % 3
-    before = [structural_imbalance(GRAPHS[name](), y) for name in ("labels", "features")]
+    graphs = [GRAPHS["labels"](), GRAPHS["features"](), SignedGraph(GRAPHS["features"]().neg, GRAPHS["labels"]().neg)]
+    before = [structural_imbalance(graph, y) for graph in graphs]
     monkeypatch.setattr(imbalance, "_TILE", 50)
-    assert [structural_imbalance(GRAPHS[name](), y) for name in ("labels", "features")] == before
+    assert [structural_imbalance(graph, y) for graph in graphs] == before
 
 
 def test_a_softmax_that_underflows_still_repels() -> None:
