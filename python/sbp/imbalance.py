@@ -27,6 +27,7 @@ class Imbalance(NamedTuple):
     N: float
 
 
+@torch.no_grad()
 def structural_imbalance(graph: SignedGraph, y: Tensor, *, alpha: float = 1.0, beta: float = 1.0) -> Imbalance:
     r"""Return \( \mathrm{SID} = \frac{1}{2n} \sum_v |P(v)| + |N(v)| \) of \( \alpha A^+ - \beta A^- \).
 
