@@ -79,7 +79,7 @@ def feature_step(n: int, width: int, dense: bool) -> Case:
     x0 = torch.nn.functional.normalize(torch.rand(n, width, generator=generator))
     x, graph = torch.randn(n, 64, generator=generator), sbp.SignedGraph(neg=sbp.Similarity(x0))
     graph.neg.prepare(torch.float32, native)
-    calls: dict[str, Callable[[], object]] = {"streamed": lambda: sbp.signed_propagate(x, graph, **CALL)}
+    calls: dict[str, Callable[[], object]] = {"Similarity": lambda: sbp.signed_propagate(x, graph, **CALL)}
     if dense:
         made = torch.softmax(-(x0 @ x0.T), 1)
         calls |= {
