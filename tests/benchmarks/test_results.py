@@ -157,3 +157,14 @@ def test_bench_implicit_measures_and_appends(tmp_path, capsys):
     with pytest.raises(SystemExit):
         bench_implicit.main(["--cases", "nothing"])
     assert "--cases must be of label-step, " in capsys.readouterr().err
+
+
+def test_a_case_that_was_run_again_has_the_median_over_the_runs(tmp_path):
+    path, columns = tmp_path / "r.csv", ("workload", "width", "median_ms", "preset", "commit", "date")
+    runs = [("full", "1", 9.0), ("full", "2", 3.0), ("custom", "3", 1.0), ("custom", "4", 2.0)]
+    for preset, date, ms in runs:
+        both = [("cora", ms), ("pubmed", 7.0)] if preset == "full" else [("cora", ms)]
+        rows = [dict(zip(columns, (name, 32, value, preset, "abc", date), strict=True)) for name, value in both]
+        records.append(path, columns, rows)
+    got = {row["workload"]: float(row["median_ms"]) for row in records.latest(path)}
+    assert got == {"cora": 2.0, "pubmed": 7.0}
