@@ -25,6 +25,8 @@ def steps(
     affine: torch.nn.LayerNorm | None,
 ) -> Tensor:
     """x after `num_steps` steps of `spmm`: `[n, d]`; `affine` scales and shifts the features after each."""
+    if num_steps == 1 and affine is None:
+        return spmm(call, x, residual, coef)
     halves = _summarised(call, x) if num_steps > 1 and affine is None else None
     if halves is not None and not takes_gradient(x, residual, coef):
         return _run(call, halves, x, residual, coef, num_steps, None)[0]
