@@ -62,8 +62,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, help="default: benchmarks/results")
     args = parser.parse_args(argv)
-    args.preset = args.preset or "full"
-    for name, value in vars(PRESETS[args.preset]).items():
+    preset = args.preset or "full"
+    # A part of a preset must not pass for a run of it.
+    part = any(getattr(args, name) is not None for name in ("sizes", "widths", "dtype", "modes"))
+    part = part or args.methods != ",".join(METHODS)
+    args.preset = "some" if part and preset == "full" else preset
+    for name, value in vars(PRESETS[preset]).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     args.sizes = _chosen(parser, "--sizes", args.sizes, SIZES)

@@ -59,7 +59,7 @@ def test_rows(results):
 
 
 def test_check_targets(results, capsys):
-    code = check_targets.main(["--results", str(results)])
+    code = check_targets.main(["--preset", "some", "--results", str(results)])
     shown = capsys.readouterr().out
     assert code in (0, 1)
     assert "not measured" not in shown
@@ -70,14 +70,14 @@ def test_targets_count_as_missed_if_not_measured(results, tmp_path, capsys):
     copy = tmp_path / folder(results).name
     copy.mkdir()
     shutil.copy(folder(results) / "propagate.csv", copy)
-    assert check_targets.main(["--results", str(tmp_path)]) == 1
+    assert check_targets.main(["--preset", "some", "--results", str(tmp_path)]) == 1
     assert "not measured" in capsys.readouterr().out
 
 
 def test_plot_and_readme(results, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{START}\nold\n{END}\nafter\n", encoding="utf-8")
-    argv = ["--results", str(results), "--readme", str(readme)]
+    argv = ["--preset", "some", "--results", str(results), "--readme", str(readme)]
     assert plot.main(argv) == 0
     once = readme.read_text(encoding="utf-8")
     assert once.startswith("before\n") and once.endswith("\nafter\n")
