@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate, steps
-from sbp_kernels.backends import native
+from sbp_kernels.backends import BACKENDS, native
 from sbp_kernels.call import Call
 from tests import oracle
 from tests.graphs import GRAPHS, edges, labelled, weighted_and_scaled
@@ -56,6 +56,15 @@ def _needs_kernels():
         pytest.fail(native.unsupported(torch.zeros(1, 1, device="cuda")))
 
 
+@pytest.fixture(params=["native", "triton"])
+def backend(request):
+    """Both kinds of GPU kernels in turn; Triton where it is installed."""
+    reason = BACKENDS[request.param].unsupported(torch.zeros(1, 1, device="cuda"))
+    if reason is not None:
+        pytest.skip(f"{request.param}: {reason}")
+    return request.param
+
+
 def features(rows, width, dtype, seed=0):
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
@@ -76,25 +85,25 @@ def medium(dtype=torch.float32, device="cuda", n=5000, width=64):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_conformance(name, dtype):
+def test_conformance(backend, name, dtype):
     """Forward with and without LayerNorm, gradient, and pair, on every graph of the zoo."""
     graph = GRAPHS[name]()
     there = graph.to("cuda")
     x = features(graph.num_cols, 19, dtype)
     call = coefficients(graph)
     for norm in (False, True):
-        got = signed_propagate(x.cuda(), there, **call, layer_norm=norm, backend="native")
+        got = signed_propagate(x.cuda(), there, **call, layer_norm=norm, backend=backend)
         reference = signed_propagate(x, graph, **call, layer_norm=norm, backend="reference")
         oracle.assert_close(got.cpu(), reference, oracle.propagate(x, graph, **call, layer_norm=norm), name)
     grad = features(graph.num_rows, 19, dtype, seed=1)
     leaf, leaf64, leaf_there = x.clone().requires_grad_(), x.double().requires_grad_(), x.cuda().requires_grad_()
-    got = torch.autograd.grad(signed_propagate(leaf_there, there, **call, backend="native"), leaf_there, grad.cuda())[0]
+    got = torch.autograd.grad(signed_propagate(leaf_there, there, **call, backend=backend), leaf_there, grad.cuda())[0]
     reference = torch.autograd.grad(signed_propagate(leaf, graph, **call, backend="reference"), leaf, grad)[0]
     exact = torch.autograd.grad(oracle.propagate(leaf64, graph, **call), leaf64, grad.double())[0]
     oracle.assert_close(got.cpu(), reference, exact, name)
     for half, g, r in zip(
         oracle.halves(graph),
-        signed_pair(x.cuda(), there, backend="native"),
+        signed_pair(x.cuda(), there, backend=backend),
         signed_pair(x, graph, backend="reference"),
         strict=True,
     ):
@@ -103,41 +112,41 @@ def test_conformance(name, dtype):
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_width(width, dtype):
+def test_every_width(backend, width, dtype):
     for graph in (weighted_and_scaled(), labelled(0.5)):
         x, there = features(23, width, dtype), graph.to("cuda")
         for norm in (False, True) if width > 8 else (False,):
             call = COEFS | {"layer_norm": norm}
-            got = signed_propagate(x.cuda(), there, **call, backend="native").cpu()
+            got = signed_propagate(x.cuda(), there, **call, backend=backend).cpu()
             reference = signed_propagate(x, graph, **call, backend="reference")
             oracle.assert_close(got, reference, oracle.propagate(x, graph, **call), f"width {width}")
 
 
 @pytest.mark.parametrize("width", [1, 19, 64, 300])
-def test_learnt_gradients(width):
+def test_learnt_gradients(backend, width):
     """Coefficients and edge weights, read on the device, against plain torch."""
     results = []
-    for backend in ("native", "reference"):
+    for kernels in (backend, "reference"):
         x = features(23, width, torch.float64).cuda()
         weight = weighted_and_scaled().pos.weight.clone().cuda().requires_grad_()
         learnt = [torch.tensor(v, dtype=torch.float64, device="cuda", requires_grad=True) for v in (1.1, 0.7, 0.4)]
         graph = SignedGraph(
             CSR.from_edge_index(edges(90, 23, 23, 2).cuda(), weight, 23), weighted_and_scaled().neg.to("cuda")
         )
-        y = signed_propagate(x, graph, alpha=learnt[0], beta=learnt[1], lam=learnt[2], backend=backend)
+        y = signed_propagate(x, graph, alpha=learnt[0], beta=learnt[1], lam=learnt[2], backend=kernels)
         results.append(torch.autograd.grad(y, [*learnt, weight], torch.ones_like(y)))
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:1] + DTYPES[2:], ids=str)
-def test_a_hundred_runs_are_equal_bit_for_bit(dtype):
+def test_a_hundred_runs_are_equal_bit_for_bit(backend, dtype):
     graph, x = medium(dtype)
 
     def run():
         leaf = x.clone().requires_grad_()
         alpha = torch.tensor(1.1, device="cuda", requires_grad=True)
-        y = signed_propagate(leaf, graph, alpha=alpha, lam=0.4, layer_norm=True, backend="native")
+        y = signed_propagate(leaf, graph, alpha=alpha, lam=0.4, layer_norm=True, backend=backend)
         return (y.detach(), *torch.autograd.grad(y, [leaf, alpha], torch.ones_like(y)))
 
     first = run()
@@ -145,18 +154,18 @@ def test_a_hundred_runs_are_equal_bit_for_bit(dtype):
         assert all(torch.equal(a, b) for a, b in zip(first, run(), strict=True))
 
 
-def test_a_large_graph_against_the_cpu():
+def test_a_large_graph_against_the_cpu(backend):
     graph, x = medium()
-    got = signed_propagate(x, graph, **COEFS, num_steps=3, backend="native")
+    got = signed_propagate(x, graph, **COEFS, num_steps=3, backend=backend)
     exact = signed_propagate(x.double(), graph, **COEFS, num_steps=3, backend="reference")
     assert (got.double() - exact).abs().max() <= 1e-4 * exact.abs().max()
 
 
-def test_capture_and_replay():
+def test_capture_and_replay(backend):
     graph, x = medium()
     graph.prepare()
     learnt = torch.tensor(1.1, device="cuda")
-    run = lambda: signed_propagate(x, graph, alpha=learnt, lam=0.4, layer_norm=True, backend="native")  # noqa: E731
+    run = lambda: signed_propagate(x, graph, alpha=learnt, lam=0.4, layer_norm=True, backend=backend)  # noqa: E731
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         run()
@@ -170,13 +179,13 @@ def test_capture_and_replay():
     assert torch.equal(out, run())
 
 
-def test_the_call_path_neither_waits_nor_reads_back():
+def test_the_call_path_neither_waits_nor_reads_back(backend):
     graph, x = medium()
     learnt = torch.tensor(1.1, device="cuda", requires_grad=True)
     grad = torch.ones_like(x)
 
     def run():
-        y = signed_propagate(x, graph, alpha=learnt, lam=0.4, backend="native")
+        y = signed_propagate(x, graph, alpha=learnt, lam=0.4, backend=backend)
         return torch.autograd.grad(y, learnt, grad)
 
     run()
@@ -187,15 +196,15 @@ def test_the_call_path_neither_waits_nor_reads_back():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_two_streams_work_side_by_side():
+def test_two_streams_work_side_by_side(backend):
     graph, x = medium()
-    want = [signed_propagate(x * scale, graph, **COEFS, backend="native") for scale in (1, 2)]
+    want = [signed_propagate(x * scale, graph, **COEFS, backend=backend) for scale in (1, 2)]
     torch.cuda.synchronize()
     streams, got = [torch.cuda.Stream() for _ in range(2)], [[], []]
     for _ in range(20):
         for i, stream in enumerate(streams):
             with torch.cuda.stream(stream):
-                got[i].append(signed_propagate(x * (i + 1), graph, **COEFS, backend="native"))
+                got[i].append(signed_propagate(x * (i + 1), graph, **COEFS, backend=backend))
     torch.cuda.synchronize()
     assert all(torch.equal(y, want[i]) for i in range(2) for y in got[i])
 
