@@ -33,7 +33,7 @@ def stages() -> dict[str, tuple[int, list[str]]]:
         "tests": (120, [*PYTEST, "-m", "gpu", "-k", "not triton", "--maxfail=10", "tests/cuda/test_on_gpu.py"]),
         "measure": (150, [sys.executable, "-m", "benchmarks.gpu.measure"]),
         # Mostly the wait for Triton's compiler.
-        "triton": (150, [*PYTEST, "-k", "triton or test_kernels", "tests/triton/test_kernels.py", "tests/cuda/test_on_gpu.py"]),
+        "triton": (150, [*PYTEST, "-k", "triton or test_kernels", "tests/triton", "tests/cuda/test_on_gpu.py"]),
     }
     sanitizer = shutil.which("compute-sanitizer")
     for tool in ("memcheck", "racecheck", "initcheck") if sanitizer else ():
