@@ -63,10 +63,7 @@ def build_rows(graph: Workload, contestants: Sequence[Contestant], run: dict[str
             "num_edges_pos": graph.pos.shape[1],
             "num_edges_neg": graph.neg.shape[1],
             "step": c.method,
-            "p20_ms": 1e3 * c.quantile(0.2),
-            "median_ms": 1e3 * c.quantile(0.5),
-            "p80_ms": 1e3 * c.quantile(0.8),
-            "samples": len(c.samples),
+            **c.timing(),
             "forward_passes": c.quantile(0.5) / forward,
         }
         for c in contestants

@@ -51,6 +51,15 @@ class Contestant:
         """Seconds per call."""
         return torch.tensor(self.samples, dtype=torch.float64).quantile(q).item()
 
+    def timing(self) -> dict[str, float]:
+        """The columns of results that say how long a call took."""
+        return {
+            "p20_ms": 1e3 * self.quantile(0.2),
+            "median_ms": 1e3 * self.quantile(0.5),
+            "p80_ms": 1e3 * self.quantile(0.8),
+            "samples": len(self.samples),
+        }
+
 
 def admit(method: str, case: Case, oracle: Oracle, dtype: torch.dtype) -> Contestant:
     """Prepare a method, check its result and gradient, measure its memory.

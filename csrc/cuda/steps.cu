@@ -29,7 +29,7 @@ template <class S> ClassTensors classes_of(ClassSums& classes, Half& half, const
 }
 
 // The table of one half, as the cooperative kernel makes it.
-template <class S, int kVec> __global__ void __launch_bounds__(kThreads)
+template <class S> __global__ void __launch_bounds__(kThreads)
     table_kernel(const __grid_constant__ ClassSums c, int64_t width) {
   make_table<Acc<S>>(c, width, int64_t(blockIdx.x) * kThreads + threadIdx.x, int64_t(gridDim.x) * kThreads);
 }
@@ -48,7 +48,7 @@ void run_steps_apart(const Context& context, const StepsParams<Acc<S>>& params, 
       context.launch("group_sum_kernel", group_sum_kernel<S, 1>, grid, int(sizeof(Acc<S>)) * kThreads, p.width,
                      segments);
       const dim3 cells(unsigned(ceil_div(classes.num_groups * p.width, kThreads)));
-      context.launch("table_kernel", table_kernel<S, 1>, cells, 0, p.width, classes, p.width);
+      context.launch("table_kernel", table_kernel<S>, cells, 0, p.width, classes, p.width);
     }
     const bool fits = !normalises || p.width <= norm_width<S>(p);
     run_rows<S>(context, p, normalises && fits ? RowOp::kNorm : RowOp::kSpmm, wide);

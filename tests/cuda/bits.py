@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 
 import torch
 
@@ -13,7 +11,7 @@ from sbp_kernels.backends import BACKENDS
 from tests.cuda import device_code
 from tests.graphs import hub, labelled
 
-BACKENDS["device code"] = device_code.load(Path(os.environ.get("SBP_SHIM_FOLDER", device_code.ROOT / "build/shim")))
+BACKENDS["device code"] = device_code.load()
 
 for graph in (hub(), labelled(0.5)):
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +26,7 @@ def device_kernels():
     """The device code as a backend module."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler")
-    folder = Path(os.environ.get("SBP_SHIM_FOLDER", device_code.ROOT / "build/shim"))
-    return device_code.load(folder)
+    return device_code.load()
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import torch
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("SBP_ROOT", HERE.parents[1]))
 CUDA = ROOT / "csrc/cuda"
+# Where the library is built, and kept until a source changes.
+FOLDER = Path(os.environ.get("SBP_SHIM_FOLDER", ROOT / "build/shim"))
 SANITIZE = os.environ.get("SBP_SHIM_SANITIZE", "")
 # Bins so low that graphs of 23 nodes fill all of them: a group of lanes, a warp, a block, a hub in chunks.
 BINS = (3, 6, 12)
@@ -56,9 +58,9 @@ def build(folder: Path) -> Path:
     return library
 
 
-def load(folder: Path) -> types.ModuleType:
+def load() -> types.ModuleType:
     """The backend `native` once more, with the device code on the CPU for its operators and small bins."""
-    torch.ops.load_library(str(build(folder)))
+    torch.ops.load_library(str(build(FOLDER)))
     spec = importlib.util.spec_from_file_location(
         "sbp_kernels.backends.device_code", ROOT / "sbp_kernels/backends/native.py"
     )

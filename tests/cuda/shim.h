@@ -22,9 +22,9 @@
 #define SBP_SHARED(type, name) type* name = static_cast<type*>(shim::shared_memory())
 // Blocks of two warps show all that eight do, in a quarter of the time.
 #define SBP_WARPS 2
-#define LAUNCH(kernel, grid, block, shared, stream, ...) shim::launch(kernel, grid, block, shared, __VA_ARGS__)
+#define LAUNCH(kernel, grid, block, shared, stream, ...) shim::launch(false, kernel, grid, block, shared, __VA_ARGS__)
 #define LAUNCH_COOPERATIVE(kernel, grid, block, shared, stream, args) \
-  (shim::launch_cooperative(kernel, grid, block, shared, args), cudaSuccess)
+  (shim::launch(true, kernel, grid, block, shared, args), cudaSuccess)
 
 struct dim3 {
   unsigned x, y, z;
@@ -57,7 +57,7 @@ int lane();
 void run(dim3 grid, dim3 block, int shared, void (*body)(void*), void* context, bool cooperative);
 
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&... args) {
+void launch(bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&... args) {
   std::tuple<void (*)(P...), std::tuple<std::decay_t<P>...>> call{kernel, std::tuple<std::decay_t<P>...>(args...)};
   run(
       grid, block, shared,
@@ -65,19 +65,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&...
         auto& c = *static_cast<decltype(call)*>(p);
         std::apply(std::get<0>(c), std::get<1>(c));
       },
-      &call, false);
-}
-
-template <class... P, class... A>
-void launch_cooperative(void (*kernel)(P...), dim3 grid, dim3 block, int shared, const A&... args) {
-  std::tuple<void (*)(P...), std::tuple<std::decay_t<P>...>> call{kernel, std::tuple<std::decay_t<P>...>(args...)};
-  run(
-      grid, block, shared,
-      [](void* p) {
-        auto& c = *static_cast<decltype(call)*>(p);
-        std::apply(std::get<0>(c), std::get<1>(c));
-      },
-      &call, true);
+      &call, cooperative);
 }
 
 template <class T> T exchanged(T value, int from) {
