@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datasets import list_datasets, load_dataset
     from .errors import UserError
-    from .models import list_models
-    from .study import depth, train
+    from .runner import Options
+    from .study import depth, list_models, sweep, train
 
 _HOMES = {
+    "Options": "runner",
     "UserError": "errors",
     "depth": "study",
     "list_datasets": "datasets",
-    "list_models": "models",
+    "list_models": "study",
     "load_dataset": "datasets",
+    "sweep": "study",
     "train": "study",
 }
 
-__all__ = ["UserError", "depth", "list_datasets", "list_models", "load_dataset", "train"]
+__all__ = ["Options", "UserError", "depth", "list_datasets", "list_models", "load_dataset", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from .config import MODEL_PRESETS, OPTIONS
+from .config import OPTIONS
+from .presets import BACKBONES, MODEL_PRESETS
+
+if TYPE_CHECKING:
+    from .runner import Options
 
 _MODELS, _DEPTHS = "sgc,label-sbp", "2,10,50,100,300"
 _EXAMPLES = """\
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return {"train": _train, "depth": _depth, "signed": _signed, "list": _list}[args.command](args)
+        return {"train": _train, "depth": _depth, "sweep": _sweep, "signed": _signed, "list": _list}[args.command](args)
     # What the kernels and the file system refuse is the user's to mend as well.
     except (ValueError, NotImplementedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,41 +60,67 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from .report import show_train
+    from .report import show_layers, show_train
     from .result import document
-    from .study import is_signed, train
+    from .runner import is_signed
+    from .study import train
 
-    settings = _settings(args)
-    results = [train(args.dataset, args.model, args.layers, args.root, **settings)]
+    settings, options = _settings(args), _options(args, per_layer=args.metrics)
+    results = [train(args.dataset, args.model, args.layers, options=options, **settings)]
     if args.ablation and is_signed(results[0].config):
-        results.append(train(args.dataset, args.model, args.layers, args.root, **{**settings, "beta": 0.0}))
+        results.append(train(args.dataset, args.model, args.layers, options=options, **{**settings, "beta": 0.0}))
     if args.json:
         print(document("train", results))
     else:
         show_train(results)
+        show_layers(results)
     return 0
 
 
 def _depth(args: argparse.Namespace) -> int:
-    from .plot import save_figure
     from .report import show_depth
-    from .result import document, write_csv
     from .study import depth
+
+    options = _options(args)
+    results = depth(args.dataset, args.models, args.layers, ablation=args.ablation, options=options, **_settings(args))
+    _write(args, f"depth_{args.dataset}", results, "layers", show_depth)
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from .report import show_sweep
+    from .study import sweep
+
+    convert = OPTIONS[args.setting].type if args.setting in OPTIONS else str
+    try:
+        values = [convert(value) for value in args.values]
+    except ValueError:
+        got = ",".join(args.values)
+        raise ValueError(f"{args.setting} takes values of type {convert.__name__}, got {got}") from None
+    options = _options(args)
+    results = sweep(args.dataset, args.models, args.setting, values, args.layers, options=options, **_settings(args))
+    _write(args, f"sweep_{args.dataset}_{args.setting}", results, args.setting, lambda r: show_sweep(r, args.setting))
+    return 0
+
+
+def _write(
+    args: argparse.Namespace, name: str, results: list[Any], axis: str, show: Callable[[list[Any]], None]
+) -> None:
+    """Write rows, document and figure, and show the table, or the document where asked."""
+    from .plot import save_figure
+    from .result import document, write_csv
 
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(args)
-    results = depth(args.dataset, args.models, args.layers, args.root, ablation=args.ablation, **settings)
-    stem, text = folder / f"depth_{args.dataset}", document("depth", results)
+    stem, text = folder / name, document(args.command, results)
     write_csv(stem.with_suffix(".csv"), results)
     stem.with_suffix(".json").write_text(text + "\n")
-    save_figure(results, stem)
+    save_figure(results, stem, axis)
     if args.json:
         print(text)
     else:
-        show_depth(results)
+        show(results)
         print(f"written: {stem}.png, .svg, .csv and .json")
-    return 0
 
 
 def _signed(args: argparse.Namespace) -> int:
@@ -107,8 +137,8 @@ def _signed(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from .datasets import list_datasets
-    from .models import list_models
     from .report import show_list
+    from .study import list_models
 
     models, datasets = list_models(), list_datasets()
     if args.json:
@@ -119,10 +149,16 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(args, name) for name in (*OPTIONS, "split", "seeds")}
-    given = {name: value for name, value in given.items() if value is not None}
-    progress = not (args.json or args.quiet)
-    return {**given, "first_seed": args.first_seed, "metrics": args.metrics, "progress": progress}
+    given = {name: getattr(args, name) for name in (*OPTIONS, "backbone", "split", "seeds", "first_seed")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _options(args: argparse.Namespace, per_layer: bool = False) -> Options:
+    from .runner import Options
+    from .store import Store
+
+    store = Store(Path(args.out), args.fresh) if args.keep else None
+    return Options(args.root, store, args.metrics, per_layer, not (args.json or args.quiet))
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -138,12 +174,17 @@ def _build_parser() -> argparse.ArgumentParser:
     one = commands.add_parser("train", allow_abbrev=False, help="one model at one depth, over seeds")
     one.add_argument("--model", required=True, help="one of: " + ", ".join(MODEL_PRESETS))
     one.add_argument("--layers", type=int, default=2, help="propagation steps (default 2)")
-    _add_common(one, ablation=True, metrics=False)
+    _add_common(one, ablation=True, metrics=False, keep=False)
     many = commands.add_parser("depth", allow_abbrev=False, help="models against depth: tables, figure, CSV, JSON")
     many.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
     many.add_argument("--layers", type=_depths, default=_DEPTHS, metavar="N,N", help=f"default {_DEPTHS}")
-    many.add_argument("--out", default="results", metavar="DIR", help="folder for figure and rows (default results)")
-    _add_common(many, ablation=False, metrics=True)
+    _add_common(many, ablation=False, metrics=True, keep=True)
+    range_ = commands.add_parser("sweep", allow_abbrev=False, help="models against one setting: table, figure, rows")
+    range_.add_argument("--setting", required=True, help="its name, for instance beta, lam, label_ratio or phi")
+    range_.add_argument("--values", required=True, type=_names, metavar="V,V", help="its values")
+    range_.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
+    range_.add_argument("--layers", type=int, default=2, help="propagation steps (default 2)")
+    _add_common(range_, ablation=None, metrics=False, keep=True)
     theory = commands.add_parser("signed", allow_abbrev=False, help="imbalance, balance and critical beta of a dataset")
     theory.add_argument("--dataset", required=True, help="a name from the command list")
     theory.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
@@ -154,17 +195,26 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, ablation: bool, metrics: bool) -> None:
+def _add_common(parser: argparse.ArgumentParser, ablation: bool | None, metrics: bool, keep: bool) -> None:
     yes_no = argparse.BooleanOptionalAction
     parser.add_argument("--dataset", required=True, help="a name from the command list")
     parser.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
+    parser.add_argument("--backbone", metavar="|".join(BACKBONES), help="default: the model's first")
     parser.add_argument(
         "--split", type=_split, metavar="K|all", help="which split, or all of them (default 0; all for csbm)"
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default 10; 1 for each draw of csbm)")
-    parser.add_argument("--first-seed", type=int, default=42, metavar="N", help="the first of them (default 42)")
-    parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="how many seeds (default 10; 5 for networks; 1 a csbm draw)"
+    )
+    parser.add_argument("--first-seed", type=int, metavar="N", help="the first of them (default 42; 0 for networks)")
+    if ablation is not None:
+        parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
     parser.add_argument("--metrics", action=yes_no, default=metrics, help="Dirichlet energy and effective rank")
+    parser.add_argument("--out", default="results", metavar="DIR", help="folder for what is kept (default results)")
+    parser.add_argument(
+        "--keep", action=yes_no, default=keep, help="keep finished runs in --out and go on from those that are there"
+    )
+    parser.add_argument("--fresh", action="store_true", help="with --keep: run again what is there")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     group = parser.add_argument_group("settings (default: the preset of the model and dataset)")

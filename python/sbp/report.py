@@ -21,7 +21,7 @@ _PIPE_WIDTH = 120
 def show_train(results: Sequence[Result]) -> None:
     """Print one row a setting: accuracies by role, metrics, seconds."""
     table = _table()
-    metrics = ("Dirichlet energy", "effective rank") if results[0].energies else ()
+    metrics = ("Dirichlet energy", "effective rank") if results[0].has_metrics else ()
     table.add_column("model")
     for name in ("layers", *(f"{role} %" for role in ROLES), *metrics, "seconds"):
         table.add_column(name, justify="right")
@@ -42,7 +42,7 @@ def show_depth(results: Sequence[Result]) -> None:
         (f"test accuracy (%), {_caption(results)}", lambda r: _spread(r.accuracy())),
         ("lambda", lambda r: "-" if r.config.lam is None else f"{r.config.lam:g}"),
     ]
-    if results[0].energies:
+    if results[0].has_metrics:
         quantities.append(("Dirichlet energy of the final features", lambda r: _number(r.dirichlet_energy)))
         quantities.append(("effective rank of the final features", lambda r: _number(r.effective_rank)))
     cells = {(r.label, r.config.layers): r for r in results}
@@ -55,6 +55,37 @@ def show_depth(results: Sequence[Result]) -> None:
         for label in dict.fromkeys(r.label for r in results):
             table.add_row(label, *(text(cells[label, layers]) for layers in depths))
         console.print(title, style="bold", highlight=False)
+        console.print(table, "")
+
+
+def show_sweep(results: Sequence[Result], setting: str) -> None:
+    """Print one row a model, one column a value of the setting; a model without it has the same in all."""
+    table = _table()
+    table.add_column("model")
+    values = list(dict.fromkeys(v for r in results if (v := getattr(r.config, setting)) is not None))
+    for value in values:
+        table.add_column(_value(value), justify="right")
+    for label in dict.fromkeys(r.label.replace(", beta=0", "") for r in results):
+        own = {getattr(r.config, setting): r for r in results if r.label.replace(", beta=0", "") == label}
+        table.add_row(label, *(_spread((own.get(value) or own[None]).accuracy()) for value in values))
+    console = _console()
+    console.print(f"test accuracy (%) by {setting}, {_caption(results)}", style="bold", highlight=False)
+    console.print(table, "")
+
+
+def show_layers(results: Sequence[Result]) -> None:
+    """Print energy and rank layer by layer, where measured."""
+    for r in results:
+        if not r.layers:
+            continue
+        table = _table()
+        table.add_column("after step" if r.config.backbone == "sgc" else "after layer")
+        for name in ("Dirichlet energy", "effective rank"):
+            table.add_column(name, justify="right")
+        for layer in r.layers:
+            table.add_row(str(layer.step), _number(layer.energy), _number(layer.rank))
+        console = _console()
+        console.print(f"{r.label}, split {r.config.splits[0]}, first seed", style="bold", highlight=False)
         console.print(table, "")
 
 
@@ -108,6 +139,10 @@ def _settings(result: Result) -> str:
 
 def _spread(spread: tuple[float, float] | None) -> str:
     return "-" if spread is None else f"{spread[0]:.2f} ± {spread[1]:.2f}"
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:

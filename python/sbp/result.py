@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,17 +31,74 @@ class Run:
     test: float | None
 
 
+@dataclass(frozen=True)
+class Layer:
+    """Dirichlet energy and effective rank of the features after `step` steps or layers; None if not finite."""
+
+    step: int
+    energy: float | None
+    rank: float | None
+
+
+@dataclass
+class Part:
+    """What one split gave for some seeds: the runs, the features the last linear layer saw, seconds by stage."""
+
+    graph: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+    last: Layer | None = None
+    layers: list[Layer] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"propagate": 0.0, "train": 0.0})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Part:
+        """Return what `to_dict` wrote."""
+        last = values["last"] and Layer(**values["last"])
+        return Part(
+            values["graph"],
+            [Run(**run) for run in values["runs"]],
+            last,
+            [Layer(**layer) for layer in values["layers"]],
+            values["seconds"],
+        )
+
+
 @dataclass
 class Result:
-    """One setting over its splits and seeds; metrics are of the features the linear layer saw, by split."""
+    """One setting over its splits and seeds."""
 
     config: Config
     label: str
-    graph: dict[str, Any] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)
-    energies: list[float] = field(default_factory=list)
-    ranks: list[float] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"propagate": 0.0, "train": 0.0})
+    parts: list[Part] = field(default_factory=list)
+
+    def add(self, *parts: Part) -> None:
+        """Take in what a split gave."""
+        self.parts += parts
+
+    @property
+    def graph(self) -> dict[str, Any]:
+        return self.parts[0].graph
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for part in self.parts for run in part.runs]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Layer by layer, of the first split and seed."""
+        return self.parts[0].layers
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {stage: sum(part.seconds[stage] for part in self.parts) for stage in ("propagate", "train")}
+
+    @property
+    def has_metrics(self) -> bool:
+        return any(part.last for part in self.parts)
 
     def accuracy(self, role: str = "test") -> tuple[float, float] | None:
         """Return mean and population standard deviation over runs, in percent; None if a run has none."""
@@ -51,11 +107,11 @@ class Result:
 
     @property
     def dirichlet_energy(self) -> float | None:
-        return _finite_mean(self.energies)
+        return _mean([part.last.energy if part.last else None for part in self.parts])
 
     @property
     def effective_rank(self) -> float | None:
-        return _finite_mean(self.ranks)
+        return _mean([part.last.rank if part.last else None for part in self.parts])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; accuracies in percent."""
@@ -66,6 +122,7 @@ class Result:
             "accuracy": {role: s and {"mean": s[0], "std": s[1]} for role, s in spread.items()},
             "dirichlet_energy": self.dirichlet_energy,
             "effective_rank": self.effective_rank,
+            "layers": [asdict(layer) for layer in self.layers],
             "runs": [asdict(run) for run in self.runs],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
@@ -101,6 +158,7 @@ def _row(result: Result) -> dict[str, Any]:
     return {
         "dataset": config.dataset,
         "label": result.label,
+        "backbone": config.backbone,
         "layers": config.layers,
         "lam": config.lam,
         "beta": config.beta,
@@ -112,6 +170,7 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def _finite_mean(values: Sequence[float]) -> float | None:
-    mean = fmean(values) if values else math.nan
-    return mean if math.isfinite(mean) else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where a value is missing."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

@@ -17,7 +17,7 @@ from . import views
 from .datasets import load_dataset
 from .imbalance import structural_imbalance
 from .negatives import feature_negative, label_negative
-from .study import describe
+from .runner import describe
 from .theory import critical_beta, two_groups, weak_groups
 
 

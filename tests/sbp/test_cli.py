@@ -62,7 +62,8 @@ def test_depth_writes_figure_and_rows(capsys: pytest.CaptureFixture[str], tmp_pa
     document = _json(capsys, *argv, "--ablation", *FAST)
     assert document["command"] == "depth" and len(document["results"]) == 9
     assert sorted(path.name for path in out.iterdir()) == [
-        f"depth_karate.{kind}" for kind in ("csv", "json", "png", "svg")
+        *(f"depth_karate.{kind}" for kind in ("csv", "json", "png", "svg")),
+        "runs",
     ]
     assert json.loads((out / "depth_karate.json").read_text()) == document
     with (out / "depth_karate.csv").open() as file:

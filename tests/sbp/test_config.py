@@ -7,17 +7,20 @@ from typing import Any
 import pytest
 
 from sbp import UserError
-from sbp.config import DATASET_PRESETS, MODEL_PRESETS, OPTIONS, PAIR_PRESETS, resolve
+from sbp.config import OPTIONS, resolve
 from sbp.datasets import DATASETS
 from sbp.models import MODELS
+from sbp.presets import BACKBONE_PRESETS, BACKBONES, COMMON, MODEL_PRESETS, RULES
 
 
 def test_registries_and_presets_agree() -> None:
-    assert set(MODEL_PRESETS) == set(MODELS)
-    assert set(DATASET_PRESETS) <= set(DATASETS)
-    assert all(dataset in DATASETS and model in MODELS for dataset, model in PAIR_PRESETS)
-    for preset in (*MODEL_PRESETS.values(), *DATASET_PRESETS.values(), *PAIR_PRESETS.values()):
-        assert set(preset) <= {*OPTIONS, "split", "seeds"}
+    assert set(MODEL_PRESETS) == set(MODELS) and tuple(BACKBONE_PRESETS) == BACKBONES
+    for rule in RULES:
+        assert set(rule.datasets or ()) <= set(DATASETS) and set(rule.models or ()) <= set(MODELS)
+        assert set(rule.backbones or ()) <= set(BACKBONES)
+    entries = [entry.settings for entry in MODEL_PRESETS.values()]
+    for preset in (COMMON, *entries, *BACKBONE_PRESETS.values(), *(rule.values for rule in RULES)):
+        assert set(preset) <= {*OPTIONS, "split", "seeds", "first_seed"}
 
 
 @pytest.mark.parametrize("dataset", sorted(DATASETS))
@@ -25,10 +28,9 @@ def test_registries_and_presets_agree() -> None:
 @pytest.mark.parametrize("layers", [0, 2, 300])
 def test_every_pair_resolves(dataset: str, model: str, layers: int) -> None:
     config = resolve(dataset, model, layers)
-    assert config.lr > 0 and config.epochs == 100 and config.seeds[0] == 42
-    used = MODEL_PRESETS[model]
-    propagation = ("norm", "self_loops", "edges", "alpha", "beta", "lam", "label_softmax", "temperature", "layer_norm")
-    for name in propagation:
+    assert config.lr > 0 and config.backbone == MODEL_PRESETS[model].backbones[0]
+    used = {*COMMON, *BACKBONE_PRESETS[config.backbone], *MODEL_PRESETS[model].settings}
+    for name in set(OPTIONS) - {"backend", "phi"}:
         assert (getattr(config, name) is None) == (name not in used)
 
 

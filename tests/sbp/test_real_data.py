@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sbp import depth, train
+from sbp import Options, depth, train
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not (SHARED / "Cora").is_dir(), reason="no copy of Cora beside the repository")
@@ -32,6 +32,6 @@ def test_two_layers(root: str) -> None:
 
 
 def test_three_hundred_layers(root: str) -> None:
-    sgc, sbp = depth("cora", ["sgc", "label-sbp"], [300], root, metrics=False, seeds=3)
+    sgc, sbp = depth("cora", ["sgc", "label-sbp"], [300], root, seeds=3, options=Options(root))
     assert _mean(sgc.accuracy()) < 45.0
     assert _mean(sbp.accuracy()) >= 74.0

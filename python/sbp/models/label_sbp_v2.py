@@ -8,26 +8,26 @@ from __future__ import annotations
 from torch import Tensor
 from torch_geometric.data import Data
 
-from sbp_kernels import SignedGraph
-
 from ..config import Config
-from .base import Model, positive_adjacency
+from .base import GraphModel
 
 
-class LabelSBPv2(Model):
+class LabelSBPv2(GraphModel):
     r"""\( X \leftarrow (1 - \lambda) X + \lambda \alpha \hat A^+ X \) without edges between known different labels.
 
     The edges go before the adjacency is normalised, so that its rows still sum to what they did.
     """
 
     summary = "the paper's approximation: no negative edges, training labels cut edges"
+    section = "4.2"
 
     def __init__(self, data: Data, config: Config) -> None:
-        super().__init__(data, config)
         source, target = data.edge_index
         known = data.train_mask[source] & data.train_mask[target]
-        kept = data.edge_subgraph(~(known & (data.y[source] != data.y[target])))
-        self.graph = SignedGraph(pos=positive_adjacency(kept, config))
+        super().__init__(data.edge_subgraph(~(known & (data.y[source] != data.y[target]))), config)
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:
-        return self.signed_steps(x, num_steps, self.graph, alpha=self.config.alpha, beta=0.0, lam=self.config.lam)
+        return self.steps(x, num_steps, alpha=self.config.alpha, lam=self.config.lam)
+
+    def layer(self, x: Tensor, before: Tensor, index: int) -> Tensor:
+        return self.propagate(self.spread(x), 1)

@@ -11,6 +11,7 @@ class MLP(Model):
     """The paper's row "MLP", read as its SGC backbone without steps: one linear layer, no hidden one."""
 
     summary = "no propagation: one linear layer on the features"
+    section = "Table 2"
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:
         return x

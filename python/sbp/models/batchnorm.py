@@ -1,0 +1,28 @@
+"""BatchNorm after every propagation (Ioffe and Szegedy, arXiv 1502.03167)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from ..config import Config
+from .base import GraphModel
+
+
+class BatchNorm(GraphModel):
+    r"""Each column of \( \hat A X \) minus its mean, over its deviation: \( \hat A^- = 11^\top/n\, \hat A \)."""
+
+    summary = "centres and scales the columns of A X"
+
+    def __init__(self, data: Data, config: Config) -> None:
+        super().__init__(data, config)
+        if config.backbone == "gcn":
+            self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden) for _ in range(config.layers - 1))
+
+    def after(self, z: Tensor, before: Tensor) -> Tensor:
+        # By the statistics of all nodes: a step of the SGC backbone has no training mode.
+        return F.batch_norm(z, None, None, training=True)
+
+    def layer(self, x: Tensor, before: Tensor, index: int) -> Tensor:
+        return self.norms[index](self.spread(x))

@@ -1,0 +1,211 @@
+"""Running settings: data, features or networks, and the runs that come of them, each kept when it is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import NormalizeFeatures
+from torch_geometric.utils import homophily
+from tqdm import tqdm
+
+from .config import Config
+from .datasets import load_dataset
+from .errors import UserError
+from .fit import fit_linear
+from .metrics import accuracy, dirichlet_energy, effective_rank
+from .models import MODELS, Model
+from .presets import MODEL_PRESETS
+from .result import ROLES, Layer, Part, Result, Run
+from .store import Store
+from .training import Trainer
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, which no result depends on: where files are, what is kept, what is measured besides."""
+
+    root: str = "data"
+    store: Store | None = None
+    metrics: bool = False
+    per_layer: bool = False
+    progress: bool = False
+
+
+def measure(configs: Sequence[Config], options: Options) -> list[Result]:
+    """Run settings on the dataset, splits and seeds they share; those that differ in depth go on from each other."""
+    results = [Result(config, label(config)) for config in configs]
+    splits = configs[0].splits
+    # disable=None: silent where stderr is no terminal.
+    hidden = None if options.progress else True
+    with tqdm(total=len(configs) * len(splits), unit="run", leave=False, disable=hidden) as bar:
+        for split in splits:
+            sweep = Sweep(prepare(_load(configs[0], options.root, split), configs[0]))
+            for result in results:
+                bar.set_description(f"{result.label}, {result.config.layers} layers")
+                result.add(*_parts(replace(result.config, splits=(split,)), sweep, options))
+                bar.update()
+    return results
+
+
+class Sweep:
+    """Features of one graph at one depth after another, going on from the last if only `layers` grew."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._rule: Config | None = None
+        self._model: Model
+        self._x: Tensor
+        self._depth = 0
+
+    def features(self, config: Config) -> Tensor:
+        """Return the features `[n, d]` that the linear layer sees."""
+        rule = replace(config, layers=0)
+        if rule != self._rule or config.layers < self._depth or not self._model.adds_up:
+            self._model, self._rule = MODELS[config.model](self.data, config), rule
+            self._x, self._depth = self.data.x, 0
+        with torch.no_grad():
+            self._x = self._model.propagate(self._x, config.layers - self._depth)
+            self._depth = config.layers
+            return self._model.output(self._x)
+
+
+def prepare(data: Data, config: Config) -> Data:
+    """Normalise the features as asked and move everything to the run's device."""
+    if config.feature_norm == "row":
+        data = NormalizeFeatures()(data)
+    try:
+        return data.to(config.device)
+    # torch has no error class of its own for a device that it does not know or was not built for.
+    except (RuntimeError, AssertionError) as cause:
+        raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
+
+
+def label(config: Config) -> str:
+    """Return the name of a setting in tables and figures."""
+    name = config.model if config.backbone == MODEL_PRESETS[config.model].backbones[0] else _on(config)
+    return f"{name}, beta=0" if is_signed(replace(config, beta=1.0)) and config.beta == 0 else name
+
+
+def is_signed(config: Config) -> bool:
+    """Whether the setting has negative edges, so that beta = 0 is its ablation."""
+    return MODELS[config.model].signed and config.beta != 0
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Return the size of a graph, directed edges counted as stored, and its edge homophily."""
+    return {
+        "nodes": data.num_nodes,
+        "edges": data.num_edges,
+        "features": data.num_features,
+        "classes": int(data.y.max()) + 1,
+        "homophily": round(homophily(data.edge_index, data.y), 4),
+        **{role: int(data[f"{role}_mask"].sum()) for role in ROLES},
+    }
+
+
+def _on(config: Config) -> str:
+    return f"{config.model} on {config.backbone}"
+
+
+def _load(config: Config, root: str, split: int) -> Data:
+    return load_dataset(config.dataset, root, split)
+
+
+def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:
+    """Return what one split gives: read where it is kept, else made and kept."""
+    model = MODELS[config.model](sweep.data, config) if config.backbone == "sgc" else None
+    make = _fixed if model is not None and model.fixed else _trained
+    # A network takes long: each of its seeds is kept as it is done.
+    units = [config] if make is _fixed else [replace(config, seeds=(seed,)) for seed in config.seeds]
+    return [_kept(unit, sweep, options, make) for unit in units]
+
+
+def _kept(config: Config, sweep: Sweep, options: Options, make: Any) -> Part:
+    if options.store is None:
+        return make(config, sweep, options)
+    path = options.store.run_path(sweep.data, config, options.metrics, options.per_layer)
+    found = options.store.read(path)
+    if found is None:
+        found = make(config, sweep, options).to_dict()
+        options.store.write(path, found)
+    return Part.from_dict(found)
+
+
+def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
+    """Propagate once, then train one linear layer a seed."""
+    data, part = sweep.data, Part(describe(sweep.data))
+    if options.per_layer:
+        part.layers = [_layer(data, sweep.features(replace(config, layers=k)), k) for k in _depths(config.layers)]
+    with _clock(part, "propagate"):
+        make = lambda: sweep.features(config)  # noqa: E731
+        x = make() if options.store is None else options.store.features(data, config, make)
+    if not bool(torch.isfinite(x).all()):
+        part.runs = [_score(data, None, config, seed) for seed in config.seeds]
+        return part
+    with _clock(part, "train"):
+        fitted = fit_linear(
+            x,
+            data.y,
+            data.train_mask,
+            part.graph["classes"],
+            config.seeds,
+            epochs=config.epochs,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            progress=options.progress,
+        )
+        part.runs = [_score(data, p, config, seed) for seed, p in zip(config.seeds, fitted, strict=True)]
+    if options.metrics:
+        part.last = _layer(data, x, config.layers)
+    return part
+
+
+def _trained(config: Config, sweep: Sweep, options: Options) -> Part:
+    """Train the whole network of one seed; metrics are of its hidden layers at the last epoch."""
+    data, part = sweep.data, Part(describe(sweep.data))
+    if config.backbone != "sgc" and config.layers < 1:
+        raise UserError(f"layers must be >= 1 on the backbone {config.backbone}, got {config.layers}")
+    (seed,) = config.seeds
+    checkpoint = None
+    if options.store is not None:
+        checkpoint = options.store.run_path(data, config, options.metrics, options.per_layer).with_suffix(".pt")
+    # The global generators serve the run alone, and are as before after it.
+    with torch.random.fork_rng(), _clock(part, "train"):
+        trainer = Trainer(data, config, part.graph["classes"], seed, checkpoint)
+        part.runs = [_score(data, trainer.fit(options.progress), config, seed)]
+    if options.metrics and part.runs[0].test is not None:
+        with torch.no_grad():
+            hidden = trainer.network.eval().hidden(data.x)
+        layers = [_layer(data, h, k + 1) for k, h in enumerate(hidden)]
+        part.layers, part.last = layers if options.per_layer else [], layers[-1] if layers else None
+    return part
+
+
+def _score(data: Data, predicted: Tensor | None, config: Config, seed: int) -> Run:
+    scores = {role: None if predicted is None else accuracy(predicted, data.y, data[f"{role}_mask"]) for role in ROLES}
+    return Run(config.splits[0], seed, **scores)
+
+
+def _layer(data: Data, x: Tensor, step: int) -> Layer:
+    energy = dirichlet_energy(x, data.edge_index)
+    return Layer(step, *((energy, effective_rank(x)) if math.isfinite(energy) else (None, None)))
+
+
+def _depths(layers: int) -> list[int]:
+    """Return 0, the powers of two below `layers`, and `layers`: the spectrum of every step would take minutes."""
+    return sorted({0, *(1 << k for k in range(layers.bit_length())), layers})
+
+
+@contextmanager
+def _clock(part: Part, stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    part.seconds[stage] += time.perf_counter() - start
