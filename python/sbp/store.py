@@ -57,7 +57,7 @@ class Store:
 
     def features(self, data: Data, config: Config, make: Callable[[], Tensor]) -> Tensor:
         """Return propagated features, from the folder if they are there; keep those that took long to make."""
-        rule = replace(config, seeds=(), **_OF_TRAINING)
+        rule = replace(config, **_OF_TRAINING)
         path = self.folder / "propagated" / f"{config.dataset}-{config.model}-{_digest(data, rule)}.pt"
         if path.exists() and not self.fresh:
             return torch.load(path, weights_only=True, map_location=data.x.device)

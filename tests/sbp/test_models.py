@@ -109,6 +109,105 @@ def test_feature_sbp_v2_is_its_definition(layer_norm: str) -> None:
     torch.testing.assert_close(got, wanted)
 
 
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(0)
+
+
+AFTER: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "batchnorm": ("batchnorm", {}, lambda z: _centred(z) / (z.var(0, correction=0) + 1e-5).sqrt()),
+    "PN": (
+        "pairnorm",
+        {"norm_scale": 2.0},
+        lambda z: 2.0 * _centred(z) / (_centred(z).square().sum(1).mean() + 1e-5).sqrt(),
+    ),
+    "PN-SI": (
+        "pairnorm",
+        {"norm_mode": "PN-SI", "norm_scale": 2.0},
+        lambda z: 2.0 * _centred(z) / (_centred(z).norm(dim=1, keepdim=True) + 1e-5),
+    ),
+    "PN-SCS": (
+        "pairnorm",
+        {"norm_mode": "PN-SCS", "norm_scale": 2.0},
+        lambda z: _centred(2.0 * z / z.norm(dim=1, keepdim=True)),
+    ),
+    "contranorm": (
+        "contranorm",
+        {"norm_scale": 0.3, "temperature": 0.5},
+        lambda z: 1.3 * z - 0.3 * torch.softmax(F.normalize(z) @ F.normalize(z).T / 0.5, dim=1) @ z,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(AFTER))
+def test_normalisations_are_their_definitions(name: str) -> None:
+    model, settings, after = AFTER[name]
+    data, wanted = _data(), _data().x
+    for _ in range(3):
+        wanted = after(_dense_adjacency(data) @ wanted)
+    torch.testing.assert_close(_features(data, model, 3, **settings), wanted)
+
+
+def test_residual_appnp_and_dropped_messages_are_their_definitions() -> None:
+    data = _data()
+    a, x = _dense_adjacency(data), data.x
+    half = torch.eye(200, dtype=torch.float64) * 0.7 + 0.3 * a
+    torch.testing.assert_close(_features(data, "residual", 2, lam=0.3), half @ half @ x)
+    torch.testing.assert_close(_features(data, "appnp", 2, teleport=0.2), 0.8 * a @ (0.8 * a @ x + 0.2 * x) + 0.2 * x)
+    # At evaluation nothing is dropped.
+    rule = MODELS["dropmessage"](data, resolve("karate", "dropmessage", 1)).eval()
+    torch.testing.assert_close(rule.propagate(x, 1), a @ x)
+    dropped = rule.train().propagate(x, 1)
+    kept = dropped != 0
+    assert 0.4 < kept.double().mean() < 0.6
+    torch.testing.assert_close(dropped[kept], 2.0 * (a @ x)[kept])
+
+
+def test_jumps_are_their_definitions() -> None:
+    data = _data()
+    a, x = _dense_adjacency(data), data.x
+    powers = torch.stack([x, a @ x, a @ a @ x])
+    wanted = {"mean": powers.mean(0), "max": powers.amax(0), "cat": torch.cat(list(powers), 1)}
+    for jump, features in wanted.items():
+        torch.testing.assert_close(_features(data, "jknet", 2, jump=jump), features)
+    rule = MODELS["jknet"](data, resolve("karate", "jknet", 2, jump="learnt"))
+    rule.weight.data = torch.tensor([1.0, 0.0, -1.0])
+    share = rule.weight.detach().softmax(0).double()
+    torch.testing.assert_close(rule.propagate(x, 2), (share[:, None, None] * powers).sum(0), rtol=1e-6, atol=1e-6)
+
+
+def test_dagnn_is_its_definition() -> None:
+    data = _data()
+    a, x = _dense_adjacency(data), data.x
+    rule = MODELS["dagnn"](data, resolve("karate", "dagnn", 2)).double()
+    got = rule.propagate(x, 2)
+    gate = lambda z: torch.sigmoid(z @ rule.gate.weight.T + rule.gate.bias)  # noqa: E731
+    torch.testing.assert_close(got, sum(gate(z) * z for z in (x, a @ x, a @ a @ x)))
+
+
+def test_dropped_edges_are_a_part_of_the_graph_normalised_anew() -> None:
+    data = _data()
+    rule = MODELS["dropedge"](data, resolve("karate", "dropedge", 1, drop_rate=0.4, norm="row"))
+    one = torch.eye(200, dtype=torch.float64)
+    torch.testing.assert_close(rule.eval().propagate(one, 1), _dense_adjacency(data, "row"))
+    rule.train().renew()
+    drawn = rule.propagate(one, 1)
+    full = _dense_adjacency(data, "row") > 0
+    assert not bool((drawn[~full] != 0).any()) and bool((drawn.diagonal() > 0).all())
+    torch.testing.assert_close(drawn.sum(1), torch.ones(200, dtype=torch.float64))
+    off = ~torch.eye(200, dtype=torch.bool)
+    assert 0.55 < float((drawn[off] != 0).sum() / full[off].sum()) < 0.65
+    rule.renew()
+    assert not torch.equal(rule.propagate(one, 1), drawn)
+
+
+def test_label_ratio_takes_a_part_of_the_training_labels() -> None:
+    data = _data()
+    part = [MODELS["label-sbp"](data, resolve("karate", "label-sbp", label_ratio=r)) for r in (0.25, 0.5, 1.0)]
+    known = [rule.signed_graph.neg.group < 2 for rule in part]
+    assert [int(k.sum()) for k in known] == [40, 80, 160] and torch.equal(known[2], data.train_mask)
+    assert bool((known[1] | ~known[0]).all()) and bool((known[2] | ~known[1]).all())
+
+
 @pytest.mark.parametrize("model", ["label-sbp-v2", "feature-sbp-v2"])
 def test_approximations_pass_gradients_to_the_features(model: str) -> None:
     data = _data()
