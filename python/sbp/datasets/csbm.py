@@ -8,22 +8,29 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import stochastic_blockmodel_graph
 
+from ..errors import UserError
+
 CLASS_SIZE = 100
 NUM_FEATURES = 8
 
 
-def load(root: str, split: int) -> Data:
+def load(root: str, split: int, phi: float = 1 / 3) -> Data:
     r"""Draw graph number `split`: two classes of 100, 80 % of the nodes with known labels.
 
-    Edge probability \( p = 2 \log(100) / 100 \) inside a class, \( q = p / 2 \) across;
-    features \( N(\pm 1, I_8) \).
+    Edge probability \( p = (1 + \varphi)\, s / 2 \) inside a class, \( q = (1 - \varphi)\, s / 2 \) across,
+    \( s = 3 \log(100) / 100 \); features \( N(\pm 1, I_8) \). So \( \varphi = (p - q) / (p + q) \) moves edges between
+    the classes at one expected degree, \( 100 s - p \): -1 all across, 0 no homophily, 1 all inside, 1/3 the paper's
+    \( p = 2q = 2 \log(100) / 100 \). Features do not follow \( \varphi \), as they do in GPR-GNN (arXiv 2006.07988).
     """
+    if not -1 <= phi <= 1:
+        raise UserError(f"phi must lie in [-1, 1], got {phi}")
     n = 2 * CLASS_SIZE
-    p = 2 * math.log(CLASS_SIZE) / CLASS_SIZE
+    both = 3 * math.log(CLASS_SIZE) / CLASS_SIZE
+    p, q = (1 + phi) * both / 2, (1 - phi) * both / 2
     # PyG's block model draws from torch's global generator only.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(split)
-        edge_index = stochastic_blockmodel_graph([CLASS_SIZE] * 2, [[p, p / 2], [p / 2, p]])
+        edge_index = stochastic_blockmodel_graph([CLASS_SIZE] * 2, [[p, q], [q, p]])
         y = torch.arange(n) // CLASS_SIZE
         x = torch.randn(n, NUM_FEATURES) + (2.0 * y - 1.0)[:, None]
         order = torch.randperm(n)
