@@ -100,13 +100,14 @@ def is_signed(config: Config) -> bool:
 
 
 def describe(data: Data) -> dict[str, Any]:
-    """Return the size of a graph, directed edges counted as stored, and its edge homophily."""
+    """Return the size of a graph, directed edges counted as stored, and its edge homophily, where labels are known."""
+    known = (data.y[data.edge_index] >= 0).all(dim=0)
     return {
         "nodes": data.num_nodes,
         "edges": data.num_edges,
         "features": data.num_features,
         "classes": int(data.y.max()) + 1,
-        "homophily": round(homophily(data.edge_index, data.y), 4),
+        "homophily": round(homophily(data.edge_index[:, known], data.y), 4),
         **{role: int(data[f"{role}_mask"].sum()) for role in ROLES},
     }
 

@@ -15,6 +15,7 @@ from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair
 
 from . import views
 from .datasets import load_dataset
+from .errors import UserError
 from .imbalance import structural_imbalance
 from .negatives import feature_negative, label_negative
 from .runner import describe
@@ -37,9 +38,12 @@ def signs(dataset: str, root: str = "data", split: int = 0) -> tuple[Data, list[
     """Read a dataset and the signed graphs on it, edges taken as undirected, normalised D^-1/2 (A + I) D^-1/2.
 
     Imbalance is measured on all labels; Label-SBP's graphs are made from the training labels only.
-    Raises `UserError` for unknown names, splits and files it cannot get.
+    Raises `UserError` for unknown names, splits, files it cannot get and labels that are not all known.
     """
     data = load_dataset(dataset, root, split)
+    unknown = int((data.y < 0).sum())
+    if unknown:
+        raise UserError(f"imbalance needs every label, {dataset} has {unknown} nodes without one")
     return data, [_read(name, view, data) for name, view in _graphs(data)]
 
 

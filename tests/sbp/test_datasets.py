@@ -1,18 +1,18 @@
-"""Loaders: real formats, splits, and the sentences for what is missing."""
+"""The registry, the citation graphs, the drawn graphs and the stand-ins; other formats in test_raw_files."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
-from torch_geometric.datasets import Planetoid, WebKB
+from torch_geometric.data import Data
+from torch_geometric.utils import stochastic_blockmodel_graph
 
 from sbp import UserError, list_datasets, load_dataset
-from sbp.datasets import DATASETS
+from sbp.datasets import DATASETS, load_stand_in
+from sbp.runner import describe
 
 
 def test_planetoid_format(planetoid_root: Path) -> None:
@@ -23,58 +23,15 @@ def test_planetoid_format(planetoid_root: Path) -> None:
     assert [int(data[f"{role}_mask"].sum()) for role in ("train", "val", "test")] == [15, 500, 45]
 
 
-@pytest.mark.parametrize("split", [0, 7])
-def test_webkb_format_and_split(webkb_root: Path, split: int) -> None:
-    data = load_dataset("texas", str(webkb_root), split)
-    assert data.x.shape == (60, 12) and data.train_mask.shape == (60,)
-    wanted = np.load(webkb_root / "texas" / "raw" / f"texas_split_0.6_0.2_{split}.npz")
-    for role in ("train_mask", "val_mask", "test_mask"):
-        assert torch.equal(data[role], torch.from_numpy(wanted[role]).bool())
-
-
-def test_webkb_keeps_directions(webkb_root: Path) -> None:
-    lines = (webkb_root / "texas" / "raw" / "out1_graph_edges.txt").read_text().splitlines()[1:]
-    stored = {tuple(map(int, line.split("\t"))) for line in lines}
-    data = load_dataset("texas", str(webkb_root))
-    assert set(map(tuple, data.edge_index.T.tolist())) == stored
-
-
-def _no_network(self: object) -> None:
-    raise URLError("no network in tests")
-
-
-@pytest.mark.parametrize(
-    ("name", "source", "folder", "file"),
-    [
-        ("cora", Planetoid, "Cora/raw", "ind.cora.graph"),
-        ("citeseer", Planetoid, "CiteSeer/raw", "ind.citeseer.tx"),
-        ("pubmed", Planetoid, "PubMed/raw", "ind.pubmed.test.index"),
-        ("cornell", WebKB, "cornell/raw", "cornell_split_0.6_0.2_9.npz"),
-    ],
-)
-def test_failed_download_names_folder_and_files(
-    name: str, source: type, folder: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "download", _no_network)
-    with pytest.raises(UserError) as error:
-        load_dataset(name, str(tmp_path))
-    message = str(error.value)
-    assert str(tmp_path / folder) in message and file in message and "no network in tests" in message
-    assert "\n" not in message
-
-
-def test_broken_file_is_named(webkb_root: Path, tmp_path: Path) -> None:
-    shutil.copytree(webkb_root / "texas" / "raw", tmp_path / "texas" / "raw")
-    (tmp_path / "texas" / "raw" / "out1_graph_edges.txt").write_text("node_id\tnode_id\nnot a number\n")
-    with pytest.raises(UserError, match=r"texas could not be read from .*texas/raw"):
-        load_dataset("texas", str(tmp_path))
-
-
 def test_unknown_names_bring_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown dataset 'Coar': did you mean cora"):
         load_dataset("Coar")
     with pytest.raises(UserError, match="split must be an index below 1 for karate, got 1"):
         load_dataset("karate", split=1)
+    with pytest.raises(UserError, match="csbm has no option fi: it takes phi"):
+        load_dataset("csbm", fi=0.5)
+    with pytest.raises(UserError, match="cora has no option phi: it takes none"):
+        load_dataset("cora", phi=0.5)
 
 
 def test_embedded_sets_need_no_files() -> None:
@@ -107,5 +64,72 @@ def test_csbm_has_the_densities_of_the_paper() -> None:
     assert q == pytest.approx(np.log(100) / 100, rel=0.03)
 
 
+def test_csbm_default_is_the_graph_of_the_paper() -> None:
+    p = 2 * np.log(100) / 100
+    for split in range(10):
+        torch.manual_seed(split)
+        wanted = stochastic_blockmodel_graph([100, 100], [[p, p / 2], [p / 2, p]])
+        assert torch.equal(load_dataset("csbm", split=split).edge_index, wanted)
+
+
+@pytest.mark.parametrize("phi", [-1.0, -0.5, 0.0, 1 / 3, 1.0])
+def test_phi_moves_edges_at_one_expected_degree(phi: float) -> None:
+    graphs = [load_dataset("csbm", split=split, phi=phi) for split in range(20)]
+    both = 3 * np.log(100) / 100
+    p, q = (1 + phi) / 2 * both, (1 - phi) / 2 * both
+    degree = sum(graph.num_edges for graph in graphs) / (20 * 200)
+    assert degree == pytest.approx(100 * both - p, rel=0.02)
+    homophily = np.mean([describe(graph)["homophily"] for graph in graphs])
+    assert homophily == pytest.approx(99 * p / (99 * p + 100 * q), abs=0.01)
+
+
+@pytest.mark.parametrize("phi", [-1.01, 2.0, float("nan")])
+def test_phi_out_of_range(phi: float) -> None:
+    with pytest.raises(UserError, match=rf"phi must lie in \[-1, 1\], got {phi}"):
+        load_dataset("csbm", phi=phi)
+
+
+def test_embedded_sizes() -> None:
+    for name in ("karate", "csbm"):
+        source = DATASETS[name]
+        assert source.embedded and _size(load_dataset(name)) == (
+            source.size.nodes,
+            pytest.approx(source.size.edges, rel=0.03),
+            source.size.features,
+            source.size.classes,
+            pytest.approx(source.size.homophily, abs=0.02),
+        )
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_stand_ins(name: str) -> None:
+    source = DATASETS[name]
+    torch.manual_seed(5)
+    data, other = load_stand_in(name), load_stand_in(name, source.num_splits - 1)
+    assert torch.initial_seed() == 5 and torch.equal(torch.rand(3), torch.manual_seed(5) and torch.rand(3))
+    got = describe(data)
+    assert got["classes"] == source.size.classes and got["homophily"] == pytest.approx(source.size.homophily, abs=0.06)
+    assert torch.equal((data.train_mask.int() + data.val_mask.int() + data.test_mask.int()), torch.ones_like(data.y))
+    assert data.y[data.train_mask].unique().numel() == source.size.classes
+    if source.embedded:
+        assert torch.equal(data.x, load_dataset(name).x)
+    else:
+        assert 280 <= got["nodes"] <= 400 and got["features"] == min(source.size.features, 32)
+        assert got["edges"] / got["nodes"] == pytest.approx(6, abs=1)
+        assert torch.equal(data.edge_index, other.edge_index)
+        assert source.num_splits == 1 or not torch.equal(data.train_mask, other.train_mask)
+    with pytest.raises(UserError, match="split must be an index below"):
+        load_stand_in(name, source.num_splits)
+
+
 def test_every_dataset_says_what_it_is() -> None:
-    assert set(list_datasets()) == set(DATASETS) and all(list_datasets().values())
+    assert set(list_datasets()) == set(DATASETS)
+    for name, summary in list_datasets().items():
+        source = DATASETS[name]
+        assert f"{source.size.nodes:,} nodes" in summary and ("no files" in summary) == source.embedded
+        assert source.title.lower() == name and source.metric == "accuracy"
+
+
+def _size(data: Data) -> tuple[float, ...]:
+    got = describe(data)
+    return tuple(got[part] for part in ("nodes", "edges", "features", "classes", "homophily"))

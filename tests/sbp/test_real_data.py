@@ -1,4 +1,4 @@
-"""Cora itself, where a copy lies beside the repository: the accuracies that the method is known to reach."""
+"""Real data, where copies lie beside the repository: sizes, and accuracies that the method is known to reach."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from sbp import Options, depth, train
+from sbp import Options, depth, load_dataset, train
+from sbp.datasets import DATASETS
+from sbp.runner import describe
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not (SHARED / "Cora").is_dir(), reason="no copy of Cora beside the repository")
+needs_cora = pytest.mark.skipif(not (SHARED / "Cora").is_dir(), reason="no copy of Cora beside the repository")
+
+
+@pytest.mark.parametrize("name", ["cora", "texas", "wisconsin", "cornell", "actor"])
+def test_sizes(name: str, tmp_path: Path) -> None:
+    source = DATASETS[name]
+    folder = source.title if name == "cora" else name
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"no copy of {name} beside the repository")
+    shutil.copytree(SHARED / folder / "raw", tmp_path / folder / "raw")
+    got = describe(load_dataset(name, str(tmp_path), source.num_splits - 1))
+    assert (got["nodes"], got["edges"]) == (source.size.nodes, source.size.edges)
+    assert (got["features"], got["classes"]) == (source.size.features, source.size.classes)
+    assert round(got["homophily"], 2) == source.size.homophily
+    if source.num_splits == 10:
+        assert got["train"] + got["val"] + got["test"] == got["nodes"]
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +43,13 @@ def _mean(accuracy: tuple[float, float] | None) -> float:
     return accuracy[0]
 
 
+@needs_cora
 def test_two_layers(root: str) -> None:
     assert 80.0 <= _mean(train("cora", "sgc", 2, root).accuracy()) <= 82.0
     assert _mean(train("cora", "label-sbp", 2, root).accuracy()) >= 80.5
 
 
+@needs_cora
 def test_three_hundred_layers(root: str) -> None:
     sgc, sbp = depth("cora", ["sgc", "label-sbp"], [300], root, seeds=3, options=Options(root))
     assert _mean(sgc.accuracy()) < 45.0

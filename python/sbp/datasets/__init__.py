@@ -35,7 +35,7 @@ DATASETS: dict[str, Source] = {
     "pubmed": _planetoid("PubMed", "PubMed", Size(19717, 88648, 500, 3, 0.80)),
     "texas": _webkb("Texas", Size(183, 325, 1703, 5, 0.11)),
     "wisconsin": _webkb("Wisconsin", Size(251, 515, 1703, 5, 0.20)),
-    "cornell": _webkb("Cornell", Size(183, 298, 1703, 5, 0.13)),
+    "cornell": _webkb("Cornell", Size(183, 298, 1703, 5, 0.31)),
     "chameleon": _wikipedia("Chameleon", Size(2277, 36101, 2325, 5, 0.24)),
     "squirrel": _wikipedia("Squirrel", Size(5201, 217073, 2089, 5, 0.22)),
     "actor": Source(geom_gcn.actor, "actor", "actors on one page", Size(7600, 30019, 932, 5, 0.22), 10),

@@ -82,7 +82,7 @@ def _reader(name: str) -> Any:
         try:
             from ogb.nodeproppred import PygNodePropPredDataset
         except ImportError as cause:
-            raise UserError(f"{name} needs the package ogb: pip install ogb ({cause})") from cause
+            raise UserError(f"{name} needs the package ogb: pip install 'sbp-kernels[ogb]' ({cause})") from cause
     return PygNodePropPredDataset
 
 

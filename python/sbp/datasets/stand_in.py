@@ -16,9 +16,9 @@ NUM_NODES, MIN_CLASS_SIZE, MAX_FEATURES, DEGREE = 300, 8, 32, 6
 def draw(source: Source, split: int) -> Data:
     r"""Draw a block model of about 300 nodes with the classes and homophily h of `source`; its scores mean nothing.
 
-    C classes of m nodes, expected degree 6: edge probability \( 6 h / m \) inside a class,
-    \( 6 (1 - h) / (n - m) \) across. Features, at most 32, are \( N(\mu_c, I) \) with \( \mu_c \sim N(0, I) \). The name
-    decides the graph, `split` the masks: 60 % training, 20 % validation, 20 % test.
+    Expected degree 6: edge probability \( 6 h / m \) inside a class of m nodes, \( 6 (1 - h) / (n - m) \) across.
+    Features, at most 32, are \( N(\mu_c, I) \) with \( \mu_c \sim N(0, I) \). The name decides the graph, `split`
+    the masks: 60 % training, 20 % validation, 20 % test.
     """
     classes, h = source.size.classes, source.size.homophily
     m = max(MIN_CLASS_SIZE, NUM_NODES // classes)
