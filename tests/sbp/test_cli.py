@@ -166,7 +166,7 @@ def test_missing_files_are_a_user_error(
     monkeypatch.setattr(Planetoid, "download", fail)
     assert main(["train", "--dataset", "cora", "--model", "sgc", "--root", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: Cora could not be downloaded") and "ind.cora.graph" in err
+    assert out == "" and err.startswith("error: cora could not be downloaded") and "ind.cora.graph" in err
 
 
 def test_a_file_in_the_way_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
