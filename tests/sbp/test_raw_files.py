@@ -111,12 +111,13 @@ def test_ogb_never_asks_nor_deletes(raw_files: Files, tmp_path: Path, monkeypatc
         raise AssertionError("asked on stdin")
 
     monkeypatch.setattr(builtins, "input", asked)
-    _copy(raw_files[0], tmp_path, "ogbn_arxiv")
-    for file in ("RELEASE_v1.txt", "raw/edge.csv.gz"):
-        (tmp_path / "ogbn_arxiv" / file).unlink()
-        with pytest.raises(UserError, match=rf"not complete; put these files into .*ogbn_arxiv: .*{file}"):
-            load_dataset("ogbn-arxiv", str(tmp_path))
-    assert (tmp_path / "ogbn_arxiv" / "raw" / "node-feat.csv.gz").exists()
+    for folder in ("ogbn_arxiv", "ogbn_arxiv_pyg"):
+        shutil.copytree(raw_files[0] / "ogbn_arxiv", tmp_path / folder)
+        for file in ("RELEASE_v1.txt", "raw/edge.csv.gz"):
+            (tmp_path / folder / file).unlink()
+            with pytest.raises(UserError, match=rf"not complete; put these files into .*{folder}: .*{file}"):
+                load_dataset("ogbn-arxiv", str(tmp_path))
+        assert (tmp_path / folder / "raw" / "node-feat.csv.gz").exists()
 
 
 def test_ogb_is_quiet_and_asks_for_no_version(raw_files: Files, tmp_path: Path, capfd: Any) -> None:

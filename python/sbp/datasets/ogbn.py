@@ -36,6 +36,9 @@ def load(name: str, root: str, split: int) -> Data:
     reader = _reader(name)
     _, _, own, by = _ARCHIVES[name]
     folder = Path(root) / name.replace("-", "_")
+    # OGB's older name goes first with it.
+    older = folder.with_name(f"{folder.name}_pyg")
+    folder = older if older.exists() else folder
     files = ["RELEASE_v1.txt", *(f"raw/{table}.csv.gz" for table in (*_TABLES, *own))]
     files += [f"split/{by}/{part}.csv.gz" for part in ("train", "valid", "test")]
     data = read_files(lambda: _read(reader, name, folder, files), name, folder, files)
