@@ -42,7 +42,9 @@ def load(name: str, root: str, split: int) -> Data:
     files = ["RELEASE_v1.txt", *(f"raw/{table}.csv.gz" for table in (*_TABLES, *own))]
     files += [f"split/{by}/{part}.csv.gz" for part in ("train", "valid", "test")]
     data = read_files(lambda: _read(reader, name, folder, files), name, folder, files)
-    return data if name == "ogbn-products" else _undirected(data)
+    if name == "ogbn-arxiv":
+        data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
+    return data
 
 
 def _read(reader: Any, name: str, folder: Path, files: list[str]) -> Data:
@@ -57,16 +59,9 @@ def _read(reader: Any, name: str, folder: Path, files: list[str]) -> Data:
         dataset = reader(name, str(folder.parent))
         index = dataset.get_idx_split()
     data, n = dataset[0], dataset[0].num_nodes
-    masks = {
-        f"{role}_mask": index_to_mask(index[part], n)
-        for role, part in (("train", "train"), ("val", "valid"), ("test", "test"))
-    }
+    parts = {"train": "train", "val": "valid", "test": "test"}
+    masks = {f"{role}_mask": index_to_mask(index[part], n) for role, part in parts.items()}
     return Data(x=data.x, y=data.y.squeeze(1), edge_index=data.edge_index, **masks)
-
-
-def _undirected(data: Data) -> Data:
-    data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
-    return data
 
 
 def _download(name: str, folder: Path) -> None:
