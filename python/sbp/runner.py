@@ -117,7 +117,8 @@ def _on(config: Config) -> str:
 
 
 def _load(config: Config, root: str, split: int) -> Data:
-    return load_dataset(config.dataset, root, split)
+    options = {} if config.phi is None else {"phi": config.phi}
+    return load_dataset(config.dataset, root, split, **options)
 
 
 def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:

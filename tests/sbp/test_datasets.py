@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import stochastic_blockmodel_graph
 
-from sbp import UserError, list_datasets, load_dataset
+from sbp import UserError, list_datasets, load_dataset, sweep, train
 from sbp.datasets import DATASETS, load_stand_in
 from sbp.runner import describe
 
@@ -81,6 +81,13 @@ def test_phi_moves_edges_at_one_expected_degree(phi: float) -> None:
     assert degree == pytest.approx(100 * both - p, rel=0.02)
     homophily = np.mean([describe(graph)["homophily"] for graph in graphs])
     assert homophily == pytest.approx(99 * p / (99 * p + 100 * q), abs=0.01)
+
+
+def test_phi_reaches_the_runs() -> None:
+    found = sweep("csbm", ["sgc"], "phi", [-1.0, 1.0], split=0)
+    assert [result.graph["homophily"] for result in found] == [0.0, 1.0]
+    with pytest.raises(UserError, match="cora has no option phi"):
+        train("cora", "sgc", phi=0.5)
 
 
 @pytest.mark.parametrize("phi", [-1.01, 2.0, float("nan")])
