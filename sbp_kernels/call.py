@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .graph import Adjacency, SignedGraph
+from .graph import SignedGraph
 from .term import Term
 
 Coefs = tuple[float, float, float]
@@ -34,7 +34,13 @@ def acc_dtype(x: Tensor) -> torch.dtype:
 def takes_gradient(x: Tensor, *others: Tensor | None) -> bool:
     if not torch.is_grad_enabled():
         return False
-    return x.requires_grad or any(other is not None and other.requires_grad for other in others)
+    if x.requires_grad:
+        return True
+    # A loop: any() over a generator takes three times as long, which a small graph feels.
+    for other in others:  # noqa: SIM110
+        if other is not None and other.requires_grad:
+            return True
+    return False
 
 
 def run(
@@ -62,21 +68,23 @@ def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Ca
 
 def learnt_weights(graph: SignedGraph, x: Tensor) -> Weights:
     """What learns in both halves, edge weights or x0, still attached to its autograd graph."""
-    pos, neg = graph.pos, graph.neg
+    if graph.weightless:
+        return _NO_WEIGHTS
+    pos, neg, dtype = graph.pos, graph.neg, acc_dtype(x)
     return (
-        None if pos is None else pos.learnt_weight(acc_dtype(x)),
-        None if neg is None else neg.learnt_weight(acc_dtype(x)),
+        None if pos is None else pos.learnt_weight(dtype),
+        None if neg is None else neg.learnt_weight(dtype),
     )
 
 
 def terms_of(
     call: Call, x: Tensor, x_neg: Tensor, pos_weight: Tensor | None, neg_weight: Tensor | None
 ) -> tuple[Term | None, Term | None]:
+    pos, neg, dtype = call.graph.pos, call.graph.neg, acc_dtype(x)
     return (
-        _term(call.graph.pos, x, call.kernels, pos_weight),
-        _term(call.graph.neg, x_neg, call.kernels, neg_weight),
+        None if pos is None else pos.term(x, dtype, call.kernels, pos_weight),
+        None if neg is None else neg.term(x_neg, dtype, call.kernels, neg_weight),
     )
 
 
-def _term(half: Adjacency | None, x: Tensor, kernels: ModuleType, weight: Tensor | None) -> Term | None:
-    return None if half is None else half.term(x, acc_dtype(x), kernels, weight)
+_NO_WEIGHTS: Weights = (None, None)

@@ -75,6 +75,7 @@ class CSR:
         self._weight = weight.contiguous() if isinstance(weight, Tensor) else weight
         self.row_scale = None if row_scale is None else row_scale.contiguous()
         self.col_scale = None if col_scale is None else col_scale.contiguous()
+        self.weightless = weight is None
         self._transposed: CSR | None = None
         self._terms: dict[torch.dtype, Term] = {}
 

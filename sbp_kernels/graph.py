@@ -27,7 +27,7 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos")
+    __slots__ = ("_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos", "weightless")
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
@@ -45,6 +45,8 @@ class SignedGraph:
         assert half is not None
         self.pos, self.neg = pos, neg
         self.num_rows, self.num_cols, self.device = half.num_rows, half.num_cols, half.device
+        # Nothing in it can learn, now or later: known once, as small graphs feel every question asked in a call.
+        self.weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
         # By backend; of this graph's edges and of the transposed ones.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})

@@ -60,9 +60,11 @@ def signed_propagate(
     x, residual = _autocast(x), None if residual is None else _autocast(residual)
     _check(x, graph, residual, num_steps, layer_norm)
     coefs, coef = _coefficients(alpha, beta, lam, x)
-    _check_residual(graph, residual, lam, num_steps)
-    eps, affine = _epsilon(layer_norm)
-    own_residual = residual is None and graph.num_rows == graph.num_cols
+    square = graph.num_rows == graph.num_cols
+    if not square:
+        _check_residual(graph, residual, lam)
+    eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm)
+    own_residual = residual is None and square
     call = Call(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
     return steps(call, x, residual, coef, num_steps, affine)
 
@@ -130,9 +132,10 @@ def _check(
         )
 
 
-def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar, num_steps: int) -> None:
+def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
+    """A rectangular graph has no own residual, as X has other rows."""
     learnt = isinstance(lam, Tensor)
-    if residual is None and graph.num_rows != graph.num_cols and (learnt or lam != 1.0):
+    if residual is None and (learnt or lam != 1.0):
         got = "a tensor" if learnt else f"lam={lam}"
         raise ValueError(
             f"a {graph.num_rows}x{graph.num_cols} graph needs residual=... unless lam is the float 1, got {got}"

@@ -50,7 +50,8 @@ def signed_spmm(
     pos, neg = _same_index_type(pos, neg)
     together = _rows_together(x)
     residual = together if residual is x else _rows_together(residual)
-    args = (together, _rows_together(x_neg), residual, *pos, *neg, coef, *coefs, num_rows)
+    x_neg = None if x_neg is None else _rows_together(x_neg)
+    args = (together, x_neg, residual, *pos, *neg, coef, *coefs, num_rows)
     return (_spmm(*args, *plan), None) if eps is None else _spmm_norm(*args, eps, *plan)
 
 
