@@ -19,7 +19,9 @@ def degree(matrix: CSR, dim: int) -> Tensor:
     if weight is None:
         return torch.bincount(matrix.col, minlength=matrix.num_cols).double()
     index = matrix.pattern.row_index() if dim == 0 else matrix.col.long()
-    return weight.new_zeros(matrix.shape[dim], dtype=torch.float64).index_add(0, index, weight.abs().double())
+    # |w|, with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
+    size = torch.where(weight < 0, -weight, weight).double()
+    return weight.new_zeros(matrix.shape[dim], dtype=torch.float64).index_add(0, index, size)
 
 
 def degree_scales(matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,102 @@
+"""The edges of any adjacency that PyG takes, sorted by row, apart from their weights."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.typing import SparseTensor
+from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_index
+
+from ..checks import check_edges, check_values
+from ..csr import CSR
+from ..pattern import Pattern
+
+Size = int | tuple[int, int] | None
+
+
+class Edges(NamedTuple):
+    """Sorted edges; entry e of the pattern has the weight given for edge `origin[e]`, or `fill` if that is -1."""
+
+    pattern: Pattern
+    origin: Tensor  # int64 [num_entries]
+    num_given: int
+    fill: float | None
+
+    def weigh(self, weight: Tensor | None) -> CSR:
+        """The matrix of these edges with weights `[num_given]` in the caller's order."""
+        if weight is None:
+            return CSR._trusted(self.pattern)
+        weight = weight.reshape(-1)
+        weight = weight if weight.is_floating_point() else weight.float()
+        if not torch.compiler.is_dynamo_compiling():
+            check_values("edge_weight", weight, self.num_given, "num_edges", self.origin.device)
+        if not weight.requires_grad and bool((weight == 1).all()) and self.fill in (None, 1.0):
+            return CSR._trusted(self.pattern)
+        if self.fill is not None:
+            # Index -1 turned round: the last of the weights.
+            weight = torch.cat([weight, weight.new_full((1,), self.fill)])
+        return CSR._sorted(self.pattern, weight, self.origin)
+
+
+def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[int, int]]:
+    """`[2, num_edges]` from sources to targets, checked, and (number of sources, number of targets)."""
+    if flow not in ("source_to_target", "target_to_source"):
+        raise ValueError(f'flow must be "source_to_target" or "target_to_source", got {flow!r}')
+    turned = flow != "source_to_target"
+    if is_sparse(edge_index):
+        if turned:
+            raise ValueError(f"a sparse matrix is read by its rows: flow must be source_to_target, got {flow}")
+        own: tuple[int | None, ...] = (edge_index.size(1), edge_index.size(0))
+        edges = to_edge_index(_coalesced(edge_index))[0].flip(0)
+    elif isinstance(edge_index, EdgeIndex):
+        own, edges = edge_index.sparse_size(), edge_index.as_tensor()
+    else:
+        own, edges = (None, None), edge_index
+    edges = edges.flip(0) if turned else edges
+    size = (size, size) if isinstance(size, int) else size
+    if None not in own and size is not None and tuple(size) != own:
+        raise ValueError(f"the adjacency has (sources, targets) = {own}, but the features need {tuple(size)}")
+    known = own if None not in own else size
+    source, target, *found = check_edges(edges, None, known)  # type: ignore[arg-type]
+    return torch.stack([source, target]), (found[0], found[1])
+
+
+def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None) -> Edges:
+    """Sort the edges, and the loops to add, by target and source.
+
+    PyG's rules for loops: an edge list keeps the weight of a loop that it has, a torch sparse matrix adds to it, a
+    `SparseTensor` replaces it.
+    """
+    edges, (num_sources, num_targets) = list_edges(edge_index, size, flow)
+    num_given = edges.size(1)
+    origin = torch.arange(num_given, device=edges.device)
+    if self_loops is not None:
+        if num_sources != num_targets:
+            raise ValueError(f"self-loops need as many sources as targets, got {num_sources} and {num_targets}")
+        edges, origin = _add_loops(edges, origin, num_targets, edge_index)
+    pattern, order = Pattern.from_coo(edges[1], edges[0], num_targets, num_sources)
+    origin = origin[order]
+    return Edges(pattern, torch.where(origin < 0, num_given, origin), num_given, self_loops)
+
+
+def values_of(adj: Any) -> Tensor:
+    """The values of a sparse matrix, in the order of its edges; differentiable."""
+    return to_edge_index(_coalesced(adj))[1]
+
+
+def _add_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
+    if not is_sparse(given):
+        # `origin` takes the place of the weights, so that PyG's own function says where each one goes.
+        return add_remaining_self_loops(edges, origin, -1, num_nodes)
+    if isinstance(given, SparseTensor):
+        other = edges[0] != edges[1]
+        edges, origin = edges[:, other], origin[other]
+    loops = torch.arange(num_nodes, device=edges.device).expand(2, -1)
+    return torch.cat([edges, loops], 1), torch.cat([origin, origin.new_full((num_nodes,), -1)])
+
+
+def _coalesced(adj: Any) -> Any:
+    return adj.coalesce() if isinstance(adj, Tensor) and adj.layout == torch.sparse_coo else adj
