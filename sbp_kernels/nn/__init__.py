@@ -1,4 +1,4 @@
-"""PyTorch Geometric's layers on fused signed propagation."""
+"""PyTorch Geometric's layers on fused signed propagation: the same arguments, weights and results."""
 
 from __future__ import annotations
 
@@ -6,3 +6,9 @@ try:
     import torch_geometric  # noqa: F401
 except ImportError as error:
     raise ImportError("sbp_kernels.nn needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'") from error
+
+from .fa import FAConv
+from .gcn import APPNP, GCN2Conv, GCNConv, LGConv, SGConv
+from .signed import SignedConv
+
+__all__ = ["APPNP", "FAConv", "GCN2Conv", "GCNConv", "LGConv", "SGConv", "SignedConv"]

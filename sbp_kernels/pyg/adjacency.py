@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +13,13 @@ from torch_geometric.utils import is_sparse
 
 from ..csr import CSR
 from ..graph import SignedGraph
-from .edges import Edges, Size, list_edges, read_edges, values_of
+from .edges import Edges, Size, list_edges, read_edges, values_of, with_loops
 from .kept import Kept
 
 _KEPT = Kept(capacity=64)
+# Graphs that compiled code reads, by a number that is a constant of that code.
+_TRACED: dict[int, Any] = {}
+_NUMBER = itertools.count()
 
 
 def adjacency(
@@ -25,6 +30,7 @@ def adjacency(
     flow: str = "source_to_target",
     self_loops: float | None = None,
     normalize: str | None = None,
+    keep: bool = True,
 ) -> SignedGraph:
     r"""One adjacency, weights of any sign, as the positive half of a graph: \( Y_i = \sum_{e: j \to i} w_e X_j \).
 
@@ -40,13 +46,16 @@ def adjacency(
         self_loops: weight of the loops to add, by PyG's rule for this kind of adjacency; none if absent.
         normalize: "sym" or "row" (by degrees of absolute weights, see `CSR.normalize`), "mean" (by the number of
             edges of a row), or None.
+        keep: False for weights that are used once, such as gates: then, too, only their pattern is kept.
 
     Raises:
         ValueError: the arguments are no adjacency, or none of that size.
     """
     options = (size, flow, self_loops, normalize)
     edge_weight = None if is_sparse(edge_index) else edge_weight
-    if _learns(edge_index) or _learns(edge_weight):
+    if not keep or _learns(edge_index) or _learns(edge_weight):
+        if torch.compiler.is_dynamo_compiling():
+            raise NotImplementedError("edge weights that learn or change are not implemented under torch.compile")
         return _build(options, edge_index, edge_weight)
     return _recall(_build, options, edge_index, edge_weight)
 
@@ -75,6 +84,27 @@ def signed_adjacency(
     return _recall(_build_pair, options, *sources)
 
 
+def gcn_edges(
+    edge_index: Any,
+    edge_weight: Tensor | None = None,
+    *,
+    size: int,
+    flow: str = "source_to_target",
+    self_loops: float | None = None,
+    normalize: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """PyG's `gcn_norm` with degrees of absolute weights: edges and weights in PyG's order, kept like a graph.
+
+    Of a sparse matrix, too, an edge list. Without `normalize`, the edges and weights alone.
+    """
+    options = (size, flow, self_loops, normalize, dtype)
+    edge_weight = None if is_sparse(edge_index) else edge_weight
+    if _learns(edge_index) or _learns(edge_weight):
+        return _build_gcn(options, edge_index, edge_weight)
+    return _recall(_build_gcn, options, edge_index, edge_weight)
+
+
 def clear_kept() -> None:
     """Forget every kept graph: after a change of its tensors that PyTorch does not count (`.data`, NumPy)."""
     _KEPT.clear()
@@ -82,20 +112,35 @@ def clear_kept() -> None:
 
 def _recall(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
     """`build(options, *sources)`, done once for these tensors."""
-    if torch.compiler.is_dynamo_compiling():
-        for source in sources:
-            # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
-            if source is not None:
-                id(source)
-    return _make(build, options, *sources)
+    if not torch.compiler.is_dynamo_compiling():
+        return _make(build, options, *sources)
+    for source in sources:
+        # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
+        if source is not None:
+            id(source)
+    return _TRACED[_trace(build, options, *sources)]
 
 
 def _make(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
     return _KEPT.get(sources, (build.__name__, *options), lambda: build(options, *sources))
 
 
-# While torch.compile traces, this runs for real, and its result is a constant (see `SignedGraph._prepare`).
-_make._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> int:
+    """The place in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
+
+    def register() -> int:
+        number = next(_NUMBER)
+        _TRACED[number] = _make(build, options, *sources)
+        for source in sources:
+            if source is not None:
+                weakref.finalize(source, _TRACED.pop, number, None).atexit = False
+        return number
+
+    return _KEPT.get(sources, ("traced", build.__name__, *options), register)
+
+
+# While torch.compile traces, this runs for real: sorting depends on data (see `SignedGraph._prepare`).
+_trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, SignedGraph]:
@@ -112,6 +157,24 @@ def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None
     weighted = SignedGraph(_normalize(edges.weigh(weight), options[-1]))
     weighted._plans = graph._plans
     return weighted
+
+
+def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    size, flow, self_loops, normalize, dtype = options
+    edges, _ = list_edges(edge_index, size, flow)
+    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
+    given = edges.size(1)
+    if self_loops is not None:
+        edges, origin = with_loops(edges, torch.arange(given, device=edges.device), size, edge_index)
+        if weight is not None:
+            weight = torch.cat([weight, weight.new_full((1,), self_loops)]).index_select(0, origin % (given + 1))
+    weight = torch.ones(edges.size(1), dtype=dtype, device=edges.device) if weight is None else weight.to(dtype)
+    if normalize:
+        source, target = edges
+        degree = weight.new_zeros(size).index_add(0, target, torch.where(weight < 0, -weight, weight))
+        scale = torch.where(degree > 0, degree, 1.0).rsqrt() * (degree > 0)
+        weight = scale[source] * weight * scale[target]
+    return (edges if flow == "source_to_target" else edges.flip(0)), weight
 
 
 def _build_pair(

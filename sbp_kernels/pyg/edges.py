@@ -76,7 +76,7 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
     if self_loops is not None:
         if num_sources != num_targets:
             raise ValueError(f"self-loops need as many sources as targets, got {num_sources} and {num_targets}")
-        edges, origin = _add_loops(edges, origin, num_targets, edge_index)
+        edges, origin = with_loops(edges, origin, num_targets, edge_index)
     pattern, order = Pattern.from_coo(edges[1], edges[0], num_targets, num_sources)
     origin = origin[order]
     return Edges(pattern, torch.where(origin < 0, num_given, origin), num_given, self_loops)
@@ -87,7 +87,8 @@ def values_of(adj: Any) -> Tensor:
     return to_edge_index(_coalesced(adj))[1]
 
 
-def _add_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
+def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
+    """The edges and loops that PyG makes of these, and where each entry's weight comes from; -1 for a new loop."""
     if not is_sparse(given):
         # `origin` takes the place of the weights, so that PyG's own function says where each one goes.
         return add_remaining_self_loops(edges, origin, -1, num_nodes)

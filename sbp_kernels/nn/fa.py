@@ -1,0 +1,43 @@
+"""The layer whose edges have signs that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+import torch_geometric.nn as pyg
+from torch import Tensor
+from torch_geometric.utils import is_sparse
+
+from ..pyg.adjacency import adjacency
+from .fused import Fused, aggregate, mix
+
+
+class FAConv(Fused, pyg.FAConv):
+    r"""PyG's `FAConv`: gates \( a_{ij} = \tanh(g_l x_j + g_r x_i) \in (-1, 1) \) on the edges of \( \hat A \),
+    plus \( \epsilon X_0 \). Only the gates are per edge; the gated sum and its gradients are fused."""
+
+    def forward(
+        self,
+        x: Tensor,
+        x_0: Tensor,
+        edge_index: Any,
+        edge_weight: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Any:
+        asked = isinstance(return_attention_weights, bool)
+        # A sparse matrix of attention weights is PyG's own business.
+        if (asked and is_sparse(edge_index)) or self._runs_pyg(x):
+            return super().forward(x, x_0, edge_index, edge_weight, return_attention_weights)
+        if self.normalize and edge_weight is not None:
+            raise ValueError("FAConv takes edge_weight only with normalize=False")
+        if not self.normalize and edge_weight is None and not is_sparse(edge_index):
+            raise ValueError("FAConv(normalize=False) needs edge_weight")
+        edges, weight = self._gcn_edges(x, edge_index, edge_weight)
+        source, target = edges if self.flow == "source_to_target" else edges.flip(0)
+        gate = self.att_l(x).index_select(-2, source) + self.att_r(x).index_select(-2, target)
+        gate = gate.tanh().squeeze(-1)
+        weight = F.dropout(gate, p=self.dropout, training=self.training) * weight
+        graph = adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
+        out = mix(x, graph, x_0, 1.0, self.eps) if self.eps != 0.0 else aggregate(x, graph)
+        return (out, (edges, gate)) if asked else out

@@ -1,0 +1,122 @@
+"""What every accelerated message passing layer shares."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.typing import SparseTensor
+
+from ..graph import SignedGraph
+from ..propagate import signed_propagate
+from ..pyg.adjacency import adjacency, gcn_edges
+
+# The parts of PyG's message passing that one fused pass takes the place of.
+_STEPS = ("message", "aggregate", "update", "message_and_aggregate")
+_HOOKS = tuple(
+    f"_{part}_forward_{kind}" for part in ("propagate", *_STEPS[:2], _STEPS[3]) for kind in ("pre_hooks", "hooks")
+)
+_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Fused:
+    """Mixin before a PyG layer: its constructor, parameters and `repr` are inherited, `forward` runs fused.
+
+    What a fused pass cannot show or do (hooks on messages, an explainer, a `message` of the user's own, other
+    aggregations) is left to PyG's own `forward`, with a `UserWarning` that says why. `pyg_reason` is that reason.
+    The layers add no state, so `state_dict` and pickles of PyG's class fit both ways.
+    """
+
+    # What sums of messages are divided by; a layer lists the aggregations that it takes.
+    _AGGREGATIONS: dict[str, str | None] = {"add": None, "sum": None}
+    _own_steps: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_steps = (*cls._own_steps, *(step for step in (*_STEPS, "propagate") if step in vars(cls)))
+
+    def pyg_reason(self: Any, x: Any) -> str | None:
+        """Why this layer would run PyG's own code on these features; None if it runs fused."""
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _TYPES:
+            return "the features are no dense tensor of float32, float64, bfloat16 or float16"
+        if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
+            return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
+        if self.aggr not in self._AGGREGATIONS:
+            return f"its aggregation is {self.aggr!r}, not one of {', '.join(self._AGGREGATIONS)}"
+        if self._own_steps:
+            return f"{type(self).__name__} has its own {self._own_steps[0]}()"
+        # Compiled code has no hooks, in PyG as well.
+        if torch.compiler.is_compiling():
+            return None
+        own = self.__dict__
+        if own["_explain"]:
+            return "an explainer looks at its messages"
+        for name in _HOOKS:
+            if own[name]:
+                return f"it has a hook in {name}"
+        for step in _STEPS:
+            if step in own:
+                return f"this instance has its own {step}()"
+        return None
+
+    def _runs_pyg(self, x: Any) -> bool:
+        reason = self.pyg_reason(x)
+        if reason is None:
+            return False
+        if not torch.compiler.is_compiling():
+            warnings.warn(f"{type(self).__name__} runs PyG's own forward: {reason}", UserWarning, stacklevel=3)
+        return True
+
+    def _gcn_graph(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None, fill: float = 1.0) -> SignedGraph:
+        """The adjacency under PyG's `gcn_norm`, by degrees of absolute weights; kept for ever if `cached`."""
+        size, loops = x.size(-2), fill if self.add_self_loops else None
+        if not self.cached:
+            return adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
+        edges = self._cached_edges(x, edge_index, edge_weight, loops)
+        return adjacency(*edges, size=size, flow=self.flow)
+
+    def _gcn_edges(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The edges and weights that PyG propagates over, in its order; kept for ever if `cached`."""
+        loops = 1.0 if self.add_self_loops and self.normalize else None
+        if self.cached and self.normalize:
+            return self._cached_edges(x, edge_index, edge_weight, loops)
+        return _edges(x, edge_index, edge_weight, self.flow, loops, self.normalize)
+
+    def _cached_edges(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None, loops: float | None) -> Any:
+        """Normalised edges and weights where PyG itself keeps them, so that its `forward` could go on with them."""
+        if isinstance(edge_index, SparseTensor) and self._cached_adj_t is not None:
+            return self._cached_adj_t, None
+        if self._cached_edge_index is None:
+            self._cached_edge_index = _edges(x, edge_index, edge_weight, self.flow, loops, True)
+        return self._cached_edge_index
+
+
+def _edges(
+    x: Tensor, edge_index: Any, edge_weight: Tensor | None, flow: str, loops: float | None, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return gcn_edges(
+        edge_index, edge_weight, size=x.size(-2), flow=flow, self_loops=loops, normalize=normalize, dtype=dtype
+    )
+
+
+def aggregate(x: Tensor, graph: SignedGraph, residual: Tensor | None = None, **options: Any) -> Tensor:
+    """`signed_propagate` for `[*, num_nodes, features]`: leading dimensions count as features."""
+    if x.dim() == 2:
+        return signed_propagate(x, graph, residual=residual, **options)
+    out = signed_propagate(_flat(x), graph, residual=None if residual is None else _flat(residual), **options)
+    return out.view(graph.num_rows, *x.shape[:-2], x.size(-1)).movedim(0, -2)
+
+
+def mix(x: Tensor, graph: SignedGraph, x_0: Tensor, own: float, initial: float) -> Tensor:
+    r"""\( own \cdot A X + initial \cdot X_0 \), in one pass where both are a step's coefficients."""
+    lam = 1.0 - initial
+    if 0.0 < lam <= 1.0 and x.shape == x_0.shape and x.dtype == x_0.dtype:
+        return aggregate(x, graph, x_0, lam=lam, alpha=own / lam)
+    return own * aggregate(x, graph) + initial * x_0
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.movedim(-2, 0).reshape(x.size(-2), -1)

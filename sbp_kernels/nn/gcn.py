@@ -1,0 +1,105 @@
+"""Layers that propagate over one normalised adjacency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg
+from torch import Tensor
+
+from ..pyg.adjacency import adjacency
+from .fused import Fused, aggregate, mix
+
+
+class GCNConv(Fused, pyg.GCNConv):
+    r"""PyG's `GCNConv`: \( D^{-1/2} (A + I) D^{-1/2} X \Theta + b \), with degrees of absolute weights."""
+
+    def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        # PyG says that it takes no tuple.
+        if isinstance(x, (tuple, list)) or self._runs_pyg(x):
+            return super().forward(x, edge_index, edge_weight)
+        if self.normalize:
+            graph = self._gcn_graph(x, edge_index, edge_weight, 2.0 if self.improved else 1.0)
+        else:
+            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+        out = aggregate(self.lin(x), graph)
+        return out if self.bias is None else out + self.bias
+
+
+class SGConv(Fused, pyg.SGConv):
+    r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call."""
+
+    def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        if self._cached_x is not None or self._runs_pyg(x):
+            return super().forward(x, edge_index, edge_weight)
+        size, loops = x.size(-2), 1.0 if self.add_self_loops else None
+        graph = adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
+        x = aggregate(x, graph, num_steps=self.K)
+        if self.cached and self.K > 0:
+            self._cached_x = x
+        return self.lin(x)
+
+
+class LGConv(Fused, pyg.LGConv):
+    r"""PyG's `LGConv`: \( D^{-1/2} A D^{-1/2} X \), with degrees of absolute weights."""
+
+    def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        if self._runs_pyg(x):
+            return super().forward(x, edge_index, edge_weight)
+        normalize = "sym" if self.normalize else None
+        return aggregate(x, adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=normalize))
+
+
+class APPNP(Fused, pyg.APPNP):
+    r"""PyG's `APPNP`: \( X \leftarrow (1 - \alpha) \hat A X + \alpha X_0 \), K times, all in one call.
+
+    With dropout, the steps differ in their weights and are taken one by one; edges are not sorted again.
+    """
+
+    def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        if self._runs_pyg(x):
+            return super().forward(x, edge_index, edge_weight)
+        if self.dropout > 0 and self.training:
+            return self._with_dropout(x, *self._gcn_edges(x, edge_index, edge_weight))
+        if self.normalize:
+            graph = self._gcn_graph(x, edge_index, edge_weight)
+        else:
+            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+        if 0.0 <= self.alpha <= 1.0:
+            return aggregate(x, graph, x, lam=1.0 - self.alpha, num_steps=self.K)
+        x_0 = x
+        for _ in range(self.K):
+            x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
+        return x
+
+    def _with_dropout(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
+        x_0 = x
+        for _ in range(self.K):
+            # Dropped weights stay dropped in the steps that follow, as in PyG.
+            edge_weight = F.dropout(edge_weight, p=self.dropout)
+            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, keep=False)
+            x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
+        return x
+
+
+class GCN2Conv(Fused, pyg.GCN2Conv):
+    r"""PyG's `GCN2Conv` (GCNII): \( H = (1 - \alpha) \hat A X + \alpha X_0 \) in one pass, then
+    \( (1 - \beta) H + \beta H \Theta \)."""
+
+    def forward(self, x: Tensor, x_0: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        if self._runs_pyg(x):
+            return super().forward(x, x_0, edge_index, edge_weight)
+        if self.normalize:
+            graph = self._gcn_graph(x, edge_index, edge_weight)
+        else:
+            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+        x_0 = x_0[: x.size(0)]
+        if self.weight2 is None:
+            return self._transform(mix(x, graph, x_0, 1.0 - self.alpha, self.alpha), self.weight1)
+        smooth = aggregate(x, graph, alpha=1.0 - self.alpha)
+        return self._transform(smooth, self.weight1) + self._transform(self.alpha * x_0, self.weight2)
+
+    def _transform(self, x: Tensor, weight: Tensor) -> Tensor:
+        return torch.addmm(x, x, weight, beta=1.0 - self.beta, alpha=self.beta)

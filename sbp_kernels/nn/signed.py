@@ -1,0 +1,39 @@
+"""Layers over positive and negative edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch_geometric.nn as pyg
+from torch import Tensor
+
+from ..propagate import signed_pair
+from ..pyg.adjacency import signed_adjacency
+from .fused import Fused
+
+
+class SignedConv(Fused, pyg.SignedConv):
+    """PyG's `SignedConv`: means over positive and over negative neighbours, both in one pass over the rows.
+
+    A deeper layer needs both means of both halves of x: still one pass, over twice the features.
+    """
+
+    _AGGREGATIONS = {"mean": "mean", "add": None, "sum": None}  # noqa: RUF012
+
+    def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
+        source, target = (x, x) if isinstance(x, Tensor) else x
+        if source.dim() != 2 or self._runs_pyg(source):
+            return super().forward(x, pos_edge_index, neg_edge_index)
+        # PyG reads the number of targets off x, or off a sparse matrix.
+        size, mode = (source.size(0), target.size(0)), self._AGGREGATIONS[self.aggr]
+        graph = signed_adjacency(pos_edge_index, neg_edge_index, size=size, flow=self.flow, normalize=mode)
+        pos, neg = signed_pair(source, graph)
+        if self.first_aggr:
+            out_pos = self.lin_pos_l(pos) + self.lin_pos_r(target)
+            out_neg = self.lin_neg_l(neg) + self.lin_neg_r(target)
+            return torch.cat([out_pos, out_neg], dim=-1)
+        f = self.in_channels
+        out_pos = self.lin_pos_l(torch.cat([pos[:, :f], neg[:, f:]], 1)) + self.lin_pos_r(target[:, :f])
+        out_neg = self.lin_neg_l(torch.cat([pos[:, f:], neg[:, :f]], 1)) + self.lin_neg_r(target[:, f:])
+        return torch.cat([out_pos, out_neg], dim=-1)
