@@ -10,5 +10,6 @@ except ImportError as error:
 from .fa import FAConv
 from .gcn import APPNP, GCN2Conv, GCNConv, LGConv, SGConv
 from .signed import SignedConv
+from .signed_gcn import SignedGCN
 
-__all__ = ["APPNP", "FAConv", "GCN2Conv", "GCNConv", "LGConv", "SGConv", "SignedConv"]
+__all__ = ["APPNP", "FAConv", "GCN2Conv", "GCNConv", "LGConv", "SGConv", "SignedConv", "SignedGCN"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Fused:
     """
 
     # What sums of messages are divided by; a layer lists the aggregations that it takes.
-    _AGGREGATIONS: dict[str, str | None] = {"add": None, "sum": None}
+    _AGGREGATIONS: ClassVar[dict[str, str | None]] = {"add": None, "sum": None}
     _own_steps: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

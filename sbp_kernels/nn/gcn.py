@@ -31,6 +31,8 @@ class GCNConv(Fused, pyg.GCNConv):
 class SGConv(Fused, pyg.SGConv):
     r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call."""
 
+    _cached_x: Tensor | None
+
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._cached_x is not None or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch_geometric.nn as pyg
@@ -19,7 +19,7 @@ class SignedConv(Fused, pyg.SignedConv):
     A deeper layer needs both means of both halves of x: still one pass, over twice the features.
     """
 
-    _AGGREGATIONS = {"mean": "mean", "add": None, "sum": None}  # noqa: RUF012
+    _AGGREGATIONS: ClassVar[dict[str, str | None]] = {"mean": "mean", "add": None, "sum": None}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
         source, target = (x, x) if isinstance(x, Tensor) else x
@@ -33,7 +33,10 @@ class SignedConv(Fused, pyg.SignedConv):
             out_pos = self.lin_pos_l(pos) + self.lin_pos_r(target)
             out_neg = self.lin_neg_l(neg) + self.lin_neg_r(target)
             return torch.cat([out_pos, out_neg], dim=-1)
-        f = self.in_channels
-        out_pos = self.lin_pos_l(torch.cat([pos[:, :f], neg[:, f:]], 1)) + self.lin_pos_r(target[:, :f])
-        out_neg = self.lin_neg_l(torch.cat([pos[:, f:], neg[:, :f]], 1)) + self.lin_neg_r(target[:, f:])
+        # Split, not sliced: the gradient of each slice would be a whole matrix of zeros.
+        parts = [self.in_channels, source.size(1) - self.in_channels]
+        (pos_of_pos, pos_of_neg), (neg_of_pos, neg_of_neg) = pos.split(parts, 1), neg.split(parts, 1)
+        own_pos, own_neg = target.split(parts, 1)
+        out_pos = self.lin_pos_l(torch.cat([pos_of_pos, neg_of_neg], 1)) + self.lin_pos_r(own_pos)
+        out_neg = self.lin_neg_l(torch.cat([pos_of_neg, neg_of_pos], 1)) + self.lin_neg_r(own_neg)
         return torch.cat([out_pos, out_neg], dim=-1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,12 +11,7 @@ from torch_geometric.utils import is_sparse
 from ..csr import CSR
 from ..graph import SignedGraph
 from .edges import Edges, Size, list_edges, read_edges, values_of, with_loops
-from .kept import Kept
-
-_KEPT = Kept(capacity=64)
-# Graphs that compiled code reads, by a number that is a constant of that code.
-_TRACED: dict[int, Any] = {}
-_NUMBER = itertools.count()
+from .kept import recall
 
 
 def adjacency(
@@ -57,7 +49,7 @@ def adjacency(
         if torch.compiler.is_dynamo_compiling():
             raise NotImplementedError("edge weights that learn or change are not implemented under torch.compile")
         return _build(options, edge_index, edge_weight)
-    return _recall(_build, options, edge_index, edge_weight)
+    return recall(_build, options, edge_index, edge_weight)
 
 
 def signed_adjacency(
@@ -81,7 +73,7 @@ def signed_adjacency(
     options = (size, flow, normalize, joint)
     if any(map(_learns, sources)):
         return _build_pair(options, *sources)
-    return _recall(_build_pair, options, *sources)
+    return recall(_build_pair, options, *sources)
 
 
 def gcn_edges(
@@ -102,45 +94,7 @@ def gcn_edges(
     edge_weight = None if is_sparse(edge_index) else edge_weight
     if _learns(edge_index) or _learns(edge_weight):
         return _build_gcn(options, edge_index, edge_weight)
-    return _recall(_build_gcn, options, edge_index, edge_weight)
-
-
-def clear_kept() -> None:
-    """Forget every kept graph: after a change of its tensors that PyTorch does not count (`.data`, NumPy)."""
-    _KEPT.clear()
-
-
-def _recall(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
-    """`build(options, *sources)`, done once for these tensors."""
-    if not torch.compiler.is_dynamo_compiling():
-        return _make(build, options, *sources)
-    for source in sources:
-        # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
-        if source is not None:
-            id(source)
-    return _TRACED[_trace(build, options, *sources)]
-
-
-def _make(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
-    return _KEPT.get(sources, (build.__name__, *options), lambda: build(options, *sources))
-
-
-def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> int:
-    """The place in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
-
-    def register() -> int:
-        number = next(_NUMBER)
-        _TRACED[number] = _make(build, options, *sources)
-        for source in sources:
-            if source is not None:
-                weakref.finalize(source, _TRACED.pop, number, None).atexit = False
-        return number
-
-    return _KEPT.get(sources, ("traced", build.__name__, *options), register)
-
-
-# While torch.compile traces, this runs for real: sorting depends on data (see `SignedGraph._prepare`).
-_trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return recall(_build_gcn, options, edge_index, edge_weight)
 
 
 def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, SignedGraph]:
@@ -150,7 +104,7 @@ def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, Sign
 
 def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> SignedGraph:
     """The graph of these weights; if they take a gradient, this runs in every call, and within a trace."""
-    edges, graph = _recall(_build_edges, options[:-1], edge_index)
+    edges, graph = recall(_build_edges, options[:-1], edge_index)
     weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is None and options[-1] is None:
         return graph

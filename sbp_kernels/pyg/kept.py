@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -92,3 +93,47 @@ def _stamp(source: Any) -> Hashable:
     else:
         parts = (source.ccol_indices(), source.row_indices(), source.values())
     return tuple((part._version, part.data_ptr(), part.numel()) for part in parts)
+
+
+_KEPT = Kept(capacity=64)
+# What compiled code reads, by a number that is a constant of that code.
+_TRACED: dict[int, Any] = {}
+_NUMBER = itertools.count()
+
+
+def clear_kept() -> None:
+    """Forget every kept graph: after a change of its tensors that PyTorch does not count (`.data`, NumPy)."""
+    _KEPT.clear()
+
+
+def recall(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
+    """`build(options, *sources)`, done once for these tensors."""
+    if not torch.compiler.is_dynamo_compiling():
+        return _make(build, options, *sources)
+    for source in sources:
+        # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
+        if source is not None:
+            id(source)
+    return _TRACED[_trace(build, options, *sources)]
+
+
+def _make(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
+    return _KEPT.get(sources, (build.__name__, *options), lambda: build(options, *sources))
+
+
+def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> int:
+    """The place in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
+
+    def register() -> int:
+        number = next(_NUMBER)
+        _TRACED[number] = _make(build, options, *sources)
+        for source in sources:
+            if source is not None:
+                weakref.finalize(source, _TRACED.pop, number, None).atexit = False
+        return number
+
+    return _KEPT.get(sources, ("traced", build.__name__, *options), register)
+
+
+# While torch.compile traces, this runs for real: sorting depends on data (see `SignedGraph._prepare`).
+_trace._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,0 +1,79 @@
+"""PyG's model over `SignedConv`, whose losses cost more than its layers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
+
+from ..autograd import edge_dot
+from ..backends import select
+from ..csr import CSR
+from ..pattern import Pattern
+from ..pyg.kept import recall
+from .sampling import absent_edges, absent_targets
+from .signed import SignedConv
+
+
+class SignedGCN(PyGSignedGCN):
+    r"""PyG's `SignedGCN`: its layers on one pass, and its losses without a copy of a row per edge.
+
+    The discriminator is linear in both ends, \( W [z_i, z_j] = W_l z_i + W_r z_j \), and the triplet losses need
+    \( |z_i - z_j|^2 - |z_i - z_k|^2 = |z_j|^2 - |z_k|^2 - 2 \langle z_i, z_j - z_k \rangle \) only. Samples come
+    from the random numbers that PyG draws, so that a seed gives the same loss; edges are sorted once.
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, num_layers: int, lamb: float = 5, bias: bool = True
+    ) -> None:
+        super().__init__(in_channels, hidden_channels, num_layers, lamb, bias)
+        for conv in (self.conv1, *self.convs):
+            conv.__class__ = SignedConv
+
+    def discriminate(self, z: Tensor, edge_index: Tensor) -> Tensor:
+        """Log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
+        return F.log_softmax(self._logits(self._ends(z), edge_index), dim=1)
+
+    def nll_loss(self, z: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
+        """Mean negative log-likelihood of positive, negative and sampled absent edges."""
+        ends = self._ends(z)
+        absent = absent_edges(pos_edge_index, neg_edge_index, z.size(0))
+        loss = z.new_zeros(())
+        for kind, edge_index in enumerate((pos_edge_index, neg_edge_index, absent)):
+            logits = self._logits(ends, edge_index)
+            loss = loss + F.cross_entropy(logits, edge_index.new_full((edge_index.size(1),), kind, dtype=torch.long))
+        return loss / 3.0
+
+    def pos_embedding_loss(self, z: Tensor, pos_edge_index: Tensor) -> Tensor:
+        """Positive neighbours should be nearer than sampled nodes."""
+        return torch.clamp(_nearer(z, pos_edge_index), min=0).mean()
+
+    def neg_embedding_loss(self, z: Tensor, neg_edge_index: Tensor) -> Tensor:
+        """Negative neighbours should be farther than sampled nodes."""
+        return torch.clamp(-_nearer(z, neg_edge_index), min=0).mean()
+
+    def _ends(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = self.lin.weight.chunk(2, dim=1)
+        return F.linear(z, left), F.linear(z, right, self.lin.bias)
+
+    @staticmethod
+    def _logits(ends: tuple[Tensor, Tensor], edge_index: Tensor) -> Tensor:
+        return ends[0].index_select(0, edge_index[0]) + ends[1].index_select(0, edge_index[1])
+
+
+def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
+    """|z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is no neighbour of i."""
+    k = absent_targets(edge_index, z.size(0))
+    near, order = recall(_rows, (z.size(0),), edge_index)
+    far = CSR._trusted(Pattern(near.rowptr, k.index_select(0, order).to(near.col.dtype), near.num_cols))
+    kernels = select(z, None)
+    square = z.square().sum(1)
+    difference = square.index_select(0, near.col) - square.index_select(0, far.col)
+    return difference - 2.0 * (edge_dot(kernels, near, z, z) - edge_dot(kernels, far, z, z))
+
+
+def _rows(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
+    """The edges by their source, and the edge that each one was."""
+    pattern, order = Pattern.from_coo(edge_index[0].long(), edge_index[1].long(), options[0], options[0])
+    return CSR._trusted(pattern), order
