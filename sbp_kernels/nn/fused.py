@@ -37,19 +37,22 @@ class Fused:
         super().__init_subclass__(**kwargs)
         cls._own_steps = (*cls._own_steps, *(step for step in (*_STEPS, "propagate") if step in vars(cls)))
 
-    def pyg_reason(self: Any, x: Any) -> str | None:
-        """Why this layer would run PyG's own code on these features; None if it runs fused."""
-        if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _TYPES:
-            return "the features are no dense tensor of float32, float64, bfloat16 or float16"
-        if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
-            return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
+    def pyg_reason(self: Any, x: Any = None) -> str | None:
+        """Why this layer would run PyG's own code (on these features, if given); None if it runs fused."""
         if self.aggr not in self._AGGREGATIONS:
             return f"its aggregation is {self.aggr!r}, not one of {', '.join(self._AGGREGATIONS)}"
+        if x is not None:
+            if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _TYPES:
+                return "its features are no dense tensor of float32, float64, bfloat16 or float16"
+            if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
+                return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
         if self._own_steps:
             return f"{type(self).__name__} has its own {self._own_steps[0]}()"
         # Compiled code has no hooks, in PyG as well.
-        if torch.compiler.is_compiling():
-            return None
+        return None if torch.compiler.is_compiling() else self._watched()
+
+    def _watched(self: Any) -> str | None:
+        """What looks at, or changes, the messages of this instance."""
         own = self.__dict__
         if own["_explain"]:
             return "an explainer looks at its messages"
@@ -102,11 +105,20 @@ def _edges(
     )
 
 
-def aggregate(x: Tensor, graph: SignedGraph, residual: Tensor | None = None, **options: Any) -> Tensor:
+def aggregate(
+    x: Tensor, graph: SignedGraph, residual: Tensor | None = None, num_steps: int = 1, **options: Any
+) -> Tensor:
     """`signed_propagate` for `[*, num_nodes, features]`: leading dimensions count as features."""
+    if residual is x:
+        # For one step the current X is the default; the compiler takes no tensor for two arguments.
+        if num_steps == 1:
+            residual = None
+        elif torch.compiler.is_dynamo_compiling():
+            residual = x.clone()
     if x.dim() == 2:
-        return signed_propagate(x, graph, residual=residual, **options)
-    out = signed_propagate(_flat(x), graph, residual=None if residual is None else _flat(residual), **options)
+        return signed_propagate(x, graph, residual=residual, num_steps=num_steps, **options)
+    flat = None if residual is None else _flat(residual)
+    out = signed_propagate(_flat(x), graph, residual=flat, num_steps=num_steps, **options)
     return out.view(graph.num_rows, *x.shape[:-2], x.size(-1)).movedim(0, -2)
 
 

@@ -104,4 +104,5 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
         return self._transform(smooth, self.weight1) + self._transform(self.alpha * x_0, self.weight2)
 
     def _transform(self, x: Tensor, weight: Tensor) -> Tensor:
-        return torch.addmm(x, x, weight, beta=1.0 - self.beta, alpha=self.beta)
+        # X ((1 - beta) I + beta W): the mixture is of the weights, a small matrix, not of the features.
+        return x @ torch.lerp(torch.eye(weight.size(0), dtype=weight.dtype, device=weight.device), weight, self.beta)

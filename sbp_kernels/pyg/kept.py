@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -96,8 +98,9 @@ def _stamp(source: Any) -> Hashable:
 
 
 _KEPT = Kept(capacity=64)
-# What compiled code reads, by a number that is a constant of that code.
-_TRACED: dict[int, Any] = {}
+# What compiled code reads, by a name that is a constant of that code. Attributes, as the compiler would not see a
+# key that joins a dictionary while it traces.
+_TRACED = SimpleNamespace()
 _NUMBER = itertools.count()
 
 
@@ -114,23 +117,30 @@ def recall(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -
         # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
         if source is not None:
             id(source)
-    return _TRACED[_trace(build, options, *sources)]
+    return getattr(_TRACED, _trace(build, tuple(map(_fixed, options)), *sources))
+
+
+def _fixed(option: Any) -> Any:
+    """A size that the compiler took for a variable, as the number that it is for these tensors."""
+    if isinstance(option, tuple):
+        return tuple(map(operator.index, option))
+    return operator.index(option) if isinstance(option, int) else option
 
 
 def _make(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
     return _KEPT.get(sources, (build.__name__, *options), lambda: build(options, *sources))
 
 
-def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> int:
-    """The place in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
+def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> str:
+    """The name in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
 
-    def register() -> int:
-        number = next(_NUMBER)
-        _TRACED[number] = _make(build, options, *sources)
+    def register() -> str:
+        name = f"value_{next(_NUMBER)}"
+        setattr(_TRACED, name, _make(build, options, *sources))
         for source in sources:
             if source is not None:
-                weakref.finalize(source, _TRACED.pop, number, None).atexit = False
-        return number
+                weakref.finalize(source, vars(_TRACED).pop, name, None).atexit = False
+        return name
 
     return _KEPT.get(sources, ("traced", build.__name__, *options), register)
 
