@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
+from torch_geometric.typing import OptTensor, PairTensor
 from torch_geometric.utils import is_sparse
 
 from ..pyg.adjacency import adjacency
@@ -16,6 +17,8 @@ from .fused import Fused, aggregate, mix
 class FAConv(Fused, pyg.FAConv):
     r"""PyG's `FAConv`: gates \( a_{ij} = \tanh(g_l x_j + g_r x_i) \in (-1, 1) \) on the edges of \( \hat A \),
     plus \( \epsilon X_0 \). Only the gates are per edge; the gated sum and its gradients are fused."""
+
+    propagate_type: ClassVar[dict[str, Any]] = {"x": Tensor, "alpha": PairTensor, "edge_weight": OptTensor}
 
     def forward(
         self,

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch_geometric.typing import SparseTensor
+from torch_geometric.nn import MessagePassing
+from torch_geometric.typing import OptTensor, SparseTensor
 
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
@@ -18,7 +19,13 @@ _STEPS = ("message", "aggregate", "update", "message_and_aggregate")
 _HOOKS = tuple(
     f"_{part}_forward_{kind}" for part in ("propagate", *_STEPS[:2], _STEPS[3]) for kind in ("pre_hooks", "hooks")
 )
+_GENERAL = vars(MessagePassing).get("_orig_propagate", MessagePassing.propagate)
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> Tensor:
+    """PyG's general message passing, for what a fused pass does not serve."""
+    return _GENERAL(self, edge_index, size, **kwargs)
 
 
 class Fused:
@@ -31,11 +38,17 @@ class Fused:
 
     # What sums of messages are divided by; a layer lists the aggregations that it takes.
     _AGGREGATIONS: ClassVar[dict[str, str | None]] = {"add": None, "sum": None}
+    # What PyG's `forward` gives to `propagate`, for classes that inherit from these. PyG would read it off the source
+    # of the class of that name: ours.
+    propagate_type: ClassVar[dict[str, Any]] = {"x": Tensor, "edge_weight": OptTensor}
     _own_steps: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._own_steps = (*cls._own_steps, *(step for step in (*_STEPS, "propagate") if step in vars(cls)))
+        if cls.__module__.startswith(__package__ or ""):
+            # In the class itself, so that PyG writes no template over it: that one would ignore explainers.
+            cls.propagate = _propagate  # type: ignore[attr-defined]
 
     def pyg_reason(self: Any, x: Any = None) -> str | None:
         """Why this layer would run PyG's own code (on these features, if given); None if it runs fused."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch_geometric.nn as pyg
 from torch import Tensor
+from torch_geometric.typing import PairTensor
 
 from ..propagate import signed_pair
 from ..pyg.adjacency import signed_adjacency
@@ -20,6 +21,7 @@ class SignedConv(Fused, pyg.SignedConv):
     """
 
     _AGGREGATIONS: ClassVar[dict[str, str | None]] = {"mean": "mean", "add": None, "sum": None}
+    propagate_type: ClassVar[dict[str, Any]] = {"x": PairTensor}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
         source, target = (x, x) if isinstance(x, Tensor) else x

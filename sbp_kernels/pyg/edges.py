@@ -50,7 +50,7 @@ def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[in
         if turned:
             raise ValueError(f"a sparse matrix is read by its rows: flow must be source_to_target, got {flow}")
         own: tuple[int | None, ...] = (edge_index.size(1), edge_index.size(0))
-        edges = to_edge_index(_coalesced(edge_index))[0].flip(0)
+        edges = to_edge_index(_coalesced(edge_index).detach())[0].flip(0)
     elif isinstance(edge_index, EdgeIndex):
         own, edges = edge_index.sparse_size(), edge_index.as_tensor()
     else:
@@ -84,7 +84,7 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
 
 def values_of(adj: Any) -> Tensor:
     """The values of a sparse matrix, in the order of its edges; differentiable."""
-    return to_edge_index(_coalesced(adj))[1]
+    return to_edge_index(adj)[1] if isinstance(adj, SparseTensor) else _coalesced(adj).values()
 
 
 def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:

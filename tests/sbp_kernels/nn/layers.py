@@ -94,4 +94,4 @@ def run(layer: torch.nn.Module, features: list[Tensor], adjacency: list[Any]) ->
     out = layer(*leaves, *adjacency)
     wanted = [*leaves, *learnt, *layer.parameters()]
     torch.manual_seed(4)
-    return out, list(torch.autograd.grad(out, wanted, torch.randn_like(out), allow_unused=True))
+    return out, list(torch.autograd.grad(out, wanted, torch.randn(out.shape), allow_unused=True))

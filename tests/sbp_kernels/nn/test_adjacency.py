@@ -1,0 +1,156 @@
+"""Adjacencies are kept while their tensors live and stay as they are, and never longer."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+
+import pytest
+import torch
+from torch_geometric import EdgeIndex
+
+from sbp_kernels.pyg import adjacency, signed_adjacency
+from sbp_kernels.pyg.kept import _KEPT, Kept, clear_kept
+from tests.sbp_kernels.nn.layers import edges
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+
+
+def dense(edge_index, weight=None, size=13):
+    weight = torch.ones(edge_index.size(1)) if weight is None else weight
+    out = torch.zeros(size, size, dtype=torch.float64)
+    return out.index_put((edge_index[1].long(), edge_index[0].long()), weight.double(), accumulate=True)
+
+
+def test_the_same_tensors_share_a_graph_and_its_transpose():
+    edge_index, weight = edges(0), torch.rand(edges(0).size(1))
+    first = adjacency(edge_index, weight, size=13, normalize="sym").prepare()
+    assert adjacency(edge_index, weight, size=13, normalize="sym") is first
+    assert adjacency(edge_index, weight, size=13, normalize="row") is not first
+    assert adjacency(edge_index, weight.clone(), size=13, normalize="sym") is not first
+    # Other options and weights share the sorted pattern.
+    assert adjacency(edge_index, size=13).pos.pattern is first.pos.pattern
+    learnt = adjacency(edge_index, weight.clone().requires_grad_(), size=13, normalize="sym")
+    assert learnt is not first and learnt.pos.pattern is first.pos.pattern
+
+
+@pytest.mark.parametrize("form", ["list", "EdgeIndex", "coo", "csr", "csc"])
+def test_a_change_in_place_is_seen(form):
+    edge_index = edges(0)
+    adj_t = torch.sparse_coo_tensor(edge_index.flip(0), torch.ones(edge_index.size(1)), (13, 13)).coalesce()
+    given = {
+        "list": edge_index,
+        "EdgeIndex": EdgeIndex(edge_index, sparse_size=(13, 13)),
+        "coo": adj_t,
+        "csr": adj_t.to_sparse_csr(),
+        "csc": adj_t.to_sparse_csc(),
+    }[form]
+    before = adjacency(given, size=13).pos.to_dense()
+    if form in ("list", "EdgeIndex"):
+        edge_index[:, 0] = edge_index[:, 1].clone()
+        assert torch.equal(adjacency(given, size=13).pos.to_dense(), dense(edge_index))
+    else:
+        given.values().mul_(3)
+        assert torch.equal(adjacency(given, size=13).pos.to_dense(), 3 * before)
+
+
+def test_weights_changed_in_place_and_data_swapped():
+    edge_index, weight = edges(0), torch.rand(edges(0).size(1))
+    adjacency(edge_index, weight, size=13)
+    weight.neg_()
+    torch.testing.assert_close(adjacency(edge_index, weight, size=13).pos.to_dense(), dense(edge_index, weight))
+    edge_index.data = edges(3)[:, : edge_index.size(1)].clone()
+    weight = weight[: edge_index.size(1)]
+    torch.testing.assert_close(adjacency(edge_index, weight, size=13).pos.to_dense(), dense(edge_index, weight))
+
+
+def test_nothing_is_kept_alive():
+    clear_kept()
+    edge_index, weight = edges(0), torch.rand(edges(0).size(1))
+    sources = [weakref.ref(edge_index), weakref.ref(weight)]
+    graph = weakref.ref(adjacency(edge_index, weight, size=13, normalize="sym").pos.pattern.rowptr)
+    signed_adjacency(edge_index, edge_index, normalize="mean")
+    assert len(_KEPT) > 0
+    del edge_index, weight
+    gc.collect()
+    assert [source() for source in sources] == [None, None] and graph() is None and len(_KEPT) == 0
+
+
+def test_a_new_tensor_at_an_old_address_is_another():
+    kept, seen = Kept(capacity=4), set()
+    for turn in range(200):
+        # Freed at once, so that addresses and ids come back.
+        tensor = torch.full((3,), turn)
+        seen.add(id(tensor))
+        assert kept.get((tensor,), (), lambda: int(tensor[0])) == turn  # noqa: B023
+        del tensor
+    assert len(seen) < 200
+
+
+def test_the_store_is_bounded_and_forgets_the_oldest():
+    kept, tensors = Kept(capacity=3), [torch.zeros(1) for _ in range(5)]
+    for i, tensor in enumerate(tensors):
+        kept.get((tensor,), (), lambda: i)  # noqa: B023
+        kept.get((tensors[0],), (), lambda: 0)
+    assert len(kept) == 3
+    assert kept.get((tensors[0],), (), lambda: -1) == 0 and kept.get((tensors[1],), (), lambda: -1) == -1
+
+
+def test_inference_mode():
+    with torch.inference_mode():
+        edge_index = edges(0)
+        before = adjacency(edge_index, size=13).pos.to_dense()
+        edge_index[:, 0] = edge_index[:, 1].clone()
+        assert not torch.equal(adjacency(edge_index, size=13).pos.to_dense(), before)
+    # Made there, of a tensor from outside, and used in training.
+    edge_index = edges(0)
+    with torch.inference_mode():
+        graph = adjacency(edge_index, size=13, normalize="sym")
+    assert not graph.pos.row_scale.is_inference()
+
+
+def test_signed_weights():
+    edge_index = edges(0)
+    weight = torch.randn(edge_index.size(1))
+    graph = signed_adjacency(edge_index, pos_edge_weight=weight, size=13)
+    torch.testing.assert_close(graph.pos.to_dense() - graph.neg.to_dense(), dense(edge_index, weight))
+    one = adjacency(edge_index, weight, size=13, normalize="sym").pos.to_dense()
+    degree = dense(edge_index, weight.abs()).sum(1)
+    scale = torch.where(degree > 0, degree, 1.0).rsqrt()
+    torch.testing.assert_close(one, scale[:, None] * dense(edge_index, weight) * scale, rtol=1e-6, atol=1e-7)
+    joint = signed_adjacency(edge_index, pos_edge_weight=weight, size=13, normalize="sym", joint=True)
+    torch.testing.assert_close(joint.pos.to_dense() - joint.neg.to_dense(), one, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(size=5), r"must lie in \[0, 5\)"),
+        (dict(size=13, flow="up"), 'flow must be "source_to_target"'),
+        (dict(size=(13, 14), self_loops=1.0), "as many sources as targets, got 13 and 14"),
+        (dict(edge_weight=torch.ones(3), size=13), "num_edges="),
+    ],
+)
+def test_errors_name_rule_and_value(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        adjacency(edges(0), **arguments)
+
+
+def test_sizes_must_agree():
+    adj_t = torch.eye(4).to_sparse_csr()
+    with pytest.raises(ValueError, match=r"\(4, 4\), but the features need \(5, 5\)"):
+        adjacency(adj_t, size=5)
+    with pytest.raises(ValueError, match="flow must be source_to_target"):
+        adjacency(adj_t, flow="target_to_source")
+
+
+def test_pyg_is_imported_only_by_its_own_packages():
+    code = "import sys, sbp_kernels; print('torch_geometric' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    for package in ("nn", "pyg"):
+        code = f"import sys; sys.modules['torch_geometric'] = None; import sbp_kernels.{package}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'" in done.stderr
