@@ -29,7 +29,10 @@ class GCNConv(Fused, pyg.GCNConv):
 
 
 class SGConv(Fused, pyg.SGConv):
-    r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call."""
+    r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call.
+
+    Where \( \Theta \) makes the features fewer, it comes first: the products are the same.
+    """
 
     _cached_x: Tensor | None
 
@@ -38,10 +41,16 @@ class SGConv(Fused, pyg.SGConv):
             return super().forward(x, edge_index, edge_weight)
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
         graph = adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
+        lin = self.lin
+        # Hooks, one of which makes the parameters of a lazy layer, are owed the propagated features.
+        watched = lin._forward_hooks or lin._forward_pre_hooks or type(lin) is not pyg.Linear
+        if not (self.cached or watched) and lin.weight.size(0) < x.size(-1):
+            out = aggregate(F.linear(x, lin.weight), graph, num_steps=self.K)
+            return out if lin.bias is None else out + lin.bias
         x = aggregate(x, graph, num_steps=self.K)
         if self.cached and self.K > 0:
             self._cached_x = x
-        return self.lin(x)
+        return lin(x)
 
 
 class LGConv(Fused, pyg.LGConv):

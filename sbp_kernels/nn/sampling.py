@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def sample(population: int, k: int) -> Tensor:
         return torch.tensor(random.sample(range(population), k))
     version, state, gauss = random.getstate()
     generator = np.random.MT19937()
-    start = {"bit_generator": "MT19937", "state": {"key": np.array(state[:-1], dtype=np.uint32), "pos": state[-1]}}
+    start: Any = {"bit_generator": "MT19937", "state": {"key": np.array(state[:-1], dtype=np.uint32), "pos": state[-1]}}
     generator.state = start
     size, first = 2 * k, np.empty(0, dtype=np.int64)
     while True:

@@ -36,6 +36,10 @@ class SBPConv(torch.nn.Module):
         temperature: of the softmax over features.
     """
 
+    alpha: float | Tensor
+    beta: float | Tensor
+    lam: float | Tensor
+
     def __init__(
         self,
         alpha: float = 1.0,

@@ -84,7 +84,7 @@ def test_a_new_tensor_at_an_old_address_is_another():
         # Freed at once, so that addresses and ids come back.
         tensor = torch.full((3,), turn)
         seen.add(id(tensor))
-        assert kept.get((tensor,), (), lambda: int(tensor[0])) == turn  # noqa: B023
+        assert kept.get((tensor,), (), tensor[0].item) == turn
         del tensor
     assert len(seen) < 200
 

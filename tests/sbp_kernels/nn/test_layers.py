@@ -1,4 +1,4 @@
-"""What the layers do beyond PyG's single graph: bipartite and batched features, negative weights, norms, SBP, losses."""
+"""What the layers do beyond PyG's single graph: bipartite and batched features, negative weights, norms, losses."""
 
 from __future__ import annotations
 

@@ -7,10 +7,8 @@ import warnings
 
 import pytest
 import torch
-import torch_geometric.nn as pyg
 
-import sbp_kernels.nn as ours
-from tests.sbp_kernels.nn.layers import CASES, FORMS, NUM_NODES, both, edges, in_form, inputs, name_of, run
+from tests.sbp_kernels.nn.layers import CASES, FORMS, both, edges, in_form, inputs, name_of, run
 
 pytestmark = pytest.mark.filterwarnings("error:.*runs PyG's own forward", "ignore:.*[Ss]parse")
 

@@ -1,0 +1,146 @@
+"""python -m benchmarks.bench_layers --root DIR --signed FILE: epochs of PyG's models, plain and accelerated."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg
+from rich.console import Console
+from torch import Tensor
+from torch_geometric.datasets import Planetoid
+from torch_geometric.utils import to_torch_csr_tensor
+
+from sbp_kernels.nn import accelerate
+
+from . import records
+from .bench_implicit import CPU, Case, measure, rows_of, table
+
+HIDDEN, LAYERS = 64, 64
+
+
+class GCNII(torch.nn.Module):
+    """64 layers of PyG's `GCN2Conv` between two linear ones."""
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(in_channels, HIDDEN), torch.nn.Linear(HIDDEN, out_channels)
+        self.convs = torch.nn.ModuleList(pyg.GCN2Conv(HIDDEN, 0.1, 0.5, layer + 1) for layer in range(LAYERS))
+        self.dropout = torch.nn.Dropout(dropout) if dropout else torch.nn.Identity()
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        x = x_0 = self.first(self.dropout(x)).relu()
+        for conv in self.convs:
+            x = conv(self.dropout(x), x_0, edge_index).relu()
+        return self.last(self.dropout(x))
+
+
+def gcnii(args: argparse.Namespace, dropout: float) -> Case:
+    """A training epoch on Cora: PyG on edges, PyG on a sparse matrix, ours on edges."""
+    data = Planetoid(args.root, "Cora")[0]
+    adj_t = to_torch_csr_tensor(data.edge_index.flip(0), size=(data.num_nodes, data.num_nodes))
+
+    def epoch(swap: bool, adjacency: Tensor) -> Callable[[], Tensor]:
+        torch.manual_seed(0)
+        model = GCNII(data.num_features, int(data.y.max()) + 1, dropout)
+        if swap:
+            accelerate(model)
+
+        def loss() -> Tensor:
+            return F.cross_entropy(model(data.x, adjacency)[data.train_mask], data.y[data.train_mask])
+
+        return training(model, loss)
+
+    name = f"GCNII, {LAYERS} layers, Cora{', dropout' if dropout else ''}"
+    return Case(name, data.num_nodes, HIDDEN, {
+        "accelerated": epoch(True, data.edge_index),
+        "PyG, edge_index": epoch(False, data.edge_index),
+        "PyG, sparse adj_t": epoch(False, adj_t),
+    }, agree=1e-4)  # fmt: skip
+
+
+def signed_gcn(args: argparse.Namespace) -> Case:
+    """A training epoch of `SignedGCN`, its losses included."""
+    with open(args.signed, newline="") as file:
+        rows = [[float(v) for v in row] for row in list(csv.reader(file))[1:] if len(row) == 3 and row[2]]
+    table_ = torch.tensor(rows, dtype=torch.float64)
+    nodes, edges = table_[:, :2].long().unique(return_inverse=True)
+    pos, neg = (edges[chosen].T.contiguous() for chosen in (table_[:, 2] > 0, table_[:, 2] < 0))
+    x = torch.randn(nodes.numel(), HIDDEN, generator=torch.Generator().manual_seed(0))
+
+    def epoch(swap: bool) -> Callable[[], Tensor]:
+        torch.manual_seed(0)
+        model = pyg.SignedGCN(HIDDEN, HIDDEN, num_layers=2)
+        if swap:
+            accelerate(model)
+        return training(model, lambda: model.loss(model(x, pos, neg), pos, neg))
+
+    name = f"SignedGCN, {pos.size(1)} + {neg.size(1)} edges"
+    calls = {"accelerated": epoch(True), "PyG, edge_index": epoch(False)}
+    return Case(name, nodes.numel(), HIDDEN, calls, agree=1e-4)
+
+
+def training(model: torch.nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """One epoch, always from the same random numbers; its result is the loss."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def epoch() -> Tensor:
+        torch.manual_seed(1)
+        random.seed(1)
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    return epoch
+
+
+CASES: dict[str, Callable[[argparse.Namespace], Case]] = {
+    "gcnii": lambda args: gcnii(args, 0.0),
+    "gcnii-dropout": lambda args: gcnii(args, 0.6),
+    "signed-gcn": signed_gcn,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_layers", description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="folder of PyG's Planetoid, for Cora")
+    parser.add_argument("--signed", type=Path, required=True, help="CSV of source, target, sign, with a header")
+    parser.add_argument("--cases", default=",".join(CASES), help=f"of {','.join(CASES)}")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds a call may take (at least 3 samples)")
+    parser.add_argument("--threads", type=int, help="default: torch's")
+    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    args = parser.parse_args(argv)
+    names = args.cases.split(",")
+    for name in names:
+        if name not in CASES:
+            parser.error(f"--cases must be of {', '.join(CASES)}, got {name!r}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # PyTorch calls its sparse matrices a beta.
+    warnings.filterwarnings("ignore", message=".*[Ss]parse")
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    run = records.run_fields(CPU, 0, "full" if len(names) == len(CASES) else "some", date)
+    console, path = Console(), args.results / records.device_slug(CPU) / "layers.csv"
+    for name in names:
+        with console.status(name):
+            case = CASES[name](args)
+            rows = rows_of(case, measure(case, args.repeats, args.budget), run)
+        console.print(table(rows))
+        records.append(path, records.IMPLICIT_COLUMNS, rows)
+    console.print(f"rows appended to {path}", style="dim", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
