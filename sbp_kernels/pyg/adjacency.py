@@ -28,6 +28,8 @@ def adjacency(
 
     The graph is kept as long as its tensors live and stay as they are, so that the next layer or epoch neither
     sorts nor normalises again. Weights that require a gradient stay differentiable: only their pattern is kept.
+    Under torch.compile other tensors compile anew, up to its recompile limit, and a change of the same ones in place
+    raises RuntimeError. Weights that require a gradient do not compile.
 
     Args:
         edge_index: int `[2, num_edges]`, `EdgeIndex`, torch sparse COO, CSR or CSC, or `SparseTensor`; a sparse
@@ -48,7 +50,7 @@ def adjacency(
     if not keep or _learns(edge_index) or _learns(edge_weight):
         if torch.compiler.is_dynamo_compiling():
             raise NotImplementedError("edge weights that learn or change are not implemented under torch.compile")
-        return _build(options, edge_index, edge_weight)
+        return _build(options, edge_index, edge_weight, often=True)
     return recall(_build, options, edge_index, edge_weight)
 
 
@@ -102,13 +104,12 @@ def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, Sign
     return edges, SignedGraph(CSR._trusted(edges.pattern))
 
 
-def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> SignedGraph:
-    """The graph of these weights; if they take a gradient, this runs in every call, and within a trace."""
+def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None, often: bool = False) -> SignedGraph:
     edges, graph = recall(_build_edges, options[:-1], edge_index)
     weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is None and options[-1] is None:
         return graph
-    weighted = SignedGraph(_normalize(edges.weigh(weight), options[-1]))
+    weighted = SignedGraph(_normalize(edges.weigh(weight, often=often), options[-1]))
     weighted._plans = graph._plans
     return weighted
 
@@ -123,6 +124,9 @@ def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | 
         if weight is not None:
             weight = torch.cat([weight, weight.new_full((1,), self_loops)]).index_select(0, origin % (given + 1))
     weight = torch.ones(edges.size(1), dtype=dtype, device=edges.device) if weight is None else weight.to(dtype)
+    if weight is edge_weight:
+        # What is kept must not keep its source alive.
+        weight = weight.clone()
     if normalize:
         source, target = edges
         degree = weight.new_zeros(size).index_add(0, target, torch.where(weight < 0, -weight, weight))

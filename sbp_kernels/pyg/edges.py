@@ -18,25 +18,33 @@ Size = int | tuple[int, int] | None
 
 
 class Edges(NamedTuple):
-    """Sorted edges; entry e of the pattern has the weight given for edge `origin[e]`, or `fill` if that is -1."""
+    """Sorted edges; entry e of the pattern has the weight of edge `origin[e]`, or `fill` if that is `num_given`."""
 
     pattern: Pattern
     origin: Tensor  # int64 [num_entries]
     num_given: int
     fill: float | None
 
-    def weigh(self, weight: Tensor | None) -> CSR:
-        """The matrix of these edges with weights `[num_given]` in the caller's order."""
+    def weigh(self, weight: Tensor | None, *, often: bool = False) -> CSR:
+        """The matrix of these edges with weights `[num_given]` in the caller's order.
+
+        With `often`, the values are not read back: a check in every step would stall a GPU.
+        """
         if weight is None:
             return CSR._trusted(self.pattern)
         weight = weight.reshape(-1)
         weight = weight if weight.is_floating_point() else weight.float()
-        if not torch.compiler.is_dynamo_compiling():
+        if often and (weight.numel() != self.num_given or weight.device != self.origin.device):
+            raise ValueError(
+                f"edge_weight must have shape [num_edges={self.num_given}] on {self.origin.device}, "
+                f"got {tuple(weight.shape)} on {weight.device}"
+            )
+        if not often:
             check_values("edge_weight", weight, self.num_given, "num_edges", self.origin.device)
-        if not weight.requires_grad and bool((weight == 1).all()) and self.fill in (None, 1.0):
-            return CSR._trusted(self.pattern)
+            if self.fill in (None, 1.0) and bool((weight == 1).all()):
+                return CSR._trusted(self.pattern)
         if self.fill is not None:
-            # Index -1 turned round: the last of the weights.
+            # The last of the weights, which new loops have for their origin.
             weight = torch.cat([weight, weight.new_full((1,), self.fill)])
         return CSR._sorted(self.pattern, weight, self.origin)
 

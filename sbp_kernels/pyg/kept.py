@@ -110,13 +110,18 @@ def clear_kept() -> None:
 
 
 def recall(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
-    """`build(options, *sources)`, done once for these tensors."""
+    """`build(options, *sources)`, done once for these tensors.
+
+    While torch.compile traces, the value becomes a constant of the compiled code. That code belongs to these very
+    tensors: others compile anew, and a change in place raises when it runs.
+    """
     if not torch.compiler.is_dynamo_compiling():
         return _make(build, options, *sources)
     for source in sources:
-        # Asking for the identity of a tensor makes the compiler guard it, and so compile anew for another one.
         if source is not None:
+            # Asking for the identity of a tensor makes the compiler guard it.
             id(source)
+            torch.ops.sbp_pyg.require_version(source, _version(source))
     return getattr(_TRACED, _trace(build, tuple(map(_fixed, options)), *sources))
 
 
@@ -145,5 +150,22 @@ def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -
     return _KEPT.get(sources, ("traced", build.__name__, *options), register)
 
 
-# While torch.compile traces, this runs for real: sorting depends on data (see `SignedGraph._prepare`).
-_trace._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def _version(source: Tensor) -> int:
+    return source._version
+
+
+def _require_version(source: Tensor, version: int) -> None:
+    if source._version != version:
+        raise RuntimeError("a tensor of edges was changed in place after it was compiled: give a new tensor instead")
+
+
+# The op lives as long as this object does.
+_LIBRARY = torch.library.Library("sbp_pyg", "DEF")
+_LIBRARY.define("require_version(Tensor source, int version) -> ()")
+_LIBRARY.impl("require_version", _require_version, "CompositeExplicitAutograd")
+torch.library.register_fake("sbp_pyg::require_version", lambda source, version: None, lib=_LIBRARY)
+# It returns nothing, which is no reason to leave it out.
+torch.fx.node.has_side_effect(torch.ops.sbp_pyg.require_version.default)
+
+# While torch.compile traces, these run for real: sorting depends on data (see `SignedGraph._prepare`).
+_trace._dynamo_marked_constant = _version._dynamo_marked_constant = True  # type: ignore[attr-defined]

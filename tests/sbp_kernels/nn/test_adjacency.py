@@ -9,9 +9,12 @@ import weakref
 
 import pytest
 import torch
+import torch_geometric.utils.sparse
 from torch_geometric import EdgeIndex
 
+import sbp_kernels.pyg.edges as edges_module
 from sbp_kernels.pyg import adjacency, signed_adjacency
+from sbp_kernels.pyg.adjacency import gcn_edges
 from sbp_kernels.pyg.kept import _KEPT, Kept, clear_kept
 from tests.sbp_kernels.nn.layers import edges
 
@@ -72,6 +75,7 @@ def test_nothing_is_kept_alive():
     sources = [weakref.ref(edge_index), weakref.ref(weight)]
     graph = weakref.ref(adjacency(edge_index, weight, size=13, normalize="sym").pos.pattern.rowptr)
     signed_adjacency(edge_index, edge_index, normalize="mean")
+    gcn_edges(edge_index, weight, size=13, normalize=False)
     assert len(_KEPT) > 0
     del edge_index, weight
     gc.collect()
@@ -124,6 +128,36 @@ def test_signed_weights():
     torch.testing.assert_close(joint.pos.to_dense() - joint.neg.to_dense(), one, rtol=1e-6, atol=1e-7)
 
 
+class Sparse:
+    """What is read of a `torch_sparse.SparseTensor`."""
+
+    def __init__(self, row, col, value):
+        self.parts = (row, col, value)
+
+    def coo(self):
+        return self.parts
+
+    def size(self, dim):
+        return 13
+
+    def detach(self):
+        return self
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_tensor(monkeypatch, weighted):
+    for module in (edges_module, torch_geometric.utils.sparse):
+        monkeypatch.setattr(module, "SparseTensor", Sparse)
+    edge_index = edges(0)
+    weight = torch.rand(edge_index.size(1)) if weighted else torch.ones(edge_index.size(1))
+    adj_t = Sparse(edge_index[1], edge_index[0], weight if weighted else None)
+    graph = adjacency(adj_t, size=13, self_loops=2.0)
+    # Its loops are replaced.
+    want = dense(edge_index, weight).fill_diagonal_(2.0)
+    torch.testing.assert_close(graph.pos.to_dense(), want)
+    assert adjacency(adj_t, size=13, self_loops=2.0) is graph
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,10 +181,17 @@ def test_sizes_must_agree():
 
 
 def test_pyg_is_imported_only_by_its_own_packages():
-    code = "import sys, sbp_kernels; print('torch_geometric' in sys.modules)"
+    code = """
+import sys, sbp_kernels
+assert "torch_geometric" not in sys.modules
+sys.modules["torch_geometric"] = None
+for package in ("nn", "pyg"):
+    try:
+        __import__("sbp_kernels." + package)
+    except ImportError as error:
+        print(error)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-    for package in ("nn", "pyg"):
-        code = f"import sys; sys.modules['torch_geometric'] = None; import sbp_kernels.{package}"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'" in done.stderr
+    assert done.stdout.splitlines() == [
+        f"sbp_kernels.{package} needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'" for package in ("nn", "pyg")
+    ]

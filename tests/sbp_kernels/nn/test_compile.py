@@ -48,12 +48,16 @@ def test_a_compiled_model_follows_its_graph():
     check(compiled, model, x, pos, neg)
     del other
     check(compiled, model, x, edges(7)[:, : pos.size(1)].clone(), neg)
+    # A change in place cannot be compiled anew, so it raises.
+    pos[:, 0] = pos[:, 1].clone()
+    with pytest.raises(RuntimeError, match="changed in place after it was compiled"):
+        compiled(x, pos, neg)
     # Other sizes.
     bigger = torch.randn(17, 6, requires_grad=True)
     check(compiled, model, bigger, edges(2, 50, 17), neg)
 
 
-def test_sparse_adjacency_and_labels():
+def test_labels_and_coefficients_that_learn():
     torch._dynamo.reset()
     torch.manual_seed(0)
     x, pos = torch.randn(13, 6, requires_grad=True), edges(0)
