@@ -133,7 +133,13 @@ def _fixed(option: Any) -> Any:
 
 
 def _make(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
-    return _KEPT.get(sources, (build.__name__, *options), lambda: build(options, *sources))
+    return _KEPT.get(sources, (build.__name__, *options), lambda: _run(build, options, *sources))
+
+
+@torch.compiler.disable
+def _run(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
+    """Eager also where the compiler takes up a call piece by piece, as it does with sparse matrices."""
+    return build(options, *sources)
 
 
 def _trace(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> str:

@@ -7,8 +7,8 @@ import torch
 import torch_geometric.nn as pyg
 
 from sbp_kernels._library import NOT_LOADED
-from sbp_kernels.nn import SBPConv, accelerate
-from tests.sbp_kernels.nn.layers import edges
+from sbp_kernels.nn import FAConv, GCNConv, SBPConv, accelerate
+from tests.sbp_kernels.nn.layers import edges, in_form
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
 
@@ -73,10 +73,16 @@ def test_labels_and_coefficients_that_learn():
         torch.testing.assert_close(g, w, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_that_learn_say_so():
-    torch._dynamo.reset()
-    conv, x, pos = pyg.GCNConv(6, 8), torch.randn(13, 6), edges(0)
-    accelerate(conv)
+def test_what_does_not_compile_says_so_or_runs_eager():
+    torch.manual_seed(0)
+    x, pos = torch.randn(13, 6), edges(0)
+    conv, gated = GCNConv(6, 8), FAConv(6)
     weight = torch.rand(pos.size(1), requires_grad=True)
-    with pytest.raises(Exception, match="edge weights that learn"):
-        torch.compile(conv, fullgraph=True)(x, pos, weight)
+    calls = [(conv, (x, pos, weight)), (gated, (x, x, pos)), (conv, (x, in_form("csr", pos, None)[0]))]
+    for layer, arguments in calls:
+        torch._dynamo.reset()
+        with pytest.raises(Exception, match="edge weights that learn|does not support sparse"):
+            torch.compile(layer, fullgraph=True, backend="eager")(*arguments)
+        torch._dynamo.reset()
+        got = torch.compile(layer, backend="eager")(*arguments)
+        torch.testing.assert_close(got, layer(*arguments))
