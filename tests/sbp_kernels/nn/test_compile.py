@@ -81,7 +81,7 @@ def test_what_does_not_compile_says_so_or_runs_eager():
     calls = [(conv, (x, pos, weight)), (gated, (x, x, pos)), (conv, (x, in_form("csr", pos, None)[0]))]
     for layer, arguments in calls:
         torch._dynamo.reset()
-        with pytest.raises(Exception, match="edge weights that learn|does not support sparse"):
+        with pytest.raises(Exception, match=r"edge weights that learn|does not support sparse"):
             torch.compile(layer, fullgraph=True, backend="eager")(*arguments)
         torch._dynamo.reset()
         got = torch.compile(layer, backend="eager")(*arguments)
