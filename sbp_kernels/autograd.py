@@ -11,12 +11,10 @@ the x0 of a `Similarity` that learns; its weight_grad has no gradient: that is t
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
-from .call import Call, Weights, acc_dtype, flip, learnt_weights, run, takes_gradient, terms_of
+from .call import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
 from .csr import CSR
 from .graph import SignedGraph
 from .layer_norm import layer_norm_backward
@@ -45,11 +43,6 @@ def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor,
     """(A+ x, A- x), each `[n, d]`."""
     both = learnt_weights(call.graph, x) if weights is None else weights
     return _Pair.apply(call, x, *both)
-
-
-def edge_dot(kernels: ModuleType, half: CSR, a: Tensor, b: Tensor) -> Tensor:
-    """<a_i, b_j> for every edge of `half`, in its order: `[num_edges]`; no row is copied."""
-    return _WeightGrad.apply(kernels, half, a.new_empty(half.num_edges, dtype=acc_dtype(a)), a, b)
 
 
 class _Linear(torch.autograd.Function):

@@ -55,27 +55,38 @@ def sample(population: int, k: int) -> Tensor:
     """`random.sample(range(population), k)`, from the same draws of the same generator, in one go."""
     bits = population.bit_length()
     # Where CPython shuffles a list of the population instead of drawing from it; or draws twice for a number.
-    if bits > 32 or population <= 21 + 4 ** math.ceil(math.log(max(3 * k, 1), 4)):
-        return torch.tensor(random.sample(range(population), k))
+    if k == 0 or bits > 32 or population <= 21 + 4 ** math.ceil(math.log(3 * k, 4)):
+        return torch.tensor(random.sample(range(population), k), dtype=torch.int64)
     version, state, gauss = random.getstate()
     generator = np.random.MT19937()
     start: Any = {"bit_generator": "MT19937", "state": {"key": np.array(state[:-1], dtype=np.uint32), "pos": state[-1]}}
     generator.state = start
-    size, first = 2 * k, np.empty(0, dtype=np.int64)
-    while True:
-        drawn = generator.random_raw(size) >> (32 - bits)
-        inside = (drawn < population).nonzero()[0]
-        # The first place of each number drawn, in the order of draws.
-        first = inside[np.sort(np.unique(drawn[inside], return_index=True)[1])]
-        if first.size >= k:
-            break
+    size, first = k + 64, np.empty(0, dtype=np.int64)
+    while first.size < k:
         generator.state, size = start, 2 * size
-    used = int(first[k - 1]) + 1 if k else 0
+        drawn = generator.random_raw(size) >> (32 - bits)
+        # More than k that lie inside, as few are drawn twice.
+        inside = (drawn < population).nonzero()[0][: k + k // 8 + 64]
+        first = inside[_first_of_each(drawn[inside])]
+    used = int(first[k - 1]) + 1
     generator.state = start
     generator.random_raw(used)
     end = generator.state["state"]
     random.setstate((version, (*map(int, end["key"]), int(end["pos"])), gauss))
     return torch.from_numpy(drawn[first[:k]].astype(np.int64))
+
+
+def _first_of_each(values: np.ndarray) -> np.ndarray:
+    """Where each value stands for the first time, ascending."""
+    ordered = np.sort(values)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    # Few, among many nodes: to look for each of them beats a second, stable sort.
+    if twice.size > 64:
+        return np.sort(np.unique(values, return_index=True)[1])
+    again = np.zeros(values.size, dtype=bool)
+    for value in np.unique(twice):
+        again[(values == value).nonzero()[0][1:]] = True
+    return (~again).nonzero()[0]
 
 
 def _codes(options: tuple[int], edge_index: Tensor) -> Tensor:

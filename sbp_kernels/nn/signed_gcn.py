@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
 
-from ..autograd import edge_dot
+from ..autograd import spmm
 from ..backends import select
+from ..call import Call, acc_dtype, flip
 from ..csr import CSR
+from ..graph import SignedGraph
 from ..pattern import Pattern
 from ..pyg.kept import recall
 from .sampling import absent_edges, absent_targets
@@ -33,7 +35,7 @@ class SignedGCN(PyGSignedGCN):
 
     def discriminate(self, z: Tensor, edge_index: Tensor) -> Tensor:
         """Log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
-        return F.log_softmax(self._logits(self._ends(z), edge_index), dim=1)
+        return F.log_softmax(self._logits(self._ends(z), edge_index), dim=0).T
 
     def nll_loss(self, z: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """Mean negative log-likelihood of positive, negative and sampled absent edges."""
@@ -42,7 +44,7 @@ class SignedGCN(PyGSignedGCN):
         loss = z.new_zeros(())
         for kind, edge_index in enumerate((pos_edge_index, neg_edge_index, absent)):
             logits = self._logits(ends, edge_index)
-            loss = loss + F.cross_entropy(logits, edge_index.new_full((edge_index.size(1),), kind, dtype=torch.long))
+            loss = loss + (logits.logsumexp(0) - logits[kind]).mean()
         return loss / 3.0
 
     def pos_embedding_loss(self, z: Tensor, pos_edge_index: Tensor) -> Tensor:
@@ -54,12 +56,13 @@ class SignedGCN(PyGSignedGCN):
         return torch.clamp(-_nearer(z, neg_edge_index), min=0).mean()
 
     def _ends(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What each node adds to the logits of edges that start, and that end, in it: `[3, num_nodes]` each."""
         left, right = self.lin.weight.chunk(2, dim=1)
-        return F.linear(z, left), F.linear(z, right, self.lin.bias)
+        return left @ z.T, torch.addmm(self.lin.bias[:, None], right, z.T)
 
     @staticmethod
     def _logits(ends: tuple[Tensor, Tensor], edge_index: Tensor) -> Tensor:
-        return ends[0].index_select(0, edge_index[0]) + ends[1].index_select(0, edge_index[1])
+        return ends[0].index_select(1, edge_index[0]) + ends[1].index_select(1, edge_index[1])
 
 
 def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
@@ -67,10 +70,28 @@ def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
     k = absent_targets(edge_index, z.size(0))
     near, order = recall(_rows, (z.size(0),), edge_index)
     far = CSR._trusted(Pattern(near.rowptr, k.index_select(0, order).to(near.col.dtype), near.num_cols))
-    kernels = select(z, None)
     square = z.square().sum(1)
     difference = square.index_select(0, near.col) - square.index_select(0, far.col)
-    return difference - 2.0 * (edge_dot(kernels, near, z, z) - edge_dot(kernels, far, z, z))
+    return difference - 2.0 * _EdgeDots.apply(Call(select(z, None), SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
+
+
+class _EdgeDots(torch.autograd.Function):
+    """<z_i, z_j - z_k> for the edges (i, j) of a graph's one half and (i, k) of the other: `[num_edges]`."""
+
+    @staticmethod
+    def forward(ctx, call, z):  # type: ignore[no-untyped-def]
+        ctx.call = call
+        ctx.save_for_backward(z)
+        near, far = (half.prepare(acc_dtype(z), call.kernels) for half in (call.graph.pos, call.graph.neg))
+        return (call.kernels.edge_dot(z, z, near) - call.kernels.edge_dot(z, z, far)).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        # With the edges' gradients for weights W, it is (W + W^T) z: two passes over both halves.
+        (z,) = ctx.saved_tensors
+        weight = grad.to(acc_dtype(z))
+        call = ctx.call._replace(graph=ctx.call.graph.with_weights(weight, weight))
+        return None, spmm(call, z) + spmm(flip(call, None, None), z)
 
 
 def _rows(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
