@@ -65,8 +65,8 @@ def sample(population: int, k: int) -> Tensor:
     while first.size < k:
         generator.state, size = start, 2 * size
         drawn = generator.random_raw(size) >> (32 - bits)
-        # More than k that lie inside, as few are drawn twice.
-        inside = (drawn < population).nonzero()[0][: k + k // 8 + 64]
+        # Few are drawn twice, so little more than k are looked at.
+        inside = (drawn < population).nonzero()[0][: k + size // 8]
         first = inside[_first_of_each(drawn[inside])]
     used = int(first[k - 1]) + 1
     generator.state = start
