@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import bench_build, bench_implicit, bench_propagate, check_targets, plot, records
+from benchmarks import bench_build, bench_implicit, bench_layers, bench_propagate, check_targets, plot, records
 from benchmarks.methods import METHODS
 from benchmarks.workloads import SIZES, Size
 
@@ -168,3 +168,16 @@ def test_a_case_that_was_run_again_has_the_median_over_the_runs(tmp_path):
         records.append(path, columns, rows)
     got = {row["workload"]: float(row["median_ms"]) for row in records.latest(path)}
     assert got == {"cora": 2.0, "pubmed": 7.0}
+
+
+def test_bench_layers_measures_and_appends(tmp_path, capsys):
+    edges, signs = torch.randint(30, (80, 2)).tolist(), torch.randint(2, (80,)).mul(2).sub(1).tolist()
+    signed = tmp_path / "signed.csv"
+    signed.write_text("a,b,sign\n" + "".join(f"{a},{b},{s}\n" for (a, b), s in zip(edges, signs, strict=True)))
+    common = ["--root", str(tmp_path), "--signed", str(signed), "--results", str(tmp_path)]
+    bench_layers.main(["--cases", "signed-gcn", "--repeats", "3", "--budget", "0.1", *common])
+    rows = records.latest(next(tmp_path.rglob("layers.csv")), "some")
+    assert [row["call"] for row in rows] == ["accelerated", "PyG, edge_index"]
+    with pytest.raises(SystemExit):
+        bench_layers.main(["--cases", "nothing", *common])
+    assert "--cases must be of gcnii" in capsys.readouterr().err
