@@ -106,7 +106,9 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:
             graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
-        x_0 = x_0[: x.size(0)]
+        if x_0.size(0) != x.size(0):
+            # Not always: the gradient of a slice is a copy.
+            x_0 = x_0[: x.size(0)]
         if self.weight2 is None:
             return self._transform(mix(x, graph, x_0, 1.0 - self.alpha, self.alpha), self.weight1)
         smooth = aggregate(x, graph, alpha=1.0 - self.alpha)

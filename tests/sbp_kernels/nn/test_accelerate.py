@@ -123,10 +123,6 @@ def own_message(conv):
     conv.message = lambda x_j, edge_weight: 3 * x_j
 
 
-def explained(conv):
-    conv.explain, conv._edge_mask, conv._loop_mask = True, torch.zeros(60), torch.ones(60, dtype=torch.bool)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -23,6 +23,7 @@ class Model(torch.nn.Module):
     def forward(self, x, edge_index, neg_edge_index):
         x = self.gcn(x, edge_index).relu()
         x = self.norm(self.gcn2(self.appnp(x, edge_index), x, edge_index))
+        x = self.gcn2(x, x, edge_index)
         return self.signed(x, edge_index, neg_edge_index)
 
 
