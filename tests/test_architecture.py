@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(p for d in ("sbp_kernels", "python/sbp", "benchmarks") for p in (ROOT / d).rglob("*.py"))
-MODULES = sorted(p for d in (".", "pyg", "nn") for p in (ROOT / "sbp_kernels" / d).glob("*.py"))
+MODULES = sorted(p for d in (".", "pyg", "nn", "nn/signed_directed") for p in (ROOT / "sbp_kernels" / d).glob("*.py"))
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
 ALLOWED = {"sbp_kernels": set(), "sbp": {"sbp_kernels"}, "benchmarks": {"sbp_kernels", "sbp"}}
@@ -72,7 +72,7 @@ def test_packages_depend_one_way(path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_depend_one_way(path):
     # The modules of a leaf package stand where the package does.
-    rank = LAYERS.get(path.stem if path.parent.name == "sbp_kernels" else path.parent.name)
+    rank = LAYERS.get(path.relative_to(ROOT / "sbp_kernels").with_suffix("").parts[0])
     for imported in imports(path):
         parts = imported.split(".")
         if rank is not None and parts[0] == "sbp_kernels" and len(parts) > 1 and parts[1] in LAYERS:

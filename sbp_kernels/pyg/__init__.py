@@ -8,5 +8,15 @@ except ImportError as error:
     raise ImportError("sbp_kernels.pyg needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'") from error
 
 from .adjacency import adjacency, signed_adjacency
+from .data import from_data, from_hetero_data, to_data
+from .transforms import SignedData, ToSignedGraph
 
-__all__ = ["adjacency", "signed_adjacency"]
+__all__ = [
+    "SignedData",
+    "ToSignedGraph",
+    "adjacency",
+    "from_data",
+    "from_hetero_data",
+    "signed_adjacency",
+    "to_data",
+]

@@ -1,0 +1,20 @@
+"""The signed layers of PyTorch Geometric Signed Directed (PyGSD) on fused kernels.
+
+Each is a subclass of PyGSD's own layer: the same constructor, parameters, `state_dict` and results.
+"""
+
+from __future__ import annotations
+
+try:
+    import torch_geometric_signed_directed  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "sbp_kernels.nn.signed_directed needs PyGSD: pip install torch-geometric-signed-directed"
+    ) from error
+
+from .msconv import MSConv
+from .sgcn import SGCNConv
+from .simpa import SIMPA
+from .snea import SNEAConv
+
+__all__ = ["SIMPA", "MSConv", "SGCNConv", "SNEAConv"]

@@ -1,0 +1,190 @@
+"""Between PyG's data objects and `SignedGraph`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data, HeteroData
+
+from ..csr import CSR
+from ..graph import SignedGraph
+from ..implicit import ClassBlock
+from ..similarity import Similarity
+
+_NEGATIVES = ("edges", "labels", "features", None)
+
+
+def from_data(
+    data: Data,
+    *,
+    negatives: str | None = "edges",
+    normalize: str | None = None,
+    joint: bool = False,
+    add_self_loops: bool = False,
+) -> SignedGraph:
+    """The signed graph of a PyG `Data`, of a batch of disjoint graphs, or of a sampled batch.
+
+    Where the negative half comes from is said, never guessed:
+
+    - `"edges"`: from `pos_edge_index` and `neg_edge_index` (strengths in `pos_edge_weight`, `neg_edge_weight`)
+      if the data has them; else from the signs of `edge_weight`, else of `edge_attr`, on `edge_index`.
+    - `"labels"`: Label-SBP, `ClassBlock.from_labels(y, train_mask)`; `edge_index` attracts.
+    - `"features"`: Feature-SBP, `Similarity(x)`; `edge_index` attracts.
+    - None: there is none; `edge_index` attracts.
+
+    Args:
+        data: its tensors give the graph, on their device; `num_nodes` is the data's.
+        negatives: as above.
+        normalize, joint: `SignedGraph.normalize`; None leaves the weights as they are.
+        add_self_loops: add the missing self-loops to the positive half, before normalising.
+
+    Raises:
+        ValueError: the data lacks what the rule needs; the message names it.
+        NotImplementedError: labels or features of a batch of several graphs, which would repel across graphs.
+    """
+    _check(negatives, Data, data)
+    if negatives == "edges":
+        graph = _by_signs(data, data.num_nodes)
+    else:
+        graph = SignedGraph(_attracting(data), None if negatives is None else _implicit(data, negatives))
+    return _finish(graph, normalize, joint, add_self_loops)
+
+
+def from_hetero_data(
+    data: HeteroData,
+    *,
+    negatives: str | None = "edges",
+    normalize: str | None = None,
+    joint: bool = False,
+    add_self_loops: bool = False,
+) -> dict[tuple[str, str, str], SignedGraph]:
+    """One signed graph per relation of a `HeteroData`, bipartite where its ends differ.
+
+    The rules of `from_data`, on the tensors of each relation; `negatives` is `"edges"` or None. Self-loops are
+    added where both ends are of one type. The dictionary goes where `HeteroConv` takes its `edge_index_dict`.
+    """
+    _check(negatives, HeteroData, data)
+    if negatives not in ("edges", None):
+        raise ValueError(f'negatives of a relation must be "edges" or None, got {negatives!r}')
+    graphs = {}
+    for kind in data.edge_types:
+        store = data[kind]
+        sources, targets = store.size()
+        graph = (
+            _by_signs(store, None, (sources, targets))
+            if negatives == "edges"
+            else SignedGraph(CSR.from_edge_index(store.edge_index, _weight(store), size=(sources, targets)))
+        )
+        graphs[kind] = _finish(graph, normalize, joint, add_self_loops and kind[0] == kind[2])
+    return graphs
+
+
+def to_data(graph: SignedGraph, **attributes: Any) -> Data:
+    r"""A PyG `Data` of the graph: `edge_index` and signed `edge_weight`, the form that every loader of PyG carries.
+
+    The weights are the entries of \( A^+ \) and of \( -A^- \), degree normalisation included.
+
+    Args:
+        graph: square, its halves sparse or absent.
+        attributes: further attributes of the `Data`, such as `x` and `y`.
+
+    Raises:
+        ValueError: an implicit half, a bipartite graph, or a weight < 0, which would change its half.
+    """
+    if graph.num_rows != graph.num_cols:
+        raise ValueError(f"a Data holds a square graph, got {graph.num_rows}x{graph.num_cols}")
+    edges, weights = [], []
+    for name, sign, half in (("pos", 1.0, graph.pos), ("neg", -1.0, graph.neg)):
+        if half is None:
+            continue
+        if not isinstance(half, CSR):
+            raise ValueError(f"a Data holds sparse halves, got {name}={half!r}")
+        row, col, value = half.pattern.row_index(), half.col.long(), _entries(half)
+        if bool((value < 0).any()):
+            raise ValueError(f"weights of the {name} half must be >= 0 here, got {float(value.detach().min())}")
+        edges.append(torch.stack([col, row]))
+        weights.append(sign * value)
+    return Data(edge_index=torch.cat(edges, 1), edge_weight=torch.cat(weights), num_nodes=graph.num_nodes, **attributes)
+
+
+def _check(negatives: str | None, kind: type, data: object) -> None:
+    if negatives not in _NEGATIVES:
+        raise ValueError(f'negatives must be "edges", "labels", "features" or None, got {negatives!r}')
+    if not isinstance(data, kind):
+        raise ValueError(f"data must be a {kind.__name__}, got {type(data).__name__}")
+
+
+def _finish(graph: SignedGraph, normalize: str | None, joint: bool, add_self_loops: bool) -> SignedGraph:
+    if add_self_loops:
+        graph = graph.add_self_loops()
+    return graph if normalize is None else graph.normalize(normalize, joint=joint)
+
+
+def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None = None) -> SignedGraph:
+    """From two lists of edges, or from one with signed weights; `store` is a Data or one relation."""
+    if "pos_edge_index" in store and "neg_edge_index" in store:
+        if "n_id" in store:
+            raise ValueError(
+                "a sampled batch keeps pos_edge_index and neg_edge_index of the whole graph; "
+                "sample from ToSignedGraph()(data), which has one edge_index with signed weights"
+            )
+        return SignedGraph.from_edge_index(
+            store.pos_edge_index,
+            store.neg_edge_index,
+            num_nodes,
+            pos_edge_weight=store.get("pos_edge_weight"),
+            neg_edge_weight=store.get("neg_edge_weight"),
+            size=size,
+        )
+    weight = _weight(store)
+    if weight is None:
+        raise ValueError(
+            "the data has no signs: it needs pos_edge_index and neg_edge_index, or edge_weight, or edge_attr; "
+            f'else choose negatives "labels", "features" or None; got {sorted(store.keys())}'
+        )
+    return SignedGraph.from_edge_weight(store.edge_index, weight, num_nodes, size=size)
+
+
+def _attracting(data: Data) -> CSR:
+    weight = _weight(data)
+    if weight is not None and bool((weight < 0).any()):
+        raise ValueError(f'edge weights must be >= 0 unless negatives="edges", got {float(weight.detach().min())}')
+    return CSR.from_edge_index(data.edge_index, weight, data.num_nodes)
+
+
+def _implicit(data: Data, negatives: str) -> ClassBlock | Similarity:
+    if isinstance(data, Batch) and data.num_graphs > 1:
+        raise NotImplementedError(
+            f"negatives={negatives!r} in a batch of {data.num_graphs} graphs would repel across graphs"
+        )
+    names = ("y", "train_mask") if negatives == "labels" else ("x",)
+    for name in names:
+        if data.get(name) is None:
+            raise ValueError(f"negatives={negatives!r} needs data.{name}, got {sorted(data.keys())}")
+    return ClassBlock.from_labels(data.y, data.train_mask) if negatives == "labels" else Similarity(data.x)
+
+
+def _weight(store: Any) -> Tensor | None:
+    """`edge_weight`, else `edge_attr`, one number an edge; whole numbers (as of ratings) become floating."""
+    name = "edge_weight" if store.get("edge_weight") is not None else "edge_attr"
+    weight = store.get(name)
+    if weight is None:
+        return None
+    if weight.dim() == 2 and weight.size(1) == 1:
+        weight = weight.squeeze(1)
+    if weight.dim() != 1:
+        raise ValueError(f"{name} must hold one number an edge, got shape {tuple(weight.shape)}")
+    return weight if weight.is_floating_point() else weight.to(torch.get_default_dtype())
+
+
+def _entries(half: CSR) -> Tensor:
+    """The value of every entry, weight and scales multiplied: `[num_edges]`."""
+    scales = [(half.row_scale, half.pattern.row_index()), (half.col_scale, half.col.long())]
+    value = half.weight
+    for scale, index in scales:
+        if scale is not None:
+            value = scale.index_select(0, index) * (1.0 if value is None else value)
+    value = torch.ones(half.num_edges, device=half.device) if value is None else value
+    return value.to(torch.get_default_dtype())

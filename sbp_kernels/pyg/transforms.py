@@ -1,0 +1,88 @@
+"""A transform that gives PyG's data objects a signed graph which cannot fall out of date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform
+
+from ..graph import SignedGraph
+from .data import from_data, to_data
+from .kept import Kept
+
+_KEPT = Kept(capacity=64)
+
+# What a graph comes from, by kind of its negatives.
+_EDGES = ("edge_index", "edge_weight", "edge_attr")
+_SOURCES = {"edges": _EDGES, "labels": (*_EDGES, "y", "train_mask"), "features": (*_EDGES, "x"), None: _EDGES}
+
+
+class SignedData(Data):
+    """A `Data` whose `signed_graph` follows from its own tensors: made by `ToSignedGraph`.
+
+    It holds no graph that a loader could copy, only the rule. So after `to(device)`, `DataLoader`,
+    `NeighborLoader`, `ClusterLoader`, `subgraph` or new weights, the graph is that of what is there now.
+    """
+
+    @property
+    def signed_graph(self) -> SignedGraph:
+        """The graph, built at the first use and again after a change of the tensors it comes from."""
+        rules = self.signed_rule if isinstance(self.signed_rule, list) else [self.signed_rule]
+        if any(rule.options != rules[0].options for rule in rules):
+            raise ValueError(f"the graphs of a batch must come from one ToSignedGraph, got {rules}")
+        return rules[0].graph(self)
+
+
+class ToSignedGraph(BaseTransform):
+    """Give a `Data` a `signed_graph`; it comes back as `SignedData`.
+
+    Signs are brought to the one form that all loaders of PyG carry, `edge_index` with signed `edge_weight`;
+    `pos_edge_index` and `neg_edge_index` are replaced by it.
+
+    Args:
+        negatives, normalize, joint, add_self_loops: as in `from_data`. Degrees and labels are those of the data
+            at hand: of a sampled batch, where it is one.
+
+    Raises:
+        ValueError: on a batch (transform its graphs instead), or as `from_data`.
+    """
+
+    def __init__(
+        self,
+        negatives: str | None = "edges",
+        *,
+        normalize: str | None = None,
+        joint: bool = False,
+        add_self_loops: bool = False,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "negatives": negatives,
+            "normalize": normalize,
+            "joint": joint,
+            "add_self_loops": add_self_loops,
+        }
+
+    def graph(self, data: Data) -> SignedGraph:
+        """The graph alone, `from_data` with these arguments; kept as long as the tensors of the data stay."""
+        tensors = [data.get(name) for name in _SOURCES[self.options["negatives"]]]
+        if any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors):
+            return from_data(data, **self.options)
+        options = (data.num_nodes, *self.options.values())
+        return _KEPT.get(tensors, options, lambda: from_data(data, **self.options))
+
+    def forward(self, data: Data) -> SignedData:
+        if isinstance(data, Batch) or type(data) not in (Data, SignedData):
+            raise ValueError(f"data must be a Data, got {type(data).__name__}")
+        out = SignedData.from_dict(data.to_dict())
+        if "pos_edge_index" in data and "neg_edge_index" in data:
+            edges = to_data(from_data(data))
+            for name in ("pos_edge_index", "neg_edge_index", "pos_edge_weight", "neg_edge_weight"):
+                out.pop(name, None)
+            out.edge_index, out.edge_weight, out.num_nodes = edges.edge_index, edges.edge_weight, edges.num_nodes
+        out.signed_rule = self
+        return out
+
+    def __repr__(self) -> str:
+        return f"ToSignedGraph({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"

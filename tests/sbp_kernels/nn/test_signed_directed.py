@@ -1,0 +1,152 @@
+"""Layers of PyGSD: our subclasses against PyGSD's own, outputs and every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from sbp_kernels.pattern import Pattern
+
+theirs = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
+from sbp_kernels.nn import signed_directed as ours  # noqa: E402
+
+N, D = 40, 6
+# The last nodes have no edge of either kind, or only positive ones.
+POS = torch.randint(N - 4, (2, 150), generator=torch.Generator().manual_seed(0))
+NEG = torch.randint(N - 9, (2, 90), generator=torch.Generator().manual_seed(1))
+BOTH = torch.cat([POS, NEG], 1)
+
+
+def weights(size: int, seed: int, learn: bool = False) -> Tensor:
+    return (torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 0.1).requires_grad_(learn)
+
+
+def features(width: int, seed: int = 5) -> Tensor:
+    return torch.randn(N, width, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def sparse(edge_index: Tensor) -> Tensor:
+    edges = torch.unique(edge_index, dim=1)
+    return torch.sparse_coo_tensor(edges.flip(0), torch.rand(edges.size(1)), (N, N)).to_sparse_csr()
+
+
+def simpa(learn: bool, directed: bool) -> list[Tensor]:
+    x = [features(D, seed) for seed in range(4 if directed else 2)]
+    return [POS, weights(150, 2, learn), NEG, weights(90, 3, learn), *x]
+
+
+def magnetic(learn: bool) -> list[Tensor]:
+    signed = weights(240, 4) * torch.tensor([1.0, -1.0, 1.0]).repeat(80)
+    return [features(D), features(D, 6), BOTH, signed.detach().requires_grad_(learn)]
+
+
+ONE_CLASS = torch.stack([torch.arange(5), torch.arange(1, 6)])
+NONE = torch.zeros(2, 0, dtype=torch.int64)
+CASES = {
+    "SGCN first": ("SGCNConv", (D, 5, True), {}, lambda: [features(D), POS, NEG]),
+    "SGCN later": ("SGCNConv", (D, 5, False), {}, lambda: [features(2 * D), POS, NEG]),
+    "SGCN unit length": (
+        "SGCNConv",
+        (D, 5, False),
+        {"norm_emb": True, "bias": False},
+        lambda: [features(12), POS, NEG],
+    ),
+    "SGCN sparse": ("SGCNConv", (D, 5, False), {}, lambda: [features(2 * D), sparse(POS), sparse(NEG)]),
+    "SGCN reversed": ("SGCNConv", (D, 5, True), {"flow": "target_to_source"}, lambda: [features(D), POS, NEG]),
+    "SGCN bipartite": (
+        "SGCNConv",
+        (D, 5, True),
+        {},
+        lambda: [(features(D), torch.randn(N + 3, D)), POS, NEG],
+    ),
+    "SNEA first": ("SNEAConv", (D, 5, True), {}, lambda: [features(D), POS, NEG]),
+    "SNEA later": ("SNEAConv", (D, 5, False), {}, lambda: [features(2 * D), POS, NEG]),
+    "SNEA without foes": ("SNEAConv", (D, 5, False), {}, lambda: [features(2 * D), ONE_CLASS, NONE]),
+    "SNEA without friends": ("SNEAConv", (D, 5, False), {"bias": False}, lambda: [features(2 * D), NONE, ONE_CLASS]),
+    "SIMPA 1": ("SIMPA", (1, 0.5), {}, lambda: simpa(False, False)),
+    "SIMPA 2": ("SIMPA", (2, 0.5), {}, lambda: simpa(False, False)),
+    "SIMPA 4, weights learn": ("SIMPA", (4, 0.3), {}, lambda: simpa(True, False)),
+    "SIMPA directed": ("SIMPA", (3, 0.5, True), {}, lambda: simpa(False, True)),
+    "MSConv 1": ("MSConv", (D, 5, 1, 0.1, False), {}, lambda: magnetic(False)),
+    "MSConv 3": ("MSConv", (D, 5, 3, 0.25, False), {"bias": False}, lambda: magnetic(False)),
+    "MSConv, weights learn": ("MSConv", (D, 5, 2, 0.1, False), {"absolute_degree": False}, lambda: magnetic(True)),
+    "MSConv, q learns": ("MSConv", (D, 5, 2, 0.1, True), {}, lambda: magnetic(False)),
+    "MSConv unnormalised": (
+        "MSConv",
+        (D, 5, 2, 0.1, False),
+        {"normalization": None},
+        lambda: [*magnetic(False), torch.tensor(9.0)],
+    ),
+    "MSConv unweighted": ("MSConv", (D, 5, 2, 0.1, False), {}, lambda: magnetic(False)[:3]),
+}
+
+
+def flat(out: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return out if isinstance(out, Tensor) else torch.cat(out, 1)
+
+
+def pair(name: str) -> tuple[torch.nn.Module, torch.nn.Module, list]:
+    kind, args, kwargs, make = CASES[name]
+    torch.manual_seed(3)
+    a, b = getattr(theirs, kind)(*args, **kwargs), getattr(ours, kind)(*args, **kwargs)
+    with torch.no_grad():
+        for p in a.parameters():
+            p.copy_(torch.rand_like(p) * 0.2 if p.numel() == 1 else torch.randn_like(p))
+    b.load_state_dict(a.state_dict())
+    return a, b, make()
+
+
+def gradients(layer: torch.nn.Module, args: list, out: Tensor, seed: Tensor) -> list[Tensor | None]:
+    leaves = [t for a in args for t in (a if isinstance(a, tuple) else (a,)) if isinstance(t, Tensor)]
+    leaves = [t for t in leaves if t.requires_grad] + list(layer.parameters())
+    return list(torch.autograd.grad(out, leaves, seed, allow_unused=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_results_and_gradients_are_pygsds(name):
+    a, b, args = pair(name)
+    assert isinstance(b, type(a)) and list(a.state_dict()) == list(b.state_dict())
+    want, got = flat(a(*args)), flat(b(*args))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    seed = torch.randn(want.shape, generator=torch.Generator().manual_seed(9)) / want.size(0)
+    pairs = zip(gradients(b, args, got, seed), gradients(a, args, want, seed), strict=True)
+    for gradient, expected in pairs:
+        torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_largest_eigenvalue_is_found():
+    a, b, args = pair("MSConv unnormalised")
+    # ARPACK starts at a random vector and stops at single precision.
+    torch.testing.assert_close(flat(b(*args[:-1])), flat(a(*args[:-1])), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["SGCN later", "SNEA later", "SIMPA 2", "MSConv 3", "MSConv, q learns"])
+def test_graphs_are_built_once(name, monkeypatch):
+    _, layer, args = pair(name)
+    want = flat(layer(*args))
+
+    def again(*_):
+        raise AssertionError("sorted again")
+
+    monkeypatch.setattr(Pattern, "from_coo", again)
+    assert torch.equal(flat(layer(*args)), want)
+
+
+def test_a_change_in_place_is_seen():
+    a, b, _ = pair("SIMPA 2")
+    args = simpa(False, False)
+    b(*args)
+    args[1].mul_(torch.rand(150))
+    torch.testing.assert_close(b(*args), a(*args), rtol=1e-5, atol=1e-5)
+
+
+def test_errors():
+    with pytest.raises(NotImplementedError, match="aggr=\"mean\" only, got 'max'"):
+        ours.SGCNConv(D, 5, True, aggr="max")(features(D), POS, NEG)
+    with pytest.raises(NotImplementedError, match="SNEAConv runs"):
+        ours.SNEAConv(D, 5, True, flow="target_to_source")(features(D), POS, NEG)
+    with pytest.raises(ValueError, match="needs x_pt and x_nt"):
+        ours.SIMPA(2, 0.5, True)(*simpa(False, False))
+    with pytest.raises(ValueError, match="needs lambda_max"):
+        ours.MSConv(D, 5, 2, 0.1, True, normalization=None)(*magnetic(False))
