@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,10 +13,14 @@ from torch_geometric_signed_directed.utils.general.get_magnetic_signed_Laplacian
 
 from ... import CSR, SignedGraph, signed_pair
 from ...pattern import Pattern
-from ...pyg.adjacency import _recall
+from ...pyg.kept import recall
+from ..fused import Fused
+
+# Number of nodes, flow, dtype, q, lambda_max, normalization, absolute_degree.
+_Options = tuple[int, str, torch.dtype, Any, float | None, str | None, bool]
 
 
-class MSConv(_MSConv):
+class MSConv(Fused, _MSConv):
     r"""`torch_geometric_signed_directed.nn.MSConv` on fused kernels (He et al., LoG 2022).
 
     \[ Y = \sum_{k \le K} T_k(\tilde L) X W_k, \quad X = X_r + i X_i \]
@@ -29,6 +34,9 @@ class MSConv(_MSConv):
         x_real, x_imag `[num_nodes, in_channels]`; output: a pair `[num_nodes, out_channels]`.
     """
 
+    # PyGSD's annotation of it names a type that its module does not know.
+    propagate_type = {"x": Tensor, "norm": Tensor}  # noqa: RUF012
+
     def forward(
         self,
         x_real: Tensor,
@@ -38,6 +46,8 @@ class MSConv(_MSConv):
         lambda_max: Any = None,
     ) -> tuple[Tensor, Tensor]:
         """As in PyGSD."""
+        if x_real.dim() != 2 or self._runs_pyg(x_real):
+            return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
         graph = self._laplacian(x_real, edge_index, edge_weight, lambda_max)
         bias = 0.0 if self.bias is None else self.bias.repeat(2)
         # Clenshaw: B_k = X W_k + 2 L B_(k + 1) - B_(k + 2), and Y = X W_0 + L B_1 - B_2.
@@ -56,36 +66,38 @@ class MSConv(_MSConv):
 
     def _laplacian(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, lambda_max: Any) -> SignedGraph:
         """The scaled Laplacian, its real part as the positive half, its imaginary part as the negative one."""
-        n = x.size(0)
         if self.trainable_q:
             with torch.no_grad():
                 self.q.clamp_(0, self.max_q)
             if lambda_max is None and self.normalization != "sym":
                 raise ValueError('a trainable q needs lambda_max, or normalization="sym"')
+        n, flow = x.size(0), self.flow
         lambda_max = None if lambda_max is None else float(lambda_max)
-        if self.trainable_q or (edge_weight is not None and edge_weight.requires_grad):
-            pattern, order = _recall(_pattern, (n,), edge_index)
-            norm = self._entries(n, x.dtype, lambda_max, edge_index, edge_weight)[1].index_select(0, order)
-            return SignedGraph(*(CSR._trusted(pattern, part) for part in (norm.real, norm.imag)))
-        q = float(self.q)
+        options = (n, flow, x.dtype, self.q, lambda_max, self.normalization, self.absolute_degree)
+        if not self.trainable_q and (edge_weight is None or not edge_weight.requires_grad):
+            return recall(_msconv_laplacian, options, edge_index, edge_weight)
+        pattern, order = recall(_msconv_pattern, (n, flow), edge_index)
+        norm = _entries(options, edge_index, edge_weight)[1].index_select(0, order)
+        return SignedGraph(*(CSR._trusted(pattern, part) for part in (norm.real, norm.imag)))
 
-        def build(options: tuple[Any, ...], edge_index: Tensor, edge_weight: Tensor | None) -> SignedGraph:
-            edges, norm = self._entries(n, x.dtype, lambda_max, edge_index, edge_weight)
-            return SignedGraph(*(_half(edges, part, n) for part in (norm.real, norm.imag)))
 
-        options = (n, x.dtype, q, lambda_max, self.normalization, self.absolute_degree)
-        return _recall(build, options, edge_index, edge_weight)
+def _entries(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """PyGSD's edges and complex entries of the scaled Laplacian."""
+    n, _, dtype, q, lambda_max, normalization, absolute = options
+    if lambda_max is None and normalization != "sym":
+        lambda_max = get_magnetic_signed_Laplacian(
+            edge_index, edge_weight, None, q=q, return_lambda_max=True, absolute_degree=absolute
+        )[3]
+    scale = torch.tensor(2.0 if lambda_max is None else lambda_max, dtype=dtype, device=edge_index.device)
+    # Of its layer, this method reads one attribute.
+    layer = SimpleNamespace(absolute_degree=absolute)
+    return _MSConv.__norm__(layer, edge_index, n, edge_weight, q, normalization, scale, dtype=dtype)
 
-    def _entries(
-        self, n: int, dtype: torch.dtype, lambda_max: float | None, edge_index: Tensor, edge_weight: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """PyGSD's edges and complex entries of the scaled Laplacian."""
-        if lambda_max is None and self.normalization != "sym":
-            lambda_max = get_magnetic_signed_Laplacian(
-                edge_index, edge_weight, None, q=self.q, return_lambda_max=True, absolute_degree=self.absolute_degree
-            )[3]
-        scale = torch.tensor(2.0 if lambda_max is None else lambda_max, dtype=dtype, device=edge_index.device)
-        return self.__norm__(edge_index, n, edge_weight, self.q, self.normalization, scale, dtype=dtype)
+
+def _msconv_laplacian(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> SignedGraph:
+    edges, norm = _entries(options, edge_index, edge_weight)
+    edges = edges.flip(0) if options[1] == "target_to_source" else edges
+    return SignedGraph(*(_half(edges, part, options[0]) for part in (norm.real, norm.imag)))
 
 
 def _multiply(graph: SignedGraph, x: Tensor) -> Tensor:
@@ -98,12 +110,13 @@ def _half(edge_index: Tensor, value: Tensor, n: int) -> CSR:
     edge_index, value = coalesce(edge_index, value, n)
     # The diagonal of a normalised Laplacian cancels.
     stays = value != 0
-    return CSR.from_edge_index(edge_index[:, stays].flip(0), value[stays], n)
+    return CSR.from_edge_index(edge_index[:, stays], value[stays], n)
 
 
-def _pattern(options: tuple[int], edge_index: Tensor) -> tuple[Pattern, Tensor]:
+def _msconv_pattern(options: tuple[int, str], edge_index: Tensor) -> tuple[Pattern, Tensor]:
     """Where PyGSD's entries are, and the order that sorts them: these depend on the edges alone."""
-    (n,) = options
+    n, flow = options
     edges = get_magnetic_signed_Laplacian(edge_index, normalization="sym", num_nodes=n)[0]
     edges = add_self_loops(edges, num_nodes=n)[0]
-    return Pattern.from_coo(edges[0], edges[1], n, n)
+    row, col = edges if flow == "target_to_source" else edges.flip(0)
+    return Pattern.from_coo(row, col, n, n)

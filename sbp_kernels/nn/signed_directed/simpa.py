@@ -8,9 +8,7 @@ from torch_geometric.utils import add_remaining_self_loops
 from torch_geometric_signed_directed.nn import signed
 
 from ... import CSR, SignedGraph, signed_propagate
-from ...pyg.adjacency import _recall
-
-_Edges = tuple[Tensor, Tensor | None]
+from ...pyg.kept import recall
 
 
 class SIMPA(signed.SIMPA):
@@ -39,22 +37,20 @@ class SIMPA(signed.SIMPA):
         x_nt: Tensor | None = None,
     ) -> Tensor:
         """As in PyGSD."""
-        friends, foes = (edge_index_p, edge_weight_p), (edge_index_n, edge_weight_n)
+        options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
+        edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
+        learns = any(weight is not None and weight.requires_grad for weight in edges[1::2])
+        graphs = _simpa_graphs(options, *edges) if learns else recall(_simpa_graphs, options, *edges)
         if self._undirected:
-            return self._walk(friends, foes, False, x_p, x_n, self._w_p, self._w_n)
+            return self._walk(graphs[0], x_p, x_n, self._w_p, self._w_n)
         if x_pt is None or x_nt is None:
             raise ValueError("a directed SIMPA needs x_pt and x_nt")
-        along = self._walk(friends, foes, False, x_p, x_n, self._w_sp, self._w_sn)
-        against = self._walk(friends, foes, True, x_pt, x_nt, self._w_tp, self._w_tn)
+        along = self._walk(graphs[0], x_p, x_n, self._w_sp, self._w_sn)
+        against = self._walk(graphs[1], x_pt, x_nt, self._w_tp, self._w_tn)
         return torch.cat([along, against], dim=1)
 
-    def _walk(
-        self, friends: _Edges, foes: _Edges, reverse: bool, x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor
-    ) -> Tensor:
-        n, d = x_p.shape
-        hops = self._hop_p - 1
-        pos = _matrix(friends, self.conv_layer_p.fill_value, reverse, n)
-        neg = _matrix(foes, self.conv_layer_n.fill_value, reverse, n)
+    def _walk(self, pos: SignedGraph, neg: SignedGraph, x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor) -> Tensor:
+        (pos, neg), hops, d = graphs, self._hop_p - 1, x_p.size(1)
         # The parameters are listed by h, then by k.
         first = [h * hops - h * (h - 1) // 2 for h in range(hops)]
         near, inner, feat_p, feat_n = x_p, x_n, w_p[0] * x_p, torch.zeros_like(x_p)
@@ -73,16 +69,24 @@ class SIMPA(signed.SIMPA):
         return torch.cat([feat_p, feat_n], dim=1)
 
 
-def _matrix(edges: _Edges, fill: float, reverse: bool, n: int) -> SignedGraph:
-    learns = edges[1] is not None and edges[1].requires_grad
-    options = (fill, reverse, n)
-    return _build(options, *edges) if learns else _recall(_build, options, *edges)
+def _simpa_graphs(
+    options: tuple[int, float, float, bool],
+    edge_index_p: Tensor,
+    edge_weight_p: Tensor | None,
+    edge_index_n: Tensor,
+    edge_weight_n: Tensor | None,
+) -> list[tuple[SignedGraph, SignedGraph]]:
+    """The matrices of friends and of foes along the edges and, if directed, against them."""
+    n, fill_p, fill_n, directed = options
+    return [
+        (_matrix(edge_index_p, edge_weight_p, fill_p, turn, n), _matrix(edge_index_n, edge_weight_n, fill_n, turn, n))
+        for turn in ((False, True) if directed else (False,))
+    ]
 
 
-def _build(options: tuple[float, bool, int], edge_index: Tensor, edge_weight: Tensor | None) -> SignedGraph:
+def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, turn: bool, n: int) -> SignedGraph:
     """Row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
-    fill, reverse, n = options
-    edge_index = edge_index.flip(0) if reverse else edge_index
+    edge_index = edge_index.flip(0) if turn else edge_index
     weight = torch.ones(edge_index.size(1), device=edge_index.device) if edge_weight is None else edge_weight
     edge_index, weight = add_remaining_self_loops(edge_index, weight, fill, n)
     degree = weight.new_zeros(n, dtype=torch.float64).index_add(0, edge_index[0], weight.double())

@@ -10,10 +10,11 @@ from torch_geometric.utils import add_self_loops, remove_self_loops
 from torch_geometric_signed_directed.nn import signed
 
 from ... import CSR
-from ...pyg.adjacency import _recall
+from ...pyg.kept import recall
+from ..fused import Fused
 
 
-class SNEAConv(signed.SNEAConv):
+class SNEAConv(Fused, signed.SNEAConv):
     r"""`torch_geometric_signed_directed.nn.SNEAConv` without messages (Li et al., AAAI 2020).
 
     PyGSD weighs the features of the *target* of an edge by its attention (the paper: of its source), so only the
@@ -30,11 +31,9 @@ class SNEAConv(signed.SNEAConv):
 
     def forward(self, x: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """As in PyGSD."""
-        if self.aggr != "add" or self.flow != "source_to_target":
-            raise NotImplementedError(
-                f'SNEAConv runs aggr="add" and flow="source_to_target", got {self.aggr!r} and {self.flow!r}'
-            )
-        kept = _recall(_edges, (x.size(0),), pos_edge_index, neg_edge_index)
+        if x.dim() != 2 or self._runs_pyg(x):
+            return super().forward(x, pos_edge_index, neg_edge_index)
+        kept = recall(_snea_edges, (x.size(0), self.flow), pos_edge_index, neg_edge_index)
         if self.first_aggr:
             # Shares of one sum to one: the attention has no effect, and a gradient of zero (not none: weight decay).
             outs = [
@@ -76,9 +75,11 @@ class _Edges(NamedTuple):
     reached: tuple[Tensor, ...]
 
 
-def _edges(options: tuple[int], pos_edge_index: Tensor, neg_edge_index: Tensor) -> _Edges:
-    (n,) = options
+def _snea_edges(options: tuple[int, str], pos_edge_index: Tensor, neg_edge_index: Tensor) -> _Edges:
+    n, flow = options
     pos, neg = (remove_self_loops(edges)[0] for edges in (pos_edge_index, neg_edge_index))
+    if flow == "target_to_source":
+        pos, neg = pos.flip(0), neg.flip(0)
     # As in PyGSD: self-loops up to the last node that has an edge.
     looped = [add_self_loops(edges)[0] for edges in (pos, neg)]
     reached = tuple(edges.new_zeros(n).index_fill(0, edges[1], 1).view(n, 1) for edges in looped)
