@@ -49,7 +49,9 @@ class SIMPA(signed.SIMPA):
         against = self._walk(graphs[1], x_pt, x_nt, self._w_tp, self._w_tn)
         return torch.cat([along, against], dim=1)
 
-    def _walk(self, pos: SignedGraph, neg: SignedGraph, x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor) -> Tensor:
+    def _walk(
+        self, graphs: tuple[SignedGraph, SignedGraph], x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor
+    ) -> Tensor:
         (pos, neg), hops, d = graphs, self._hop_p - 1, x_p.size(1)
         # The parameters are listed by h, then by k.
         first = [h * hops - h * (h - 1) // 2 for h in range(hops)]
