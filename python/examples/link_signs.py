@@ -21,13 +21,11 @@ from torch_geometric.nn import SignedGCN
 from sbp_kernels.nn import accelerate
 
 
-def generated(num_nodes: int = 300, num_edges: int = 4000, noise: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Two camps: edges within a camp are positive, edges between them negative, but for some noise."""
+def generated(num_nodes: int = 300, num_edges: int = 3000, noise: float = 0.05) -> tuple[Tensor, Tensor]:
+    """One user in five is a cheat, whom the others distrust, but for some noise."""
     edges = torch.randint(num_nodes, (2, num_edges))
-    camp = torch.arange(num_nodes) % 2
-    agree = camp[edges[0]] == camp[edges[1]]
-    positive = agree ^ (torch.rand(num_edges) < noise)
-    return edges[:, positive], edges[:, ~positive]
+    trusted = (edges[1] % 5 > 0) ^ (torch.rand(num_edges) < noise)
+    return edges[:, trusted], edges[:, ~trusted]
 
 
 def from_csv(path: str) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from .signed import SignedConv
 from .signed_gcn import SignedGCN
 
 # Each is the first PyG class that it inherits from, plus methods: it has the same attributes, and no more.
-LAYERS = {
+LAYERS: dict[type, type] = {
     next(base for base in layer.__mro__ if base.__module__.startswith("torch_geometric.")): layer
     for layer in (
         APPNP,
@@ -44,17 +44,17 @@ class Report(NamedTuple):
 
 
 def accelerate(model: torch.nn.Module) -> Report:
-    """Swap every layer of `model` that is exactly one of PyG's supported classes, in place; print the result.
+    """Swap every layer of `model` that is exactly one of the supported classes of PyG or PyGSD, in place.
 
     Only the class of a module changes: parameters, buffers, hooks, mode and caches are the same objects, so an
     optimizer goes on working. Subclasses, other layers and layers with options that no fused pass serves are left,
     with the reason. `restore` undoes it.
     """
-    swapped, left = {}, {}
+    swapped, left, layers = {}, {}, _layers(model)
     for name, module in model.named_modules():
-        ours = LAYERS.get(type(module))
+        ours = layers.get(type(module))
         if ours is None:
-            reason = _reason(module)
+            reason = _reason(module, layers)
             if reason is not None:
                 left[name] = reason
             continue
@@ -70,7 +70,7 @@ def accelerate(model: torch.nn.Module) -> Report:
 
 def restore(model: torch.nn.Module) -> Report:
     """Give every accelerated layer of `model` the class of PyG's again, in place."""
-    theirs, swapped = {ours: base for base, ours in LAYERS.items()}, {}
+    theirs, swapped = {ours: base for base, ours in _layers(model).items()}, {}
     for name, module in model.named_modules():
         if type(module) in theirs:
             module.__class__ = theirs[type(module)]
@@ -78,11 +78,21 @@ def restore(model: torch.nn.Module) -> Report:
     return Report(swapped, {})
 
 
-def _reason(module: torch.nn.Module) -> str | None:
+def _layers(model: torch.nn.Module) -> dict[type, type]:
+    """Their classes and ours; those of PyGSD, which takes seconds to import, where the model has one."""
+    classes = {base for module in model.modules() for base in type(module).__mro__}
+    if any(base.__module__.startswith("torch_geometric_signed_directed.") for base in classes):
+        from .signed_directed import LAYERS as PYGSD
+
+        return {**LAYERS, **PYGSD}
+    return LAYERS
+
+
+def _reason(module: torch.nn.Module, layers: dict[type, type]) -> str | None:
     """Why a layer that users would expect to be swapped is not; None for any other module."""
-    if not isinstance(module, pyg.MessagePassing) or type(module) in LAYERS.values():
+    if not isinstance(module, pyg.MessagePassing) or type(module) in layers.values():
         return None
     for base in type(module).__mro__:
-        if base in LAYERS:
+        if base in layers:
             return f"{type(module).__name__} is a subclass of {base.__name__}"
     return f"no accelerated {type(module).__name__}"

@@ -81,15 +81,29 @@ class SBPConv(torch.nn.Module):
         neg_edge_weight: Tensor | None = None,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """The features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent."""
+        """The features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
+
+        In place of edges, `edge_index` may be a `SignedGraph`, used as it is; on a bipartite one, x is the features
+        of sources and of targets, the latter R. So graphs of `from_hetero_data` work in PyG's `HeteroConv`, which
+        wants `add_self_loops=False`.
+        """
         if sum(given is not None for given in (neg_edge_index, y, x0)) > 1:
             raise ValueError("give negative edges, labels or features, not several of them")
         if (y is None) != (known is None):
             raise ValueError("labels need both y and known")
         sources = (edge_index, edge_weight, neg_edge_index, neg_edge_weight, y, known, x0)
+        if isinstance(edge_index, SignedGraph):
+            if any(source is not None for source in sources[1:]):
+                raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
+            if isinstance(x, (tuple, list)):
+                x, residual = x[0], x[1] if residual is None else residual
+            return self._steps(x, edge_index, residual)
         options = (x.size(0), 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
         learns = any(isinstance(source, Tensor) and source.requires_grad for source in sources)
         graph = _graph(options, *sources) if learns else recall(_graph, options, *sources)
+        return self._steps(x, graph, residual)
+
+    def _steps(self, x: Tensor, graph: SignedGraph, residual: Tensor | None) -> Tensor:
         return signed_propagate(
             x,
             graph,

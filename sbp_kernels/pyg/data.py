@@ -63,7 +63,8 @@ def from_hetero_data(
     """One signed graph per relation of a `HeteroData`, bipartite where its ends differ.
 
     The rules of `from_data`, on the tensors of each relation; `negatives` is `"edges"` or None. Self-loops are
-    added where both ends are of one type. The dictionary goes where `HeteroConv` takes its `edge_index_dict`.
+    added where both ends are of one type. The dictionary goes where `HeteroConv` takes its `edge_index_dict`, with
+    `SBPConv` or other layers that take a graph.
     """
     _check(negatives, HeteroData, data)
     if negatives not in ("edges", None):

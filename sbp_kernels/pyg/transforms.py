@@ -10,9 +10,7 @@ from torch_geometric.transforms import BaseTransform
 
 from ..graph import SignedGraph
 from .data import from_data, to_data
-from .kept import Kept
-
-_KEPT = Kept(capacity=64)
+from .kept import recall
 
 # What a graph comes from, by kind of its negatives.
 _EDGES = ("edge_index", "edge_weight", "edge_attr")
@@ -69,8 +67,11 @@ class ToSignedGraph(BaseTransform):
         tensors = [data.get(name) for name in _SOURCES[self.options["negatives"]]]
         if any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors):
             return from_data(data, **self.options)
-        options = (data.num_nodes, *self.options.values())
-        return _KEPT.get(tensors, options, lambda: from_data(data, **self.options))
+
+        def signed_data_graph(options: tuple[Any, ...], *tensors: Tensor | None) -> SignedGraph:
+            return from_data(data, **self.options)
+
+        return recall(signed_data_graph, (data.num_nodes, *self.options.values()), *tensors)
 
     def forward(self, data: Data) -> SignedData:
         if isinstance(data, Batch) or type(data) not in (Data, SignedData):

@@ -1,6 +1,7 @@
 """The signed layers of PyTorch Geometric Signed Directed (PyGSD) on fused kernels.
 
 Each is a subclass of PyGSD's own layer: the same constructor, parameters, `state_dict` and results.
+`sbp_kernels.nn.accelerate(model)` swaps them into a model of PyGSD's, such as SGCN, SNEA, SSSNET or MSGNN.
 """
 
 from __future__ import annotations
@@ -16,5 +17,11 @@ from .msconv import MSConv
 from .sgcn import SGCNConv
 from .simpa import SIMPA
 from .snea import SNEAConv
+
+# What `sbp_kernels.nn.accelerate` swaps: PyGSD's class, and ours.
+LAYERS: dict[type, type] = {
+    next(base for base in layer.__mro__ if base.__module__.startswith("torch_geometric_signed_directed.")): layer
+    for layer in (MSConv, SGCNConv, SIMPA, SNEAConv)
+}
 
 __all__ = ["SIMPA", "MSConv", "SGCNConv", "SNEAConv"]

@@ -9,6 +9,7 @@ from torch import Tensor
 from sbp_kernels.pattern import Pattern
 
 theirs = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
+from sbp_kernels.nn import accelerate, restore  # noqa: E402
 from sbp_kernels.nn import signed_directed as ours  # noqa: E402
 
 N, D = 40, 6
@@ -149,6 +150,34 @@ def test_compile_without_a_graph_break(name):
     _, layer, args = pair(name)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(flat(compiled(*args)), flat(layer(*args)))
+
+
+SIGNED = torch.cat([BOTH, torch.ones(1, 240).long().index_fill(1, torch.arange(150, 240), -1)]).t()
+MODELS = {
+    "SGCN": (lambda: theirs.SGCN(N, SIGNED, 8, 8, init_emb=torch.randn(N, 8)), list),
+    "SNEA": (lambda: theirs.SNEA(N, SIGNED, 8, 8, init_emb=torch.randn(N, 8)), list),
+    "SSSNET": (
+        lambda: theirs.SSSNET_node_clustering(D, 8, 3, 0.0, 2, 0.5),
+        lambda: [POS, weights(150, 2), NEG, weights(90, 3), features(D)],
+    ),
+    "MSGNN": (lambda: theirs.MSGNN_node_classification(D, 8, 0.1), lambda: magnetic(False)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_accelerated_in_place(name):
+    torch.manual_seed(0)
+    make, inputs = MODELS[name]
+    model, args = make().eval(), inputs()
+    out = model(*args)
+    want, state = out[0] if isinstance(out, tuple) else out, list(model.state_dict())
+    swapped = accelerate(model).swapped
+    assert len(swapped) == (1 if name == "SSSNET" else 2), swapped
+    out = model(*args)
+    torch.testing.assert_close(out[0] if isinstance(out, tuple) else out, want, rtol=1e-5, atol=1e-5)
+    assert list(model.state_dict()) == state
+    restore(model)
+    assert not any(type(module) in ours.LAYERS.values() for module in model.modules())
 
 
 def test_what_one_pass_cannot_do_is_pygsds():

@@ -13,6 +13,7 @@ from torch_geometric.loader import DataLoader, RandomNodeLoader
 from torch_geometric.nn import HeteroConv
 
 from sbp_kernels import SignedGraph, signed_propagate
+from sbp_kernels.nn import SBPConv
 from sbp_kernels.pyg import SignedData, ToSignedGraph, from_data, from_hetero_data
 from tests.graphs import edges, values
 
@@ -54,6 +55,24 @@ def test_hetero_conv():
         for kind, graph, x in ((k, graphs[k], data[k[0]].x) for k in graphs if k[2] == "user")
     )
     torch.testing.assert_close(out["user"], user)
+
+
+def test_sbp_conv_takes_graphs_of_relations():
+    data = HeteroData()
+    data["user"].x, data["item"].x = torch.randn(9, 4), torch.randn(6, 4)
+    data["user", "rates", "item"].edge_index = edges(20, 9, 6, 0)
+    data["user", "rates", "item"].edge_weight = torch.tensor([1.0, -1.0]).repeat(10)
+    data["user", "trusts", "user"].edge_index = edges(15, 9, 9, 1)
+    data["user", "trusts", "user"].edge_weight = torch.tensor([1.0, 1.0, -1.0]).repeat(5)
+    graphs = from_hetero_data(data, normalize="row")
+    out = HeteroConv({kind: SBPConv(beta=0.5, add_self_loops=False) for kind in graphs})(data.x_dict, graphs)
+    options = {"beta": 0.5, "lam": 0.5}
+    rates, trusts = graphs["user", "rates", "item"], graphs["user", "trusts", "user"]
+    assert torch.equal(out["user"], signed_propagate(data["user"].x, trusts, **options))
+    want = signed_propagate(data["user"].x, rates, residual=data["item"].x, **options)
+    assert torch.equal(out["item"], want)
+    with pytest.raises(ValueError, match="give nothing beside it"):
+        SBPConv()(data["user"].x, trusts, edges(3, 9, 9, 2))
 
 
 def test_export_of_a_model_that_holds_a_graph():
