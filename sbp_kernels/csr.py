@@ -175,7 +175,10 @@ class CSR:
         so that the gradient passes through the degrees.
         """
         self._require_unscaled("normalize")
-        return self.scaled(*degree_scales(self, mode, degree(self, 0), degree(self, 1)))
+        rows = degree(self, 0)
+        return self.scaled(
+            *degree_scales(self, mode, rows, rows if self.num_rows == self.num_cols else degree(self, 1))
+        )
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those take a gradient."""

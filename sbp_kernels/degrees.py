@@ -18,6 +18,8 @@ def degree(matrix: CSR, dim: int) -> Tensor:
         return matrix.rowptr.diff().double()
     if weight is None:
         return torch.bincount(matrix.col, minlength=matrix.num_cols).double()
+    if dim == 0 and not matrix.learns():
+        return torch.segment_reduce(weight.abs().double(), "sum", offsets=matrix.rowptr, initial=0.0)
     index = matrix.pattern.row_index() if dim == 0 else matrix.col.long()
     # |w|, with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
     size = torch.where(weight < 0, -weight, weight).double()

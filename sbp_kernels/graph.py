@@ -95,8 +95,9 @@ class SignedGraph:
 
         def half(mask: Tensor, sign: float) -> CSR:
             chosen = mask.nonzero().squeeze(1)
-            pattern, order = Pattern.from_coo(target[chosen], source[chosen], num_targets, num_sources)
-            return CSR._sorted(pattern, None if unit else edge_weight, chosen[order], sign)
+            rows, cols = target.index_select(0, chosen), source.index_select(0, chosen)
+            pattern, order = Pattern.from_coo(rows, cols, num_targets, num_sources)
+            return CSR._sorted(pattern, None if unit else edge_weight, chosen.index_select(0, order), sign)
 
         return SignedGraph(half(~negative, 1.0), half(negative, -1.0))
 

@@ -46,10 +46,11 @@ def from_data(
     """
     _check(negatives, Data, data)
     if negatives == "edges":
-        graph = _by_signs(data, data.num_nodes)
+        graph = _by_signs(data, data.num_nodes, None, add_self_loops)
     else:
         graph = SignedGraph(_attracting(data), None if negatives is None else _implicit(data, negatives))
-    return _finish(graph, normalize, joint, add_self_loops)
+        graph = graph.add_self_loops() if add_self_loops else graph
+    return graph if normalize is None else graph.normalize(normalize, joint=joint)
 
 
 def from_hetero_data(
@@ -72,13 +73,13 @@ def from_hetero_data(
     graphs = {}
     for kind in data.edge_types:
         store = data[kind]
-        sources, targets = store.size()
-        graph = (
-            _by_signs(store, None, (sources, targets))
-            if negatives == "edges"
-            else SignedGraph(CSR.from_edge_index(store.edge_index, _weight(store), size=(sources, targets)))
-        )
-        graphs[kind] = _finish(graph, normalize, joint, add_self_loops and kind[0] == kind[2])
+        size, loops = store.size(), add_self_loops and kind[0] == kind[2]
+        if negatives == "edges":
+            graph = _by_signs(store, None, size, loops)
+        else:
+            graph = SignedGraph(CSR.from_edge_index(store.edge_index, _weight(store), size=size))
+            graph = graph.add_self_loops() if loops else graph
+        graphs[kind] = graph if normalize is None else graph.normalize(normalize, joint=joint)
     return graphs
 
 
@@ -117,13 +118,7 @@ def _check(negatives: str | None, kind: type, data: object) -> None:
         raise ValueError(f"data must be a {kind.__name__}, got {type(data).__name__}")
 
 
-def _finish(graph: SignedGraph, normalize: str | None, joint: bool, add_self_loops: bool) -> SignedGraph:
-    if add_self_loops:
-        graph = graph.add_self_loops()
-    return graph if normalize is None else graph.normalize(normalize, joint=joint)
-
-
-def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None = None) -> SignedGraph:
+def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
     """From two lists of edges, or from one with signed weights; `store` is a Data or one relation."""
     if "pos_edge_index" in store and "neg_edge_index" in store:
         if "n_id" in store:
@@ -131,7 +126,7 @@ def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None = 
                 "a sampled batch keeps pos_edge_index and neg_edge_index of the whole graph; "
                 "sample from ToSignedGraph()(data), which has one edge_index with signed weights"
             )
-        return SignedGraph.from_edge_index(
+        graph = SignedGraph.from_edge_index(
             store.pos_edge_index,
             store.neg_edge_index,
             num_nodes,
@@ -139,13 +134,29 @@ def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None = 
             neg_edge_weight=store.get("neg_edge_weight"),
             size=size,
         )
+        return graph.add_self_loops() if self_loops else graph
     weight = _weight(store)
     if weight is None:
         raise ValueError(
             "the data has no signs: it needs pos_edge_index and neg_edge_index, or edge_weight, or edge_attr; "
             f'else choose negatives "labels", "features" or None; got {sorted(store.keys())}'
         )
-    return SignedGraph.from_edge_weight(store.edge_index, weight, num_nodes, size=size)
+    edges = store.edge_index
+    if self_loops:
+        # Before the edges are sorted: that is done once.
+        edges, weight = _with_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
+    return SignedGraph.from_edge_weight(edges, weight, num_nodes, size=size)
+
+
+def _with_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """A loop of weight 1 for every node that has no positive one, as `SignedGraph.add_self_loops`."""
+    num_nodes = int(edge_index.max()) + 1 if num_nodes is None else num_nodes
+    loops = torch.arange(num_nodes, device=edge_index.device)
+    there = (edge_index[0] == edge_index[1]) & (weight.detach() >= 0)
+    if bool(there.any()):
+        missing = torch.ones_like(loops, dtype=torch.bool).index_fill(0, edge_index[0, there], False)
+        loops = loops[missing]
+    return torch.cat([edge_index, loops.expand(2, -1)], 1), torch.cat([weight, weight.new_ones(loops.numel())])
 
 
 def _attracting(data: Data) -> CSR:
