@@ -34,9 +34,6 @@ class MSConv(Fused, _MSConv):
         x_real, x_imag `[num_nodes, in_channels]`; output: a pair `[num_nodes, out_channels]`.
     """
 
-    # PyGSD's annotation of it names a type that its module does not know.
-    propagate_type = {"x": Tensor, "norm": Tensor}  # noqa: RUF012
-
     def forward(
         self,
         x_real: Tensor,
