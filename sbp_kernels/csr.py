@@ -176,9 +176,8 @@ class CSR:
         """
         self._require_unscaled("normalize")
         rows = degree(self, 0)
-        return self.scaled(
-            *degree_scales(self, mode, rows, rows if self.num_rows == self.num_cols else degree(self, 1))
-        )
+        cols = rows if self.num_rows == self.num_cols else degree(self, 1)
+        return self.scaled(*degree_scales(self, mode, rows, cols))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those take a gradient."""
