@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
-from ... import SignedGraph, signed_pair
+from ... import SignedGraph, signed_pair, signed_propagate
 from ...csr import CSR
 from ...pyg.adjacency import signed_adjacency
 from ...pyg.kept import recall
@@ -35,20 +35,39 @@ class SGCNConv(Fused, signed.SGCNConv):
         if source.dim() != 2 or self._runs_pyg(source):
             return super().forward(x, pos_edge_index, neg_edge_index)
         size = (source.size(0), target.size(0))
-        graph = recall(_sgcn_means, (size, self.flow), pos_edge_index, neg_edge_index)
+        means = recall(_sgcn_means, (size, self.flow), pos_edge_index, neg_edge_index)
+        narrow = self.first_aggr and self.out_dim <= self.in_dim
+        out = self._map_first(source, target, means) if narrow else self._gather_first(source, target, means.both)
+        return F.normalize(out, p=2, dim=-1) if self.norm_emb else out
+
+    def _map_first(self, source: Tensor, target: Tensor, means: _Means) -> Tensor:
+        """The first layer where it makes features narrower: A (x W), of which fewer columns are gathered."""
+        outs = []
+        for lin, half in ((self.lin_b, means.pos), (self.lin_u, means.neg)):
+            of_mean, of_own = lin.weight.split(self.in_dim, dim=1)
+            mapped = signed_propagate(F.linear(source, of_mean), half)
+            outs.append(mapped + F.linear(target, of_own, lin.bias))
+        return torch.cat(outs, -1)
+
+    def _gather_first(self, source: Tensor, target: Tensor, graph: SignedGraph) -> Tensor:
         pos, neg = signed_pair(source, graph)
         parts: list[tuple[Tensor, ...]] = [(pos, target), (neg, target)]
         if not self.first_aggr:
-            split = lambda t: t.split(self.in_dim, dim=-1)  # noqa: E731
-            (pos_b, pos_u), (neg_b, neg_u), (own_b, own_u) = split(pos), split(neg), split(target)
+            (pos_b, pos_u), (neg_b, neg_u), (own_b, own_u) = (t.split(self.in_dim, -1) for t in (pos, neg, target))
             parts = [(pos_b, neg_u, own_b), (pos_u, neg_b, own_u)]
         lins = (self.lin_b, self.lin_u)
-        out = torch.cat([lin(torch.cat(part, -1)) for lin, part in zip(lins, parts, strict=True)], -1)
-        return F.normalize(out, p=2, dim=-1) if self.norm_emb else out
+        return torch.cat([lin(torch.cat(part, -1)) for lin, part in zip(lins, parts, strict=True)], -1)
 
 
-def _sgcn_means(options: tuple[Any, ...], pos_edge_index: Any, neg_edge_index: Any) -> SignedGraph:
+class _Means(NamedTuple):
+    both: SignedGraph
+    pos: SignedGraph
+    neg: SignedGraph
+
+
+def _sgcn_means(options: tuple[Any, ...], pos_edge_index: Any, neg_edge_index: Any) -> _Means:
     size, flow = options
     graph = signed_adjacency(pos_edge_index, neg_edge_index, size=size, flow=flow, normalize="mean")
     # The values of a sparse matrix do not count: a mean is one over the number of edges.
-    return SignedGraph(*(half.with_weight(None) for half in (graph.pos, graph.neg) if isinstance(half, CSR)))
+    pos, neg = (half.with_weight(None) for half in (graph.pos, graph.neg) if isinstance(half, CSR))
+    return _Means(SignedGraph(pos, neg), SignedGraph(pos), SignedGraph(neg))

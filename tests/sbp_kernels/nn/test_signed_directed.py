@@ -46,6 +46,7 @@ ONE_CLASS = torch.stack([torch.arange(5), torch.arange(1, 6)])
 NONE = torch.zeros(2, 0, dtype=torch.int64)
 CASES = {
     "SGCN first": ("SGCNConv", (D, 5, True), {}, lambda: [features(D), POS, NEG]),
+    "SGCN first, wider": ("SGCNConv", (D, 9, True), {}, lambda: [features(D), POS, NEG]),
     "SGCN later": ("SGCNConv", (D, 5, False), {}, lambda: [features(2 * D), POS, NEG]),
     "SGCN unit length": (
         "SGCNConv",
