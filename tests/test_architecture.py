@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PYTHON = sorted(p for d in ("sbp_kernels", "python/sbp", "benchmarks") for p in (ROOT / d).rglob("*.py"))
+PYTHON = sorted(p for d in ("sbp_kernels", "python", "benchmarks") for p in (ROOT / d).rglob("*.py"))
 MODULES = sorted(p for d in (".", "pyg", "nn", "nn/signed_directed") for p in (ROOT / "sbp_kernels" / d).glob("*.py"))
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
-ALLOWED = {"sbp_kernels": set(), "sbp": {"sbp_kernels"}, "benchmarks": {"sbp_kernels", "sbp"}}
+ALLOWED = {
+    "sbp_kernels": set(),
+    "sbp": {"sbp_kernels"},
+    "examples": {"sbp_kernels", "sbp"},
+    "benchmarks": {"sbp_kernels", "sbp"},
+}
 LAYERS = {
     name: rank
     for rank, names in enumerate(
@@ -54,7 +59,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = path.relative_to(ROOT).with_suffix("").parts
-            base = base[base.index("sbp") :] if "python" in base else base
+            base = base[1:] if base[0] == "python" else base
             prefix = list(base[: len(base) - node.level]) if node.level else []
             found.add(".".join([*prefix, node.module or ""]).strip("."))
             found |= {".".join([*prefix, *([node.module] if node.module else []), a.name]) for a in node.names}
@@ -63,7 +68,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", PYTHON, ids=name_of)
 def test_packages_depend_one_way(path):
-    package = "sbp" if "python" in path.relative_to(ROOT).parts else path.relative_to(ROOT).parts[0]
+    package = next(part for part in path.relative_to(ROOT).parts if part != "python")
     for other in set(ALLOWED) - {package} - ALLOWED[package]:
         bad = {i for i in imports(path) if i == other or i.startswith(other + ".")}
         assert not bad, f"{name_of(path)} must not import {bad}"
