@@ -96,6 +96,18 @@ def test_to_data_and_back(name):
     assert data.num_nodes == graph.num_nodes and data.y.numel() == graph.num_nodes
 
 
+def test_self_loops_are_those_of_the_graph():
+    """Nodes with a negative loop, or one of their own weight, among them."""
+    data = signed_data()
+    loops = torch.tensor([[3, 3, 5, 8], [3, 3, 5, 8]])
+    data.edge_index = torch.cat([data.edge_index, loops], 1)
+    data.edge_weight = torch.cat([data.edge_weight, torch.tensor([0.5, -1.0, -2.0, 3.0])])
+    got, want = from_data(data, add_self_loops=True), from_data(data).add_self_loops()
+    assert torch.equal(got.pos.to_dense(), want.pos.to_dense())
+    assert torch.equal(got.neg.to_dense(), want.neg.to_dense())
+    assert got.pos.to_dense().diagonal()[torch.tensor([0, 3, 5, 8])].tolist() == [1.0, 0.5, 1.0, 3.0]
+
+
 def test_gradients_reach_the_weights_of_the_data():
     data = signed_data()
     data.edge_weight.requires_grad_()
@@ -126,6 +138,18 @@ def test_the_transform_follows_the_data():
     moved = copy.copy(data).to("meta")
     with pytest.raises(RuntimeError, match="meta"):
         _ = moved.signed_graph
+
+
+@pytest.mark.parametrize(("negatives", "name"), [("labels", "y"), ("labels", "train_mask"), ("features", "x")])
+def test_dense_negatives_follow_the_data(negatives, name):
+    data = signed_data()
+    data.edge_weight = None
+    data = ToSignedGraph(negatives)(data)
+    before = data.signed_graph.neg.to_dense()
+    data[name] = data[name].roll(1, 0)
+    want = from_data(Data(**{key: data[key] for key in ("edge_index", "x", "y", "train_mask")}), negatives=negatives)
+    assert torch.equal(data.signed_graph.neg.to_dense(), want.neg.to_dense())
+    assert not torch.equal(data.signed_graph.neg.to_dense(), before)
 
 
 def test_the_transform_brings_signs_to_the_form_that_loaders_carry():
