@@ -75,7 +75,7 @@ def spectral_features(pos: Tensor, neg: Tensor, num_nodes: int, width: int) -> T
     edges = torch.cat([pos, neg, pos.flip(0), neg.flip(0)], 1)
     sign = torch.ones(edges.size(1))
     sign[pos.size(1) : pos.size(1) + neg.size(1)] = sign[-neg.size(1) :] = -1.0
-    matrix = torch.sparse_coo_tensor(edges, sign, (num_nodes, num_nodes)).coalesce()
+    matrix = torch.sparse_coo_tensor(edges, sign, (num_nodes, num_nodes), check_invariants=True).coalesce()
     return torch.svd_lowrank(matrix, width, niter=8)[2]
 
 

@@ -20,7 +20,7 @@ class SGCNConv(Fused, signed.SGCNConv):
     r"""`torch_geometric_signed_directed.nn.SGCNConv` on fused kernels (arXiv 1808.06354, equations 3 to 6).
 
     \( [\bar A^+ X, \bar A^- X] \) with \( \bar A = D^{-1} A \) comes from one `signed_pair` a layer, where PyGSD
-    propagates twice in the first layer and four times in a later one.
+    propagates four times. A first layer that makes features narrower maps them before it gathers them.
 
     Shapes:
         x `[num_nodes, in_dim]`, or `[num_nodes, 2 in_dim]` unless `first_aggr`; a pair if bipartite. Output
