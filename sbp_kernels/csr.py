@@ -175,9 +175,7 @@ class CSR:
         so that the gradient passes through the degrees.
         """
         self._require_unscaled("normalize")
-        rows = degree(self, 0)
-        cols = rows if self.num_rows == self.num_cols else degree(self, 1)
-        return self.scaled(*degree_scales(self, mode, rows, cols))
+        return self.scaled(*degree_scales(self, mode, degree(self, 0)))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those take a gradient."""

@@ -26,14 +26,18 @@ def degree(matrix: CSR, dim: int) -> Tensor:
     return weight.new_zeros(matrix.shape[dim], dtype=torch.float64).index_add(0, index, size)
 
 
-def degree_scales(matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(row_scale, col_scale) that normalise `matrix`; nodes of degree 0 get 0."""
+def degree_scales(
+    matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """(row_scale, col_scale) that normalise `matrix`; nodes of degree 0 get 0. Own column degrees if none are given."""
     if mode not in ("row", "sym"):
         raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
     if mode == "row":
         return _power(row_degree, -1.0), None
-    right = row_degree if matrix.num_rows == matrix.num_cols else col_degree
-    return _power(row_degree, -0.5), _power(right, -0.5)
+    left = _power(row_degree, -0.5)
+    if matrix.num_rows == matrix.num_cols:
+        return left, left
+    return left, _power(degree(matrix, 1) if col_degree is None else col_degree, -0.5)
 
 
 def _power(degree: Tensor, exponent: float) -> Tensor:
