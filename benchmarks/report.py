@@ -42,9 +42,9 @@ def workload_table(name: str, rows: Sequence[Row]) -> Table:
     table.add_column("", no_wrap=True)
     for heading in ("median ms", "p20 – p80", "ours ahead", "mem/out"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"])):
-        width, dtype, mode = (str(part) for part in case)
-        table.add_row(f"[italic]d={width} {dtype} {mode.replace('forward+backward', 'fwd+bwd')}")
+    for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"], row["cache"])):
+        width, dtype, mode, cache = (str(part) for part in case)
+        table.add_row(f"[italic]d={width} {dtype} {mode.replace('forward+backward', 'fwd+bwd')}{' cold' if cache == 'cold' else ''}")
         for row in of_case:
             table.add_row(*_cells(row), style="bold" if row["method"] == OURS else None)
         table.add_section()
