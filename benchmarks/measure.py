@@ -153,7 +153,8 @@ def case_rows(case: Case, contestants: Sequence[Contestant], run: Row, gather: d
 
 def _timed(c: Contestant, row: Row, ours: Contestant | None) -> Row:
     moved = int(str(row["gather_bytes"])) + int(str(row["stream_bytes"]))
-    found: Row = {**c.timing(), "extra_memory_bytes": c.extra_memory_bytes}
+    # numpy's memory is not torch's, and is not counted.
+    found: Row = {**c.timing(), "extra_memory_bytes": c.extra_memory_bytes if c.backend != "scipy" else ""}
     found["gbs"] = passes(str(row["mode"])) * moved / c.quantile(0.5) / 1e9
     if ours is not None:
         found["ratio_to_ours"] = c.quantile(0.5) / ours.quantile(0.5)

@@ -46,7 +46,12 @@ BUILD_COLUMNS = (
 
 IMPLICIT_COLUMNS = (
     "case", "num_nodes", "width", "call", "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_first",
-    "extra_memory_bytes", "output_bytes", *_RUN,
+    "extra_memory_bytes", "output_bytes", "note", *_RUN,
+)  # fmt: skip
+
+REORDER_COLUMNS = (
+    "workload", "num_nodes", "num_edges", "width", "order", "build_ms", "p20_ms", "median_ms", "p80_ms", "samples",
+    "ratio_to_given", "break_even_calls", *_RUN,
 )  # fmt: skip
 
 
@@ -176,6 +181,7 @@ def latest(path: Path, preset: str = "full") -> list[dict[str, str]]:
 
 _MEASURED = {
     "p20_ms", "median_ms", "p80_ms", "ratio_to_ours", "ratio_low", "ratio_high", "ratio_to_first", "forward_passes",
+    "ratio_to_given", "build_ms",
     "break_even_calls", "gbs", "copy_gbs", "gather_gbs",
 }  # fmt: skip
 _VARYING = _MEASURED | {"samples", "extra_memory_bytes", "preset", "commit", "date", "note"}
@@ -185,5 +191,5 @@ def _with_repeats(row: dict[str, str], since: list[dict[str, str]]) -> dict[str,
     same = [other for other in since if all(other[k] == row[k] for k in row if k not in _VARYING)]
     if not same:
         return row
-    values = {k: [float(r[k]) for r in (row, *same) if r[k]] for k in _MEASURED & row.keys()}
+    values = {k: [float(r[k]) for r in (row, *same) if r[k] not in ("", "never")] for k in _MEASURED & row.keys()}
     return row | {k: repr(statistics.median(v)) for k, v in values.items() if v}
