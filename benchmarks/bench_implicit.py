@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,76 +12,13 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from . import records
-from .harness import Contestant, clock, race
-from .implicit_cases import CASES, Case
-from .memory import peak_extra_bytes
+from .implicit_cases import CASES
+from .implicit_measure import measure, rows_of
 from .report import number
 
 CPU = torch.device("cpu")
-
-
-def measure(case: Case, repeats: int, budget: float) -> list[Contestant]:
-    """Check that the calls agree, look at their memory, then time them in turns.
-
-    A call of more than `budget` seconds is timed once, while its memory is looked at.
-    """
-    if case.agree is not None:
-        check(case)
-    contestants = []
-    for name, call in case.calls.items():
-        if isinstance(call, str):
-            contestants.append(Contestant(name, torch.float32, note=call))
-            continue
-        entrant = Contestant(name, torch.float32, call)
-        start = time.perf_counter()
-        entrant.extra_memory_bytes = peak_extra_bytes(call, CPU)
-        entrant.seconds_per_call = time.perf_counter() - start
-        if entrant.seconds_per_call > budget:
-            entrant.samples, entrant.call = [entrant.seconds_per_call], None
-        else:
-            entrant.seconds_per_call = clock(call, 1, CPU)
-        contestants.append(entrant)
-    race(contestants, CPU, repeats, budget)
-    return contestants
-
-
-def check(case: Case) -> None:
-    """Raise RuntimeError unless all calls give what the first one gives."""
-    first, *others = ((name, call()) for name, call in case.calls.items() if not isinstance(call, str))
-    for name, result in others:
-        assert isinstance(result, Tensor) and isinstance(first[1], Tensor)
-        difference = float((result - first[1]).abs().max() / first[1].abs().max())
-        if not difference <= case.agree:
-            raise RuntimeError(f"{case.name}: {name} differs from {first[0]} by {difference:.2g}")
-
-
-def rows_of(case: Case, contestants: Sequence[Contestant], run: dict[str, object]) -> list[dict[str, object]]:
-    """One row a call, by the columns of `records.IMPLICIT_COLUMNS`."""
-    base = contestants[0].quantile(0.5)
-    return [
-        run
-        | {
-            "case": case.name,
-            "num_nodes": case.num_nodes,
-            "width": case.width,
-            "call": c.method,
-            "output_bytes": 4 * case.num_nodes * case.width,
-            "note": c.note,
-            **(_timed(c, base) if c.samples else {}),
-        }
-        for c in contestants
-    ]
-
-
-def _timed(c: Contestant, base: float) -> dict[str, object]:
-    return {
-        **c.timing(),
-        "ratio_to_first": c.quantile(0.5) / base,
-        "extra_memory_bytes": c.extra_memory_bytes,
-    }
 
 
 def table(rows: Sequence[dict[str, object]]) -> Table:
@@ -124,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         with console.status(name):
             case = CASES[name]()
-            rows = rows_of(case, measure(case, args.repeats, args.budget), run)
+            rows = rows_of(case, measure(case, args.repeats, args.budget, CPU), run)
         console.print(table(rows))
         records.append(path, records.IMPLICIT_COLUMNS, rows)
     console.print(f"rows appended to {path}", style="dim", highlight=False)

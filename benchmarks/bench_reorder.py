@@ -18,6 +18,8 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
 import sbp_kernels as sbp
@@ -41,9 +43,6 @@ def permutation(graph: Workload, order: str) -> Tensor:
         return torch.argsort(graph.degrees(), descending=True, stable=True)
     if order != "rcm":
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import reverse_cuthill_mckee
-
     source, target = torch.cat([graph.pos, graph.neg], 1).numpy()
     ones = torch.ones(graph.num_edges, dtype=torch.int8).numpy()
     matrix = csr_matrix((ones, (target, source)), (graph.num_nodes, graph.num_nodes))

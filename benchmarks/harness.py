@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,10 +95,12 @@ def num_threads(count: int | None) -> Iterator[None]:
 
 def ratio_interval(over: Sequence[float], under: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """A bootstrap interval of median(over) / median(under): both are drawn again, 2,000 times."""
-    generator = np.random.default_rng(0)
-    medians = [np.median(generator.choice(s, (2000, len(s))), axis=1) for s in (over, under)]
-    low, high = np.quantile(medians[0] / medians[1], [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    generator, medians = torch.Generator().manual_seed(0), []
+    for samples in (over, under):
+        draw = torch.randint(len(samples), (2000, len(samples)), generator=generator)
+        medians.append(torch.tensor(samples, dtype=torch.float64)[draw].quantile(0.5, dim=1))
+    low, high = (medians[0] / medians[1]).quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double()).tolist()
+    return low, high
 
 
 def admit(method: str, case: Case, oracle: Oracle, dtype: torch.dtype) -> Contestant:

@@ -36,14 +36,14 @@ class Case:
     agree: float | None = None
 
 
-def label_step() -> Case:
+def label_step(device: torch.device | str = "cpu") -> Case:
     """An exact Label-SBP step against the step without negatives."""
-    pos = signed_graph(load("arxiv")).pos
+    pos = signed_graph(load("arxiv", device=device)).pos
     n, d = pos.num_nodes, 128
-    y = torch.randint(40, (n,), generator=torch.Generator().manual_seed(0))
-    x = torch.randn(n, d)
+    y = torch.randint(40, (n,), generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.randn(n, d, device=device)
     plain = sbp.SignedGraph(pos)
-    labels = sbp.SignedGraph(pos, sbp.ClassBlock.from_labels(y, torch.arange(n) % 2 == 0))
+    labels = sbp.SignedGraph(pos, sbp.ClassBlock.from_labels(y, torch.arange(n, device=device) % 2 == 0))
     return Case("arxiv, 40 classes", n, d, {
         "unsigned step": lambda: sbp.signed_propagate(x, plain, **CALL),
         "Label-SBP step": lambda: sbp.signed_propagate(x, labels, **CALL),
@@ -106,10 +106,17 @@ def repeated(step: Callable[[Tensor], Tensor], num_steps: int) -> Callable[[Tens
 _UNROLLED = 16
 
 
-def steps(d: int, num_steps: int, layer_norm: bool = False, size: str = "cora", peers: bool = True) -> Case:
-    """Several steps in one call against as many calls, eager, compiled and as a CUDA graph, and against the peers'."""
-    workload = load(size)
-    graph, x = signed_graph(workload).prepare(), torch.randn(workload.num_nodes, d)
+def steps(
+    d: int,
+    num_steps: int,
+    layer_norm: bool = False,
+    size: str = "cora",
+    peers: bool = True,
+    device: torch.device | str = "cpu",
+) -> Case:
+    """Several steps in one call against as many calls, eager and as a CUDA graph, and against the peers' loops."""
+    workload = load(size, device=device)
+    graph, x = signed_graph(workload).prepare(), torch.randn(workload.num_nodes, d, device=device)
     several = lambda v, k: sbp.signed_propagate(v, graph, **CALL, num_steps=k, layer_norm=layer_norm)  # noqa: E731
     ours = repeated(lambda v: several(v, 1), num_steps)
     calls: dict[str, Callable[[], object] | str] = {
@@ -117,17 +124,22 @@ def steps(d: int, num_steps: int, layer_norm: bool = False, size: str = "cora", 
         "a call a step": lambda: ours(x),
     }
     if peers:
-        problem = Problem(workload, x, COEFFICIENTS)
-        norm = (lambda v: torch.nn.functional.layer_norm(v, v.shape[1:])) if layer_norm else (lambda v: v)
-        merged, scatter = (METHODS[name](problem).run for name in ("merged_addmm_int32", "pyg_scatter"))
-        loops = {"merged addmm": merged, "PyG scatter": scatter}
-        for name, step in loops.items():
-            loop = repeated(lambda v, step=step: norm(step(v)), num_steps)
-            calls |= {f"{name}, loop": lambda loop=loop: loop(x), f"{name}, CUDA graph": _graphed(loop, x)}
-            if name == "PyG scatter":
-                calls[f"{name}, compiled loop"] = _compiled(loop, x, num_steps)
+        calls["a call a step, CUDA graph"] = _graphed(ours, x)
+        calls |= _peer_loops(Problem(workload, x, COEFFICIENTS), num_steps, layer_norm)
     kind = ", LayerNorm" if layer_norm else ""
     return Case(f"{size}, K = {num_steps}{kind}", graph.num_nodes, d, calls, agree=1e-4)
+
+
+def _peer_loops(problem: Problem, num_steps: int, layer_norm: bool) -> dict[str, Callable[[], object] | str]:
+    x, calls = problem.x, {}
+    for name, method in (("merged addmm", "merged_addmm_int32"), ("PyG scatter", "pyg_scatter")):
+        step = METHODS[method](problem).run
+        if layer_norm:
+            step = lambda v, step=step: torch.nn.functional.layer_norm(step(v), v.shape[1:])  # noqa: E731
+        loop = repeated(step, num_steps)
+        calls |= {f"{name}, loop": lambda loop=loop: loop(x), f"{name}, CUDA graph": _graphed(loop, x)}
+    calls["PyG scatter, compiled loop"] = _compiled(loop, x, num_steps)
+    return calls
 
 
 def _graphed(loop: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object] | str:

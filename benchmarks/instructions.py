@@ -1,4 +1,4 @@
-"""python -m benchmarks.instructions: instructions of each CPU kernel under callgrind, compared with those on record.
+"""python -m benchmarks.instructions: instructions of the CPU kernels under callgrind, compared with those on record.
 
 Counts repeat where times do not, so a few percent more are a regression on however busy a machine. Valgrind knows
 no AVX-512: what is counted is AVX2, and the baseline. `--write` records the counts of this binary; they hold for
@@ -20,8 +20,9 @@ from . import records
 
 ISAS = ("avx2", "baseline")
 CALLS = 5
-OUTSIDE = "outside the kernels, a call"
-# More than so much over the record is a regression; Python's own share varies with the paths of its dicts.
+OUTSIDE, OUR_CALLS = "Python and torch, a call", "around the kernels, a call"
+TYPES = {r"Bf16": "kernels of bfloat16, a round", r"<float|::float": "kernels of float32, a round"}
+# More than so much over the record is a regression; Python's own share varies more.
 ALLOWED, ALLOWED_OUTSIDE = 1.03, 1.15
 RECORD = records.RESULTS / "instructions.json"
 
@@ -50,7 +51,7 @@ CALLS_A_RUN = 16
 
 
 def count(isa: str) -> dict[str, int]:
-    """Instructions of each kernel in one round of calls, and of everything else a call."""
+    """Instructions of the kernels of each type in one round of calls, and of everything else a call."""
     from torch.utils.benchmark import Timer
 
     # The process under valgrind takes its environment from here: hashes, and so dicts, are then the same.
@@ -58,20 +59,21 @@ def count(isa: str) -> dict[str, int]:
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     timer = Timer("calls()", SETUP.format(isa=isa))
     counts = timer.collect_callgrind(number=CALLS, collect_baseline=False).stats(inclusive=False)
-    return by_kernel([(function, int(n)) for n, function in counts])
+    return by_type([(function, int(n)) for n, function in counts])
 
 
-def by_kernel(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Sum callgrind's counts by function of our library, without its paths."""
-    found: dict[str, int] = {}
+def by_type(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Sum callgrind's counts of our library by the type of x, which no inlining moves; a round, or a call outside."""
+    found = dict.fromkeys((*TYPES.values(), OUR_CALLS, OUTSIDE), 0)
     for function, total in counts:
-        inside = re.match(r"(?:[^:]*:)?(.*) \[.*_C[^/]*\.so\]$", function)
-        name = inside[1] if inside else OUTSIDE
-        found[name] = found.get(name, 0) + total
-    kernels = {name: n // CALLS for name, n in found.items() if name != OUTSIDE}
-    # What a call of ours spends in small helpers is noise as a line of its own.
-    large = {name: n for name, n in kernels.items() if n >= 10_000}
-    return large | {OUTSIDE: found.get(OUTSIDE, 0) // CALLS // CALLS_A_RUN}
+        inside = re.match(r"(.*) \[.*_C[^/]*\.so\]$", function)
+        name = OUTSIDE
+        if inside:
+            # The first argument of the template is the type of x; float stands for the sums of bfloat16 as well.
+            name = next((label for key, label in TYPES.items() if re.search(key, inside[1])), OUR_CALLS)
+        found[name] += total
+    calls = {OUTSIDE: CALLS_A_RUN, OUR_CALLS: CALLS_A_RUN}
+    return {name: n // CALLS // calls.get(name, 1) for name, n in found.items()}
 
 
 def compiler() -> str:

@@ -65,7 +65,9 @@ class Session:
         contestants = admit_all(case, oracles, cell.methods or tuple(METHODS), tick)
         probes: list[Probe] = []
         if cell.mode == FORWARD and cell.cache == "warm":
-            probes = [p for d, oracle in oracles.items() for p in gather_probes(case.graph, oracle, cell.width, DTYPES[d])]
+            probes = [
+                p for d, oracle in oracles.items() for p in gather_probes(case.graph, oracle, cell.width, DTYPES[d])
+            ]
         workers = list(self._workers(cell))
         try:
             for axis in cell.axes:

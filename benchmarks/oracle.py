@@ -73,7 +73,8 @@ def edge_dots(graph: Workload, x: Tensor, grad: Tensor, c: Coefficients) -> Iter
 def coefficient_grads(graph: Workload, x: Tensor, grad: Tensor, c: Coefficients) -> Tensor:
     """The gradient of alpha, beta and lam, in float64; [3]."""
     flat = Coefficients(1.0, 1.0, 1.0)
-    pos, neg = (w @ d for w, d in zip((graph.pos_weight, graph.neg_weight), edge_dots(graph, x, grad, flat)))
+    pos_dots, neg_dots = edge_dots(graph, x, grad, flat)
+    pos, neg = graph.pos_weight @ pos_dots, graph.neg_weight @ neg_dots
     own = (x.double() * grad.double()).sum()
     alpha, beta, lam = (float(v) for v in vars(c).values())
     # neg carries the sign of its half already.

@@ -38,7 +38,9 @@ def share_of_roofline(row: dict[str, str]) -> float | None:
     """The time that the two bandwidths allow over the time taken, of a row of results; None where not measured."""
     if not (row["median_ms"] and row["gather_gbs"] and row["copy_gbs"]):
         return None
-    seconds = float(row["gather_bytes"]) / float(row["gather_gbs"]) + float(row["stream_bytes"]) / float(row["copy_gbs"])
+    seconds = float(row["gather_bytes"]) / float(row["gather_gbs"]) + float(row["stream_bytes"]) / float(
+        row["copy_gbs"]
+    )
     return passes(row["mode"]) * seconds / 1e9 / (float(row["median_ms"]) / 1e3)
 
 

@@ -81,7 +81,9 @@ def main() -> None:
     oracle = Oracle(graph, job["width"], dtype, Coefficients(), job["seed"])
     ours = admit(OURS, Case(graph, job["width"], job["mode"]), oracle, dtype)
     assert ours.call is not None
-    print(json.dumps({"isa": cpu_isa(), "seconds": ours.seconds_per_call, "bytes": ours.extra_memory_bytes}), flush=True)
+    print(
+        json.dumps({"isa": cpu_isa(), "seconds": ours.seconds_per_call, "bytes": ours.extra_memory_bytes}), flush=True
+    )
     for line in sys.stdin:
         print(clock(ours.call, int(line), torch.device("cpu")), flush=True)
 
