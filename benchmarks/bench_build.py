@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_build", description=__doc__)
     parser.add_argument("--size", default="arxiv", choices=SIZES)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=15.0, help="seconds a step may take")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds a step may take")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--seed", type=int, default=0)

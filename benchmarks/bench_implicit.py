@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_implicit", description=__doc__)
     parser.add_argument("--cases", default=",".join(CASES), help=f"of {','.join(CASES)}")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds a call may take (at least 3 samples)")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds a call may take (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--results", type=Path, default=records.RESULTS)
     args = parser.parse_args(argv)

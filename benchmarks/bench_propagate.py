@@ -60,21 +60,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _cells(parser: argparse.ArgumentParser, args: argparse.Namespace, preset: str) -> Sequence[Cell]:
-    methods = _chosen(parser, "--methods", f"{OURS},{args.methods}", METHODS) if args.methods else ()
+    named = _chosen(parser, "--methods", f"{OURS},{args.methods}", METHODS) if args.methods else ()
     found = PRESETS[preset].cells
-    if any(getattr(args, name) is not None for name in ("sizes", "widths", "dtype", "modes")):
-        sizes = [name for name in (args.sizes or "cora,pubmed,arxiv").split(",")]
-        for name in sizes:
-            if name.removesuffix("+") not in SIZES and not name.removesuffix("+").startswith("degree-"):
-                parser.error(f"--sizes must be of {', '.join(SIZES)} or degree-D, got {name!r}")
-        dtypes = _chosen(parser, "--dtype", args.dtype or "float32,bfloat16", DTYPES)
-        modes = _chosen(parser, "--modes", args.modes or ",".join(MODES), (*MODES, *LEARNS))
-        try:
-            widths = [int(width) for width in (args.widths or "64,128").split(",")]
-        except ValueError:
-            parser.error(f"--widths must be numbers, got {args.widths!r}")
-        return custom(sizes, widths, modes, dtypes, methods)
-    return [replace(cell, methods=tuple(methods)) for cell in found] if methods else found
+    if all(getattr(args, name) is None for name in ("sizes", "widths", "dtype", "modes")):
+        return [replace(cell, methods=tuple(named)) for cell in found] if named else found
+    # What is left out: all of it, or in a short preset as its first cell has it.
+    usual = Cell("cora,pubmed,arxiv", 64, ",".join(MODES), ("float32", "bfloat16"), methods=())
+    usual = usual if preset == "full" else found[0]
+    sizes = (args.sizes or usual.workload).split(",")
+    for name in sizes:
+        if name.removesuffix("+") not in SIZES and not name.removesuffix("+").startswith("degree-"):
+            parser.error(f"--sizes must be of {', '.join(SIZES)} or degree-D, got {name!r}")
+    dtypes = _chosen(parser, "--dtype", args.dtype or ",".join(usual.dtypes), DTYPES)
+    modes = _chosen(parser, "--modes", args.modes or usual.mode, (*MODES, *LEARNS))
+    try:
+        widths = [int(width) for width in (args.widths or str(usual.width)).split(",")]
+    except ValueError:
+        parser.error(f"--widths must be numbers, got {args.widths!r}")
+    return custom(sizes, widths, modes, dtypes, named or usual.methods)
 
 
 def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Collection[str]) -> list[str]:

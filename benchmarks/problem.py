@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -73,10 +73,11 @@ def needs_memory(problem: Problem, copies: float) -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that nobody uses, in bytes."""
+    """Memory that a call may still take, in bytes; unknown counts as endless."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
         return float("inf")
+    return 1024.0 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
