@@ -106,8 +106,9 @@ def measure(args: argparse.Namespace, path: Path | None, console: Console) -> li
 
 def _work(cell: Cell) -> float:
     """A guess at a cell's share of the time: messages, and a floor for many small calls."""
-    size = SIZES.get(cell.workload.removesuffix("+"))
-    edges = size.num_edges_pos + size.num_edges_neg if size else 50_000 * int(cell.workload.split("-")[1])
+    name = cell.workload.removesuffix("+")
+    size = SIZES.get(name)
+    edges = size.num_edges_pos + size.num_edges_neg if size else 50_000 * int(name.split("-")[1])
     methods = len(cell.methods or METHODS) * len(cell.dtypes)
     return methods * (edges * cell.width + 5e6) * (2.5 if cell.mode == BACKWARD else 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -143,4 +144,8 @@ def _csr_tensor(
     order = torch.argsort(row * n + col)
     rowptr = torch.zeros(n + 1, dtype=torch.int64, device=row.device)
     rowptr[1:] = torch.bincount(row, minlength=n).cumsum(0)
-    return torch.sparse_csr_tensor(rowptr.to(index_dtype), col[order].to(index_dtype), value[order].to(dtype), (n, n))
+    rowptr, col, value = rowptr.to(index_dtype), col[order].to(index_dtype), value[order].to(dtype)
+    with warnings.catch_warnings():
+        # torch calls its sparse CSR support a beta at the first tensor.
+        warnings.simplefilter("ignore")
+        return torch.sparse_csr_tensor(rowptr, col, value, (n, n))

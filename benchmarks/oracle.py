@@ -88,14 +88,14 @@ class Oracle:
     """
 
     def __init__(self, graph: Workload, width: int, dtype: torch.dtype, c: Coefficients, seed: int = 0):
-        generator = torch.Generator().manual_seed(seed)
-        shape = (2, graph.num_nodes, width)
-        inputs = torch.randn(shape, generator=generator).to(graph.pos.device, dtype)
+        device = graph.pos.device
+        generator = torch.Generator(device).manual_seed(seed)
+        inputs = torch.randn((2, graph.num_nodes, width), generator=generator, device=device).to(dtype)
         self._graph, self._c = graph, c
         self._x, self._grad = inputs
         self._rows: Tensor | None = None
         if graph.num_edges * width > _ALL_ROWS:
-            some = torch.randperm(graph.num_nodes, generator=generator)[:_ROWS].to(graph.pos.device)
+            some = torch.randperm(graph.num_nodes, generator=generator, device=device)[:_ROWS]
             self._rows = torch.cat([some, graph.degrees().argmax().view(1)]).unique()
         self._y: Tensor | None = None
         self._grad_x: Tensor | None = None

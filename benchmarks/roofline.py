@@ -44,12 +44,12 @@ def share_of_roofline(row: dict[str, str]) -> float | None:
     return passes(row["mode"]) * seconds / 1e9 / (float(row["median_ms"]) / 1e3)
 
 
-def copy_gbs(device: torch.device, size: int = COPY_BYTES) -> float:
+def copy_gbs(device: torch.device) -> float:
     """Bytes read and written a second by torch's copy of a block that no cache holds; the median of nine."""
-    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     times = [clock(lambda: target.copy_(source), 1, device) for _ in range(9)]
-    return 2 * size / torch.tensor(times).median().item() / 1e9
+    return 2 * COPY_BYTES / torch.tensor(times).median().item() / 1e9
 
 
 @dataclass

@@ -13,6 +13,11 @@ from benchmarks.gpu import check, measure, notes
 from benchmarks.workloads import SIZES, Size
 
 
+@pytest.fixture(autouse=True)
+def small_copy(monkeypatch):
+    monkeypatch.setattr("benchmarks.roofline.COPY_BYTES", 1 << 16)
+
+
 def test_measure_logs_and_records(monkeypatch, tmp_path, capsys):
     few = grid("cora", [8], methods=("sbp_kernels", "pyg_scatter", "merged_addmm_cached"))
     broken = grid("arxiv", [8], ["forward"])
@@ -24,7 +29,6 @@ def test_measure_logs_and_records(monkeypatch, tmp_path, capsys):
     # A graph that cannot be made is a mistake; a cell that runs out of memory is not.
     with pytest.raises(ValueError, match="must be even"):
         measure.main(["--device", "cpu", "--results", str(tmp_path)])
-    monkeypatch.setattr(cells, "PRESETS", cells.PRESETS)
     monkeypatch.setitem(cells.PRESETS, "gpu", Preset(tuple(few), repeats=3, budget=0.01))
     capsys.readouterr()
     assert measure.main(["--device", "cpu", "--results", str(tmp_path)]) == 0

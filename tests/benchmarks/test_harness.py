@@ -174,7 +174,8 @@ def test_each_follows_every_other_once(count):
     assert len(set(pairs)) == len(pairs) == count * (count - 1)
 
 
-def test_a_cold_sample_is_one_call():
+def test_a_cold_sample_is_one_call(monkeypatch):
+    monkeypatch.setattr("benchmarks.harness._FLUSH_BYTES", 1 << 16)
     calls = []
     entrant = Contestant("a", torch.float32, lambda: calls.append(0), seconds_per_call=1e-6)
     race([entrant], CPU, rounds=3, budget=1.0, cold=True)

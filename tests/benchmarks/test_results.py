@@ -32,6 +32,7 @@ def tiny():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("cora", "arxiv"):
             patch.setitem(SIZES, name, Size(200, 800, 400, exponent=2.5))
+        patch.setattr("benchmarks.roofline.COPY_BYTES", 1 << 16)
         yield
     torch.set_num_threads(threads)
 
