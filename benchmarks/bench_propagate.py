@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from sbp.errors import UserError
+
 from . import records
 from .cells import PRESETS, Cell, custom
 from .measure import DTYPES, Row, Session
@@ -133,7 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = None
     if args.preset != "demo" or args.results is not None:
         path = (args.results or records.RESULTS) / records.device_slug(args.device) / "propagate.csv"
-    rows = measure(args, path, console)
+    try:
+        rows = measure(args, path, console)
+    except (FileNotFoundError, UserError) as error:
+        console.print(str(error), style="red", highlight=False)
+        return 1
     print_run(console, rows)
     if path is not None:
         console.print(f"{len(rows)} rows appended to {path}", style="dim", highlight=False)

@@ -168,12 +168,15 @@ def _read(name: str, root: Path, generator: torch.Generator) -> Workload | None:
 
 
 def _read_signed(name: str, path: Path) -> Workload:
-    """Lines `source,target,sign` under a header; made undirected, a pair of two signs taking both."""
+    """Lines `source,target,sign` under a header; made undirected, a pair of two signs taking both.
+
+    Lines whose sign is empty (the published file has some) say nothing of attraction and are left out.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{name} needs {path}: lines of source,target,sign under a header")
     rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
     ends = torch.tensor([[int(a), int(b)] for a, b, _ in rows]).T
-    sign = torch.tensor([float(s) for *_, s in rows])
+    sign = torch.tensor([float(s or 0) for *_, s in rows])
     num_nodes = int(ends.max()) + 1
     halves = []
     for mask in (sign > 0, sign < 0):

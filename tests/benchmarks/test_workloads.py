@@ -79,7 +79,7 @@ def test_reads_a_signed_csv(tmp_path):
     (tmp_path / "signed").mkdir()
     with pytest.raises(FileNotFoundError, match=r"bitcoin-otc needs .*bitcoin_otc\.csv"):
         load("bitcoin-otc", root=tmp_path)
-    (tmp_path / "signed/bitcoin_otc.csv").write_text("id1,id2,sign\n0,1,1.0\n1,0,1.0\n2,0,-1.0\n")
+    (tmp_path / "signed/bitcoin_otc.csv").write_text("id1,id2,sign\n0,1,1.0\n1,0,1.0\n2,0,-1.0\n2,1,\n")
     graph = load("bitcoin-otc", root=tmp_path)
     assert graph.num_nodes == 3
     assert graph.pos.T.tolist() == [[0, 1], [1, 0]] and graph.neg.T.tolist() == [[0, 2], [2, 0]]
