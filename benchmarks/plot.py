@@ -80,7 +80,7 @@ def blocks(folder: Path, runs: check_targets.Runs, preset: str) -> dict[str, str
         "devices": devices(folder.parent),
         "instructions": instructions(),
     }
-    for name, table in (("implicit", tables.implicit), ("reorder", tables.reorder)):
+    for name, table in (("implicit", tables.implicit), ("layers", tables.implicit), ("reorder", tables.reorder)):
         rows = _latest(folder / f"{name}.csv", preset)
         found[name] = table(rows) if rows else f"{NOT_RUN}."
     return found
