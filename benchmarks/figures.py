@@ -105,7 +105,7 @@ def _graph_title(row: Row) -> str:
 def degrees(rows: Sequence[Row], stem: Path) -> list[Path] | None:
     """Forward speed-up by mean degree at 64 features: lines where only the degree varies, points for the graphs."""
     rows = chosen(rows, width="64", dtype="float32", mode=FORWARD)
-    if len(distinct(rows, "workload")) < 3:
+    if len(distinct(rows, "workload")) < 4:
         return None
     with rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.1), layout="constrained")

@@ -14,7 +14,7 @@ from benchmarks.methods import METHODS
 from benchmarks.oracle import Coefficients, Oracle, WrongResult
 from benchmarks.problem import Prepared
 from benchmarks.records import LEARNS, MODES, OURS
-from benchmarks.workloads import Size, generate
+from benchmarks.workloads import Size, Workload, generate
 
 CPU = torch.device("cpu")
 GRAPH = generate("small", Size(300, 1_200, 600, exponent=2.5))
@@ -45,6 +45,22 @@ def test_every_method_is_right_or_says_why_not(method, mode):
         assert entrant.note.startswith(("not installed: ", "not supported: ")) and len(entrant.note) > 20
     elif method != "scipy":
         assert entrant.extra_memory_bytes >= 300 * 8 * 4 * (1 if mode == "forward" else 2)
+
+
+MATRICES = ["pyg_edge_index", "torch_sparse_pair", "merged_addmm_int32", "merged_addmm_int64", "scipy"]
+
+
+@pytest.mark.parametrize("method", ["pyg_scatter", *MATRICES, OURS])
+def test_directed_edges(method):
+    """The workloads are symmetric, where a forgotten transpose would pass."""
+    generator = torch.Generator().manual_seed(0)
+    pos, neg = torch.randint(50, (2, 200), generator=generator), torch.randint(50, (2, 90), generator=generator)
+    weights = (torch.rand(e.size(1), generator=generator, dtype=torch.float64) for e in (pos, neg))
+    graph = Workload("directed", 50, pos, neg, *weights)
+    # Ours normalises by itself unless the weights learn.
+    mode = "learnt weights" if method == OURS else "forward+backward"
+    entrant = admit(method, Case(graph, 8, mode), Oracle(graph, 8, torch.float32, Coefficients()), torch.float32)
+    assert entrant.call is not None
 
 
 @pytest.mark.parametrize("method", [OURS, "pyg_scatter", "pyg_edge_index"])
