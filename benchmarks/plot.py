@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, table in (found | {"figures": pictures(drawn, missing, args.root)}).items():
                 tables.rewrite(page, name, table)
             tables.rewrite(readme, "bench", tables.readme(runs.propagate, args.width))
-            tables.rewrite(readme, "implicit", found["implicit"])
+            # The reasons of what cannot run stand on the page only.
+            timed = [row for row in _latest(folder / "implicit.csv", args.preset) if row["median_ms"]]
+            tables.rewrite(readme, "implicit", tables.implicit(timed) if timed else found["implicit"])
             print(f"rewrote the tables of {page} and {readme}")
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
