@@ -15,7 +15,7 @@ help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy, clang-format"
-	@echo "make bench  the full benchmark on this machine, then the targets"
+	@echo "make bench  the full benchmark on this machine (40 minutes), its page and figures, then the targets"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
 	@echo "make clean  remove the environment and everything built"
@@ -45,8 +45,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_propagate
 	$(BIN)/python -m benchmarks.bench_build
 	$(BIN)/python -m benchmarks.bench_implicit
-	$(BIN)/python -m benchmarks.check_targets
+	$(BIN)/python -m benchmarks.bench_reorder
 	$(BIN)/python -m benchmarks.plot
+	$(BIN)/python -m benchmarks.check_targets
 
 # Uses the Python at hand, whose torch knows the GPU; installs nothing.
 gpu-check:

@@ -22,7 +22,9 @@ from torch_geometric.utils import to_torch_csr_tensor
 from sbp_kernels.nn import accelerate
 
 from . import records
-from .bench_implicit import CPU, Case, measure, rows_of, table
+from .bench_implicit import CPU, table
+from .implicit_cases import Case
+from .implicit_measure import measure, rows_of
 
 HIDDEN, LAYERS = 64, 64
 
@@ -135,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         with console.status(name):
             case = CASES[name](args)
-            rows = rows_of(case, measure(case, args.repeats, args.budget), run)
+            rows = rows_of(case, measure(case, args.repeats, args.budget, CPU), run)
         console.print(table(rows))
         records.append(path, records.IMPLICIT_COLUMNS, rows)
     console.print(f"rows appended to {path}", style="dim", highlight=False)

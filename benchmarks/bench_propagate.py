@@ -5,79 +5,53 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from sbp.errors import UserError
+
 from . import records
-from .harness import Case, Contestant, admit, race
+from .cells import PRESETS, Cell, custom
+from .measure import DTYPES, Row, Session
 from .methods import METHODS
-from .oracle import Coefficients, Oracle, WrongResult
 from .progress import Progress
-from .records import MODES, OURS
+from .records import BACKWARD, LEARNS, MODES, OURS
 from .report import print_run
-from .workloads import SIZES, Workload, load
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What is measured unless the command line says otherwise, and how patiently."""
-
-    sizes: str = "cora,pubmed,arxiv"
-    widths: str = "32,64,128,256"
-    dtype: str = "float32,bfloat16"
-    modes: str = ",".join(MODES)
-    repeats: int = 20
-    budget: float = 15.0
-
-
-PRESETS = {
-    "full": Preset(),
-    "quick": Preset(sizes="cora,pubmed", widths="64,128", repeats=10, budget=2.0),
-    "demo": Preset(widths="64", dtype="float32", modes="forward", repeats=9, budget=1.0),
-}
+from .workloads import SIZES
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, with the preset's values where it is silent."""
+    """The command line: a preset, or the product of what is named; `cells` is what to measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_propagate", description=__doc__)
     kind = parser.add_mutually_exclusive_group()
-    for name, help_ in (("quick", "a few minutes"), ("demo", "a minute; writes only to --results")):
+    for name, help_ in (("quick", "3 minutes"), ("demo", "a minute; writes only to --results"), ("gpu", "for a GPU")):
         kind.add_argument(f"--{name}", dest="preset", action="store_const", const=name, help=help_)
-    parser.add_argument("--sizes", help=f"of {','.join(SIZES)}")
+    parser.add_argument("--sizes", help=f"of {','.join(SIZES)}, degree-D, or one with + for no negative edges")
     parser.add_argument("--widths", help="numbers of features")
     parser.add_argument("--dtype", help=f"of {','.join(DTYPES)}")
-    parser.add_argument("--modes", help=f"of {','.join(MODES)}")
-    parser.add_argument("--methods", default=",".join(METHODS), help="default: all; ours always runs")
+    parser.add_argument("--modes", help=f"of {','.join((*MODES, *LEARNS))}")
+    parser.add_argument("--methods", help="default: the preset's; ours always runs")
     parser.add_argument("--repeats", type=int, help="rounds of the race")
     parser.add_argument("--budget", type=float, help="seconds a method may take per case (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--root", type=Path, help="folder of real graphs, read where they are there")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results")
     args = parser.parse_args(argv)
     preset = args.preset or "full"
     # A part of a preset must not pass for a run of it.
-    part = any(getattr(args, name) is not None for name in ("sizes", "widths", "dtype", "modes"))
-    part = part or args.methods != ",".join(METHODS)
+    part = any(getattr(args, name) is not None for name in ("sizes", "widths", "dtype", "modes", "methods", "root"))
     args.preset = "some" if part and preset == "full" else preset
-    for name, value in vars(PRESETS[preset]).items():
+    args.cells = tuple(_cells(parser, args, preset))
+    for name in ("repeats", "budget"):
         if getattr(args, name) is None:
-            setattr(args, name, value)
-    args.sizes = _chosen(parser, "--sizes", args.sizes, SIZES)
-    args.dtype = _chosen(parser, "--dtype", args.dtype, DTYPES)
-    args.modes = _chosen(parser, "--modes", args.modes, MODES)
-    args.methods = _chosen(parser, "--methods", f"{OURS},{args.methods}", METHODS)
-    try:
-        args.widths = [int(width) for width in args.widths.split(",")]
-    except ValueError:
-        parser.error(f"--widths must be numbers, got {args.widths!r}")
+            setattr(args, name, getattr(PRESETS[preset], name))
     for name in ("repeats", "threads"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -85,6 +59,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.device.type == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
     return args
+
+
+def _cells(parser: argparse.ArgumentParser, args: argparse.Namespace, preset: str) -> Sequence[Cell]:
+    named = _chosen(parser, "--methods", f"{OURS},{args.methods}", METHODS) if args.methods else ()
+    found = PRESETS[preset].cells
+    if all(getattr(args, name) is None for name in ("sizes", "widths", "dtype", "modes")):
+        return [replace(cell, methods=tuple(named)) for cell in found] if named else found
+    # What is left out: all of it, or in a short preset as its first cell has it.
+    usual = Cell("cora,pubmed,arxiv", 64, ",".join(MODES), ("float32", "bfloat16"), methods=())
+    usual = usual if preset == "full" else found[0]
+    sizes = (args.sizes or usual.workload).split(",")
+    for name in sizes:
+        if name.removesuffix("+") not in SIZES and not name.removesuffix("+").startswith("degree-"):
+            parser.error(f"--sizes must be of {', '.join(SIZES)} or degree-D, got {name!r}")
+    dtypes = _chosen(parser, "--dtype", args.dtype or ",".join(usual.dtypes), DTYPES)
+    modes = _chosen(parser, "--modes", args.modes or usual.mode, (*MODES, *LEARNS))
+    try:
+        widths = [int(width) for width in (args.widths or str(usual.width)).split(",")]
+    except ValueError:
+        parser.error(f"--widths must be numbers, got {args.widths!r}")
+    return custom(sizes, widths, modes, dtypes, named or usual.methods)
 
 
 def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Collection[str]) -> list[str]:
@@ -95,82 +90,29 @@ def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Collec
     return names
 
 
-def run_case(
-    case: Case, oracles: dict[str, Oracle], methods: Sequence[str], repeats: int, budget: float,
-    device: torch.device, tick: Callable[[float, str], None],
-) -> list[Contestant]:  # fmt: skip
-    """Every method at every dtype in one race, so that dtypes can be compared as well."""
-    contestants = []
-    pairs = [(dtype, method) for dtype in oracles for method in methods]
-    for dtype, method in pairs:
-        tick(0.0, f"checking {method} {dtype}")
-        try:
-            contestants.append(admit(method, case, oracles[dtype], DTYPES[dtype]))
-        except WrongResult as error:
-            contestants.append(Contestant(method, DTYPES[dtype], note=f"WRONG, not timed: {error}"))
-        tick(0.4 / len(pairs), "")
-    tick(0.0, "timing")
-    race(contestants, device, repeats, budget, lambda share: tick(0.6 * share, ""))
-    return contestants
-
-
-def case_rows(case: Case, contestants: Sequence[Contestant], run: dict[str, object]) -> list[dict[str, object]]:
-    """One row a contestant, by the columns of `records.PROPAGATE_COLUMNS`."""
-    graph, rows = case.graph, []
-    ours = {c.dtype: c.quantile(0.5) for c in contestants if c.method == OURS and c.samples}
-    for c in contestants:
-        row: dict[str, object] = dict.fromkeys(records.PROPAGATE_COLUMNS, "") | run
-        row |= {
-            "workload": graph.name,
-            "num_nodes": graph.num_nodes,
-            "num_edges_pos": graph.pos.shape[1],
-            "num_edges_neg": graph.neg.shape[1],
-            "max_degree": int(graph.degrees().max()),
-            "width": case.width,
-            "dtype": str(c.dtype).removeprefix("torch."),
-            "mode": case.mode,
-            "method": c.method,
-            "backend": c.backend,
-            "samples": len(c.samples),
-            "output_bytes": graph.num_nodes * case.width * c.dtype.itemsize,
-            "gather_bytes": graph.num_edges * case.width * c.dtype.itemsize,
-            "note": c.note,
-        }
-        if c.samples:
-            row |= {k: 1e3 * c.quantile(q) for k, q in (("p20_ms", 0.2), ("median_ms", 0.5), ("p80_ms", 0.8))}
-            row["extra_memory_bytes"] = c.extra_memory_bytes
-            if c.dtype in ours:
-                row["ratio_to_ours"] = c.quantile(0.5) / ours[c.dtype]
-        rows.append(row)
-    return rows
-
-
-def measure(args: argparse.Namespace, path: Path | None, console: Console) -> list[dict[str, object]]:
-    """Run all cases; rows are appended case by case, so that a stopped run keeps what it has."""
+def measure(args: argparse.Namespace, path: Path | None, console: Console) -> list[Row]:
+    """Run all cells; rows are appended cell by cell, so that a stopped run keeps what it has."""
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     run = records.run_fields(args.device, args.seed, args.preset, date)
-    cases = [(size, mode, width) for size in args.sizes for mode in args.modes for width in args.widths]
-    all_rows: list[dict[str, object]] = []
-    graph: Workload | None = None
-    with Progress(console, [_work(*case) for case in cases]) as progress:
-        for size, mode, width in cases:
-            progress.start(f"{size} d={width} {mode}")
-            if graph is None or graph.name != size:
-                graph = load(size, args.seed).to(args.device)
-                oracles = {d: Oracle(graph, max(args.widths), DTYPES[d], Coefficients(), args.seed) for d in args.dtype}
-            case = Case(graph, width, mode)
-            contestants = run_case(case, oracles, args.methods, args.repeats, args.budget, args.device, progress.tick)
-            rows = case_rows(case, contestants, run)
+    session = Session(run, args.device, args.repeats, args.budget, args.seed, args.root)
+    all_rows: list[Row] = []
+    with Progress(console, [_work(cell) for cell in args.cells]) as progress:
+        for cell in args.cells:
+            progress.start(cell.label)
+            rows = session.rows(cell, progress.tick)
             if path is not None:
                 records.append(path, records.PROPAGATE_COLUMNS, rows)
             all_rows += rows
     return all_rows
 
 
-def _work(size: str, mode: str, width: int) -> float:
-    """A guess at a case's share of the time: messages, and a floor for many small calls."""
-    edges = SIZES[size].num_edges_pos + SIZES[size].num_edges_neg
-    return (edges * width + 5e6) * (1 if mode == "forward" else 2.5)
+def _work(cell: Cell) -> float:
+    """A guess at a cell's share of the time: messages, and a floor for many small calls."""
+    name = cell.workload.removesuffix("+")
+    size = SIZES.get(name)
+    edges = size.num_edges_pos + size.num_edges_neg if size else 50_000 * int(name.split("-")[1])
+    methods = len(cell.methods or METHODS) * len(cell.dtypes)
+    return methods * (edges * cell.width + 5e6) * (2.5 if cell.mode == BACKWARD else 1)
 
 
 def warn_if_busy(console: Console) -> None:
@@ -193,7 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = None
     if args.preset != "demo" or args.results is not None:
         path = (args.results or records.RESULTS) / records.device_slug(args.device) / "propagate.csv"
-    rows = measure(args, path, console)
+    try:
+        rows = measure(args, path, console)
+    except (FileNotFoundError, UserError) as error:
+        console.print(str(error), style="red", highlight=False)
+        return 1
     print_run(console, rows)
     if path is not None:
         console.print(f"{len(rows)} rows appended to {path}", style="dim", highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from .workloads import Workload
 
-# Columns at a time: the messages of all edges in float64 stay below 300 MB at 2.3 M edges.
-_COLUMNS = 16
+# Messages are made for so many numbers at a time, 256 MB in float64.
+_NUMBERS = 1 << 25
+# A result of more multiplications is checked on `_ROWS` rows, the one of the largest degree among them.
+_ALL_ROWS, _ROWS = 1 << 31, 2_000
 
 # Largest error allowed, in units of the root mean square that a row of the result has for
 # x ~ N(0, 1). A wrong sign, weight or edge gives about 1.
@@ -24,40 +26,77 @@ class WrongResult(AssertionError):
 
 @dataclass(frozen=True)
 class Coefficients:
-    alpha: float = 1.0
-    beta: float = 0.5
-    lam: float = 0.5
+    """Floats, or where they learn tensors of one element."""
+
+    alpha: float | Tensor = 1.0
+    beta: float | Tensor = 0.5
+    lam: float | Tensor = 0.5
+
+    def learning(self, like: Tensor) -> Coefficients:
+        """The same values as leaves of autograd, float32 unless x is wider."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        leaves = (torch.tensor(float(v), dtype=dtype, device=like.device) for v in vars(self).values())
+        return Coefficients(*(leaf.requires_grad_() for leaf in leaves))
 
 
-def propagate64(graph: Workload, x: Tensor, c: Coefficients, transposed: bool = False) -> Tensor:
-    """(1 - lam) x + lam (alpha A+ x - beta A- x) in float64, edge by edge; [n, d]."""
-    y = torch.empty(x.shape, dtype=torch.float64, device=x.device)
-    for start in range(0, x.shape[1], _COLUMNS):
-        columns = slice(start, start + _COLUMNS)
-        part = x[:, columns].double()
-        total = part * (1.0 - c.lam)
-        for edge_index, weight, factor in (
-            (graph.pos, graph.pos_weight, c.lam * c.alpha),
-            (graph.neg, graph.neg_weight, -c.lam * c.beta),
-        ):
-            source, target = edge_index.flip(0) if transposed else edge_index
-            total.index_add_(0, target, part[source].mul_((factor * weight)[:, None]))
-        y[:, columns] = total
+def halves(graph: Workload, c: Coefficients) -> tuple[tuple[Tensor, Tensor, float], tuple[Tensor, Tensor, float]]:
+    """(edges, weight, factor) of each sign."""
+    lam = float(c.lam)
+    return (graph.pos, graph.pos_weight, lam * float(c.alpha)), (graph.neg, graph.neg_weight, -lam * float(c.beta))
+
+
+def propagate64(
+    graph: Workload, x: Tensor, c: Coefficients, transposed: bool = False, rows: Tensor | None = None
+) -> Tensor:
+    """(1 - lam) x + lam (alpha A+ x - beta A- x) in float64, edge by edge; [n, d], or the chosen rows of it."""
+    rows = torch.arange(graph.num_nodes, device=x.device) if rows is None else rows
+    place = torch.full((graph.num_nodes,), -1, device=x.device)
+    place[rows] = torch.arange(rows.numel(), device=x.device)
+    y = (1.0 - float(c.lam)) * x[rows].double()
+    for edge_index, weight, factor in halves(graph, c):
+        source, target = edge_index.flip(0) if transposed else edge_index
+        chosen = (place[target] >= 0).nonzero().squeeze(1)
+        for part in chosen.split(max(1, _NUMBERS // x.size(1))):
+            message = x[source[part]].double().mul_((factor * weight[part])[:, None])
+            y.index_add_(0, place[target[part]], message)
     return y
 
 
+def edge_dots(graph: Workload, x: Tensor, grad: Tensor, c: Coefficients) -> Iterator[Tensor]:
+    """The gradient of the edge weights, [E+] then [E-], in float64."""
+    for edge_index, _, factor in halves(graph, c):
+        parts = edge_index.split(max(1, _NUMBERS // x.size(1)), 1)
+        dots = [(x[source].double() * grad[target].double()).sum(1) for source, target in parts]
+        yield factor * torch.cat(dots)
+
+
+def coefficient_grads(graph: Workload, x: Tensor, grad: Tensor, c: Coefficients) -> Tensor:
+    """The gradient of alpha, beta and lam, in float64; [3]."""
+    flat = Coefficients(1.0, 1.0, 1.0)
+    pos_dots, neg_dots = edge_dots(graph, x, grad, flat)
+    pos, neg = graph.pos_weight @ pos_dots, graph.neg_weight @ neg_dots
+    own = (x.double() * grad.double()).sum()
+    alpha, beta, lam = (float(v) for v in vars(c).values())
+    # neg carries the sign of its half already.
+    return torch.stack([lam * pos, lam * neg, alpha * pos + beta * neg - own])
+
+
 class Oracle:
-    """The right forward result and gradient for one graph and all widths of one dtype.
+    """The right forward result and gradients for one graph and all widths of one dtype.
 
     Widths are the first columns of one wide x, so that the answer is computed once.
     """
 
     def __init__(self, graph: Workload, width: int, dtype: torch.dtype, c: Coefficients, seed: int = 0):
-        generator = torch.Generator().manual_seed(seed)
-        shape = (2, graph.num_nodes, width)
-        inputs = torch.randn(shape, generator=generator).to(graph.pos.device, dtype)
+        device = graph.pos.device
+        generator = torch.Generator(device).manual_seed(seed)
+        inputs = torch.randn((2, graph.num_nodes, width), generator=generator, device=device).to(dtype)
         self._graph, self._c = graph, c
         self._x, self._grad = inputs
+        self._rows: Tensor | None = None
+        if graph.num_edges * width > _ALL_ROWS:
+            some = torch.randperm(graph.num_nodes, generator=generator, device=device)[:_ROWS]
+            self._rows = torch.cat([some, graph.degrees().argmax().view(1)]).unique()
         self._y: Tensor | None = None
         self._grad_x: Tensor | None = None
 
@@ -65,37 +104,54 @@ class Oracle:
         """x and the gradient of the result, [n, width] each."""
         return self._x[:, :width].contiguous(), self._grad[:, :width].contiguous()
 
-    def check(self, what: str, results: Sequence[Tensor], slack: float = 1.0) -> None:
-        """Raise `WrongResult` unless y and, if it follows, the gradient of x are right.
+    def check(self, what: str, results: Sequence[Tensor], slack: float = 1.0, learns: str = "") -> None:
+        """Raise `WrongResult` unless y and, if they follow, the gradients of x and of what learns are right.
 
         Right for the inputs of y's width, that is; `slack` multiplies the tolerance.
         """
-        y, *grad_x = results
+        y, *grads = results
         if self._y is None:
-            self._y = propagate64(self._graph, self._x, self._c)
+            self._y = propagate64(self._graph, self._x, self._c, rows=self._rows)
         self._compare(f"{what}: forward", y, self._y, slack, transposed=False)
-        if not grad_x:
+        if not grads:
             return
         if self._grad_x is None:
-            self._grad_x = propagate64(self._graph, self._grad, self._c, transposed=True)
-        self._compare(f"{what}: gradient of x", grad_x[0], self._grad_x, slack, transposed=True)
+            self._grad_x = propagate64(self._graph, self._grad, self._c, transposed=True, rows=self._rows)
+        self._compare(f"{what}: gradient of x", grads[0], self._grad_x, slack, transposed=True)
+        if learns:
+            self._compare_learnt(f"{what}: gradient of {learns}", grads[1:], y.shape[1], learns, slack)
 
     def _compare(self, what: str, got: Tensor, wide: Tensor, slack: float, *, transposed: bool) -> None:
-        want = wide[:, : got.shape[1]]
-        if got.shape != want.shape or got.dtype != self._x.dtype:
-            raise WrongResult(f"{what} must be {self._x.dtype} {tuple(want.shape)}, got {got.dtype} {tuple(got.shape)}")
-        error = (got.double() - want).abs_().amax(1).div_(self._row_scale(transposed)).max().item()
+        shape = (self._graph.num_nodes, got.shape[1])
+        if got.shape != shape or got.dtype != self._x.dtype:
+            raise WrongResult(f"{what} must be {self._x.dtype} {shape}, got {got.dtype} {tuple(got.shape)}")
+        rows = slice(None) if self._rows is None else self._rows
+        error = (got[rows].double() - wide[:, : got.shape[1]]).abs_().amax(1)
+        error = error.div_(self._row_scale(transposed)[rows]).max().item()
         tolerance = slack * TOLERANCE[self._x.dtype]
         # Written so that a NaN fails.
         if not error <= tolerance:
             raise WrongResult(f"{what} is off by {error:.2g} row magnitudes, allowed {tolerance:g}")
 
+    def _compare_learnt(self, what: str, got: Sequence[Tensor], width: int, learns: str, slack: float) -> None:
+        x, grad = self.inputs(width)
+        if learns == "weights":
+            want = torch.cat(list(edge_dots(self._graph, x, grad, self._c)))
+            scale = width**0.5
+        else:
+            want = coefficient_grads(self._graph, x, grad, self._c)
+            # Sums of so many products of N(0, 1) numbers.
+            scale = x.numel() ** 0.5
+        error = ((torch.cat([g.flatten() for g in got]).double() - want).abs().max() / scale).item()
+        tolerance = 4 * slack * TOLERANCE[self._x.dtype]
+        if not error <= tolerance:
+            raise WrongResult(f"{what} is off by {error:.2g} of its size, allowed {tolerance:g}")
+
     def _row_scale(self, transposed: bool) -> Tensor:
         """Root mean square of each row of the result for x ~ N(0, 1); [n]."""
-        g, c = self._graph, self._c
         end = 0 if transposed else 1
-        square = g.pos_weight.new_full((g.num_nodes,), (1.0 - c.lam) ** 2)
-        square.index_add_(0, g.pos[end], (c.lam * c.alpha * g.pos_weight) ** 2)
-        square.index_add_(0, g.neg[end], (c.lam * c.beta * g.neg_weight) ** 2)
+        square = self._graph.pos_weight.new_full((self._graph.num_nodes,), (1.0 - float(self._c.lam)) ** 2)
+        for edge_index, weight, factor in halves(self._graph, self._c):
+            square.index_add_(0, edge_index[end], (factor * weight) ** 2)
         # A row without edges is exactly 0 at lam = 1.
         return square.sqrt_().clamp_(min=1e-12)

@@ -17,27 +17,41 @@ RESULTS = Path(__file__).parent / "results"
 
 # Values that readers of the rows look for.
 OURS = "sbp_kernels"
-MODES = ("forward", "forward+backward")
+FORWARD, BACKWARD = "forward", "forward+backward"
+# A mode beyond these names what takes a gradient besides x.
+MODES = (FORWARD, BACKWARD)
+LEARNS = {"learnt coefficients": "coefficients", "learnt weights": "weights"}
 BUILD = "build"
+NOT_RUN = "not yet run"
 
 # Every row of a run carries the run's `date`, its start.
-_RUN = ("threads", "seed", "preset", "device", "torch", "commit", "date")
+_RUN = ("threads", "seed", "preset", "device", "driver", "torch", "commit", "date")
 
+# `cache` is warm (calls in a row) or cold (caches overwritten before each); the bounds of `ratio_to_ours` are those
+# of a 95 % bootstrap interval; `gbs` counts the bytes of `roofline`, over the time; the bandwidths are probes of
+# the same race (gather) and run (copy). Rows older than a column have nothing in it.
 PROPAGATE_COLUMNS = (
     "workload", "num_nodes", "num_edges_pos", "num_edges_neg", "max_degree",
-    "width", "dtype", "mode", "method", "backend",
-    "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_ours",
-    "extra_memory_bytes", "output_bytes", "gather_bytes", "note", *_RUN,
+    "width", "dtype", "mode", "cache", "isa", "method", "backend",
+    "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_ours", "ratio_low", "ratio_high",
+    "extra_memory_bytes", "output_bytes", "gather_bytes", "stream_bytes", "gbs", "copy_gbs", "gather_gbs",
+    "note", *_RUN,
 )  # fmt: skip
 
+# `break_even_calls`: how many forward calls pay for our build, against the peer of that step.
 BUILD_COLUMNS = (
     "workload", "num_nodes", "num_edges_pos", "num_edges_neg",
-    "step", "p20_ms", "median_ms", "p80_ms", "samples", "forward_passes", *_RUN,
+    "step", "p20_ms", "median_ms", "p80_ms", "samples", "forward_passes", "break_even_calls", *_RUN,
 )  # fmt: skip
 
 IMPLICIT_COLUMNS = (
     "case", "num_nodes", "width", "call", "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_first",
-    "extra_memory_bytes", "output_bytes", *_RUN,
+    "extra_memory_bytes", "output_bytes", "note", *_RUN,
+)  # fmt: skip
+
+REORDER_COLUMNS = (
+    "workload", "num_nodes", "num_edges", "width", "order", "build_ms", "p20_ms", "median_ms", "p80_ms", "samples",
+    "ratio_to_given", "break_even_calls", *_RUN,
 )  # fmt: skip
 
 
@@ -58,6 +72,18 @@ def _cpu_name() -> str:
         if found and found[1].strip():
             return found[1].strip()
     return platform.processor() or platform.machine() or "unknown"
+
+
+def driver(device: torch.device) -> str:
+    """The version of the GPU's driver; a processor has none."""
+    if device.type != "cuda":
+        return "none"
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return "unknown"
+    found = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", text)
+    return found[1] if found else "unknown"
 
 
 def device_slug(device: torch.device) -> str:
@@ -90,6 +116,7 @@ def run_fields(device: torch.device, seed: int, preset: str, date: str) -> dict[
         "seed": seed,
         "preset": preset,
         "device": device_name(device),
+        "driver": driver(device),
         "torch": torch.__version__,
         "commit": commit(),
         "date": date,
@@ -152,7 +179,11 @@ def latest(path: Path, preset: str = "full") -> list[dict[str, str]]:
     return [_with_repeats(row, since) for row in rows if row["date"] == last]
 
 
-_MEASURED = {"p20_ms", "median_ms", "p80_ms", "ratio_to_ours", "ratio_to_first", "forward_passes"}
+_MEASURED = {
+    "p20_ms", "median_ms", "p80_ms", "ratio_to_ours", "ratio_low", "ratio_high", "ratio_to_first", "forward_passes",
+    "ratio_to_given", "build_ms",
+    "break_even_calls", "gbs", "copy_gbs", "gather_gbs",
+}  # fmt: skip
 _VARYING = _MEASURED | {"samples", "extra_memory_bytes", "preset", "commit", "date", "note"}
 
 
@@ -160,5 +191,5 @@ def _with_repeats(row: dict[str, str], since: list[dict[str, str]]) -> dict[str,
     same = [other for other in since if all(other[k] == row[k] for k in row if k not in _VARYING)]
     if not same:
         return row
-    values = {k: [float(r[k]) for r in (row, *same) if r[k]] for k in _MEASURED & row.keys()}
+    values = {k: [float(r[k]) for r in (row, *same) if r[k] not in ("", "never")] for k in _MEASURED & row.keys()}
     return row | {k: repr(statistics.median(v)) for k, v in values.items() if v}

@@ -42,9 +42,10 @@ def workload_table(name: str, rows: Sequence[Row]) -> Table:
     table.add_column("", no_wrap=True)
     for heading in ("median ms", "p20 – p80", "ours ahead", "mem/out"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"])):
-        width, dtype, mode = (str(part) for part in case)
-        table.add_row(f"[italic]d={width} {dtype} {mode.replace('forward+backward', 'fwd+bwd')}")
+    for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"], row["cache"])):
+        width, dtype, mode, cache = (str(part) for part in case)
+        cold = ", cold" if cache == "cold" else ""
+        table.add_row(f"[italic]d={width} {dtype} {mode.replace('forward+backward', 'fwd+bwd')}{cold}")
         for row in of_case:
             table.add_row(*_cells(row), style="bold" if row["method"] == OURS else None)
         table.add_section()
@@ -58,10 +59,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     # Ours may run by another backend than the native one, and must then say so.
     if row["method"] == OURS and row["backend"] != "native":
         name += f" ({row['backend']})"
+    # Ours on other threads or instructions than the run's own.
+    if row["method"] == OURS and row["ratio_low"] != "":
+        name += f" ({row['threads']} threads, {row['isa']})"
     p20, median, p80 = (number(float(str(row[k]))) for k in ("p20_ms", "median_ms", "p80_ms"))
-    ratio = "" if row["method"] == OURS else f"{float(str(row['ratio_to_ours'])):.2f}×"
-    memory = float(str(row["extra_memory_bytes"])) / float(str(row["output_bytes"]))
-    return name, median, f"{p20} – {p80}", ratio, f"{memory:.2f}×"
+    ratio = "" if row["ratio_to_ours"] in ("", 1.0) else f"{float(str(row['ratio_to_ours'])):.2f}×"
+    memory = "–"
+    if row["extra_memory_bytes"] != "":
+        memory = f"{float(str(row['extra_memory_bytes'])) / float(str(row['output_bytes'])):.2f}×"
+    return name, median, f"{p20} – {p80}", ratio, memory
 
 
 def number(value: float) -> str:

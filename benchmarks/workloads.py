@@ -1,8 +1,10 @@
-"""Signed power-law graphs of the sizes of known data sets, made from a seed."""
+"""Signed graphs of the sizes of known data sets, made from a seed, and the real ones where their files are."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Size:
-    """What to generate; edges are counted in both directions, as in an `edge_index`."""
+    """What to generate; edges are counted in both directions, as in an `edge_index`.
+
+    `exponent` is that of the power law of the degrees; 0 makes a road network instead.
+    """
 
     num_nodes: int
     num_edges_pos: int
@@ -18,11 +23,18 @@ class Size:
     exponent: float
 
 
-# The exponents give hubs of about the degree that the data set of that name has.
+# The exponents give hubs of about the degree that the data set of that name has. On the CPU, at its worst moment,
+# making a graph takes about 64 bytes an edge and a peer's matrix 48 more: reddit needs 14 GB with one peer,
+# products 21 GB, so that 24 GiB hold products only without peers (`bench_implicit` has that case).
 SIZES = {
     "cora": Size(2_708, 10_556, 5_278, exponent=3.0),
     "pubmed": Size(19_717, 88_648, 44_324, exponent=3.5),
     "arxiv": Size(169_343, 1_543_732, 771_866, exponent=2.5),
+    "road": Size(142_129, 236_880, 118_440, exponent=0.0),
+    "bitcoin-otc": Size(5_881, 36_562, 6_306, exponent=2.1),
+    "wiki-rfa": Size(11_381, 276_000, 80_000, exponent=2.3),
+    "reddit": Size(232_965, 114_615_892, 11_461_588, exponent=2.5),
+    "products": Size(2_449_029, 123_718_280, 61_859_140, exponent=2.5),
 }
 
 
@@ -42,66 +54,140 @@ class Workload:
         return self.pos.shape[1] + self.neg.shape[1]
 
     def degrees(self) -> Tensor:
-        return torch.bincount(torch.cat([self.pos[1], self.neg[1]]), minlength=self.num_nodes)
-
-    def to(self, device: torch.device) -> Workload:
-        return replace(
-            self,
-            pos=self.pos.to(device),
-            neg=self.neg.to(device),
-            pos_weight=self.pos_weight.to(device),
-            neg_weight=self.neg_weight.to(device),
+        return torch.bincount(self.pos[1], minlength=self.num_nodes) + torch.bincount(
+            self.neg[1], minlength=self.num_nodes
         )
 
-
-def load(name: str, seed: int = 0) -> Workload:
-    """The workload of a named size."""
-    if name not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {name!r}")
-    return generate(name, SIZES[name], seed)
+    def to(self, device: torch.device) -> Workload:
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
-def generate(name: str, size: Size, seed: int = 0) -> Workload:
-    """Draw the pairs of a Chung-Lu graph, then deal them at random to the two signs."""
+def load(name: str, seed: int = 0, device: torch.device | str = "cpu", root: Path | None = None) -> Workload:
+    """The workload of a name: a size of `SIZES`, `NAME+` for its unsigned graph, `degree-D` or, with `root`, files.
+
+    `degree-D` is a power law of 50,000 nodes with D edges a node, a third of them negative.
+    """
+    base = name.removesuffix("+")
+    if root is not None and (found := _read(base, root, torch.Generator().manual_seed(seed))):
+        graph = found.to(torch.device(device))
+    elif base.startswith("degree-") and base[7:].isdigit():
+        half = 50_000 * int(base[7:]) // 6
+        graph = generate(name, Size(50_000, 4 * half, 2 * half, exponent=2.5), seed, device)
+    elif base in SIZES:
+        graph = generate(name, SIZES[base], seed, device)
+    else:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, degree-D, or one of them with +, got {name!r}")
+    if base == name:
+        return graph
+    return replace(graph, name=name, neg=graph.neg[:, :0], neg_weight=graph.neg_weight[:0])
+
+
+def generate(name: str, size: Size, seed: int = 0, device: torch.device | str = "cpu") -> Workload:
+    """Draw the pairs of a Chung-Lu graph or a lattice, then deal them at random to the two signs."""
     if size.num_edges_pos % 2 or size.num_edges_neg % 2:
         raise ValueError(
             "num_edges_pos and num_edges_neg count both directions and must be even, "
             f"got {size.num_edges_pos} and {size.num_edges_neg}"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     half_pos, half_neg = size.num_edges_pos // 2, size.num_edges_neg // 2
-    pairs = _draw_pairs(size.num_nodes, half_pos + half_neg, size.exponent, generator)
-    # Random names, so that the hubs do not lie side by side in memory.
-    pairs = torch.randperm(size.num_nodes, generator=generator)[pairs]
+    if size.exponent == 0:
+        pairs = _draw_streets(size.num_nodes, half_pos + half_neg, generator)
+    else:
+        pairs = _draw_pairs(size.num_nodes, half_pos + half_neg, size.exponent, generator)
+        # Random names, so that the hubs do not lie side by side in memory.
+        pairs = torch.randperm(size.num_nodes, generator=generator, device=device)[pairs]
     pos, neg = (torch.cat([p, p.flip(0)], dim=1) for p in pairs.split([half_pos, half_neg], dim=1))
-    return Workload(
-        name=name,
-        num_nodes=size.num_nodes,
-        pos=pos,
-        neg=neg,
-        pos_weight=_sym_weights(pos, size.num_nodes),
-        neg_weight=_sym_weights(neg, size.num_nodes),
-    )
+    return _weighted(name, size.num_nodes, pos, neg)
 
 
 def _draw_pairs(num_nodes: int, count: int, exponent: float, generator: torch.Generator) -> Tensor:
     """`count` distinct pairs u < v, an end at node i with probability ~ (i+1)^(-1/(exponent-1))."""
     if exponent <= 1:
-        raise ValueError(f"exponent must be greater than 1, got {exponent}")
+        raise ValueError(f"exponent must be greater than 1, or 0 for a road network, got {exponent}")
     if 4 * count > num_nodes * (num_nodes - 1):
         raise ValueError(f"at most half of all pairs of num_nodes={num_nodes} nodes can be drawn, asked for {count}")
-    rank = torch.arange(1, num_nodes + 1, dtype=torch.float64)
+    device = generator.device
+    rank = torch.arange(1, num_nodes + 1, dtype=torch.float64, device=device)
     cdf = rank.pow(-1.0 / (exponent - 1.0)).cumsum(0)
-    keys = torch.empty(0, dtype=torch.int64)
+    keys = torch.empty(0, dtype=torch.int64, device=device)
     while keys.numel() < count:
         missing = count - keys.numel()
-        draw = torch.rand(2, missing + missing // 5 + 64, generator=generator, dtype=torch.float64)
-        ends = torch.searchsorted(cdf, draw * cdf[-1]).clamp_(max=num_nodes - 1)
+        shape = (2, missing + missing // 5 + 64)
+        draw = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+        ends = torch.searchsorted(cdf, draw.mul_(cdf[-1])).clamp_(max=num_nodes - 1)
         low, high = ends.amin(0), ends.amax(0)
         fresh = (low * num_nodes + high)[low != high]
         keys = torch.unique(torch.cat([keys, fresh]))
-    keys = keys[torch.randperm(keys.numel(), generator=generator)[:count]]
+    keys = keys[torch.randperm(keys.numel(), generator=generator, device=device)[:count]]
     return torch.stack([keys // num_nodes, keys % num_nodes])
+
+
+def _draw_streets(num_nodes: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the streets of a square lattice: few a node, long ways, neighbours near by in memory.
+
+    Above half of all streets most nodes hang together, and the diameter is about twice the side.
+    """
+    side = math.isqrt(num_nodes)
+    if side * side != num_nodes:
+        raise ValueError(f"a road network needs a square number of nodes, got {num_nodes}")
+    node = torch.arange(num_nodes, device=generator.device).view(side, side)
+    across = torch.stack([node[:, :-1].flatten(), node[:, 1:].flatten()])
+    down = torch.stack([node[:-1].flatten(), node[1:].flatten()])
+    streets = torch.cat([across, down], 1)
+    if count > streets.size(1):
+        raise ValueError(f"a lattice of {num_nodes} nodes has {streets.size(1)} streets, asked for {count}")
+    return streets[:, torch.randperm(streets.size(1), generator=generator, device=generator.device)[:count]]
+
+
+# Real graphs that `python -m sbp` can read, by the name of their twin here.
+REAL = {"cora": "cora", "pubmed": "pubmed", "arxiv": "ogbn-arxiv", "products": "ogbn-products"}
+
+
+def _read(name: str, root: Path, generator: torch.Generator) -> Workload | None:
+    """A real graph whose files lie under `root`; None for a name that has none.
+
+    Those without signs have a third of their pairs dealt to the negative ones.
+    """
+    if name == "bitcoin-otc":
+        return _read_signed(name, root / "signed" / "bitcoin_otc.csv")
+    if name not in REAL:
+        return None
+    from sbp.datasets import load_dataset
+
+    data = load_dataset(REAL[name], root=str(root))
+    n, (source, target) = int(data.num_nodes), data.edge_index
+    keys = torch.unique(torch.minimum(source, target) * n + torch.maximum(source, target))
+    pairs = torch.stack([keys // n, keys % n])
+    pairs = pairs[:, pairs[0] != pairs[1]]
+    pairs = pairs[:, torch.randperm(pairs.size(1), generator=generator)]
+    third = pairs.size(1) // 3
+    neg, pos = (torch.cat([p, p.flip(0)], 1) for p in pairs.split([third, pairs.size(1) - third], dim=1))
+    return _weighted(name, n, pos, neg)
+
+
+def _read_signed(name: str, path: Path) -> Workload:
+    """Lines `source,target,sign` under a header; made undirected, a pair of two signs taking both.
+
+    Lines whose sign is empty (the published file has some) say nothing of attraction and are left out.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{name} needs {path}: lines of source,target,sign under a header")
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    ends = torch.tensor([[int(a), int(b)] for a, b, _ in rows]).T
+    sign = torch.tensor([float(s or 0) for *_, s in rows])
+    num_nodes = int(ends.max()) + 1
+    halves = []
+    for mask in (sign > 0, sign < 0):
+        edges = torch.cat([ends[:, mask], ends[:, mask].flip(0)], 1)
+        keys = torch.unique(edges[0] * num_nodes + edges[1])
+        halves.append(torch.stack([keys // num_nodes, keys % num_nodes]))
+    return _weighted(name, num_nodes, *halves)
+
+
+def _weighted(name: str, num_nodes: int, pos: Tensor, neg: Tensor) -> Workload:
+    return Workload(name, num_nodes, pos, neg, _sym_weights(pos, num_nodes), _sym_weights(neg, num_nodes))
 
 
 def _sym_weights(edge_index: Tensor, num_nodes: int) -> Tensor:

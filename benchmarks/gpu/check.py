@@ -1,7 +1,8 @@
 """`make gpu-check`: proves and measures the CUDA kernels, given a GPU, nvcc and a CUDA torch; needs no network.
 
 Each stage is a process with a time limit that leaves its log behind, the most valuable first; 9 minutes
-in all. Writes results.json, results.csv and summary.txt (at most 60 lines) into one folder.
+in all. Writes results.json, results.csv and summary.txt (at most 60 lines) into one folder, and in it a folder
+named after the device, whose rows belong into benchmarks/results.
 
     python benchmarks/gpu/check.py [--out out/gpu-check] [--only build,tests,...]
 """
@@ -27,11 +28,11 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=
 SANITIZED = [sys.executable, "benchmarks/gpu/small_case.py"]
 
 
-def stages() -> dict[str, tuple[int, list[str]]]:
+def stages(folder: Path) -> dict[str, tuple[int, list[str]]]:
     found: dict[str, tuple[int, list[str]]] = {
         "build": (200, [sys.executable, "setup.py", "build_ext", "--inplace"]),
         "tests": (120, [*PYTEST, "-m", "gpu", "-k", "not triton", "--maxfail=10", "tests/cuda/test_on_gpu.py"]),
-        "measure": (150, [sys.executable, "-m", "benchmarks.gpu.measure"]),
+        "measure": (150, [sys.executable, "-m", "benchmarks.gpu.measure", "--results", str(folder)]),
         # Mostly the wait for Triton's compiler.
         "triton": (150, [*PYTEST, "-k", "triton or test_kernels", "tests/triton", "tests/cuda/test_on_gpu.py"]),
     }
@@ -83,16 +84,18 @@ def rows_of(folder: Path) -> list[dict[str, object]]:
 
 
 def speedups(rows: list[dict]) -> list[str]:
-    """Ours against each peer, for every shape, width, type and mode."""
+    """Ours against each peer, for every workload, width, type and mode."""
     by_case: dict[tuple, dict[str, float]] = {}
     for row in rows:
-        if "us" in row:
-            by_case.setdefault((row["shape"], row["d"], row["dtype"], row["mode"]), {})[row["method"]] = row["us"]
+        if "median_ms" in row:
+            case = (row.get("workload", ""), row["width"], row["dtype"], row["mode"])
+            by_case.setdefault(case, {})[row["method"]] = 1e3 * row["median_ms"]
     lines = []
     for case, us in by_case.items():
-        ours = us.get("ours")
-        times = [f"{m} {t / ours:.2f}x" if ours and m != "ours" else f"{m} {t:.1f} us" for m, t in us.items()]
-        lines.append(f"{case[0]:9} d={case[1]:<4} {case[2]:9} {case[3]:17} {', '.join(times)}")
+        ours = us.get("sbp_kernels")
+        own = [f"ours {ours:.1f} us"] if ours else []
+        times = [f"{m} {t / ours:.2f}x" if ours else f"{m} {t:.1f} us" for m, t in us.items() if m != "sbp_kernels"]
+        lines.append(f"{case[0]:9} d={case[1]:<4} {case[2]:9} {case[3]:17} {', '.join(own + times)}")
     return lines
 
 
@@ -108,7 +111,7 @@ def write(folder: Path, done: list[dict], device: str) -> None:
         writer.writerows(rows)
     head = [f"{device}, torch {torch.__version__}, CUDA {torch.version.cuda}"]
     head += [f"{s['stage']:10} exit {s['exit']!s:10} {s['seconds']:>6} s  {s['last']}" for s in done]
-    head += [f"copy bandwidth {row['GBs']:.0f} GB/s" for row in rows if row["shape"] == "copy"]
+    head += [f"copy bandwidth {row['gbs']:.0f} GB/s" for row in rows if row.get("workload") == "copy"]
     (folder / "summary.txt").write_text("\n".join([*head, *speedups(rows)][:60]) + "\n")
 
 
@@ -126,7 +129,7 @@ def main() -> int:
     folder, stop, done = args.out.resolve(), time.monotonic() + TOTAL_S, []
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "measure.log").unlink(missing_ok=True)
-    for name, (seconds, command) in stages().items():
+    for name, (seconds, command) in stages(folder).items():
         if args.only and name not in args.only.split(","):
             continue
         left = min(seconds, stop - time.monotonic())

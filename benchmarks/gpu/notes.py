@@ -9,29 +9,39 @@ import csv
 import sys
 from pathlib import Path
 
-from .shapes import SHAPES, gathered_bytes, streamed_bytes
+from ..records import FORWARD, OURS
+from ..roofline import gather_bytes, stream_bytes
+from ..workloads import SIZES
 
 NOTES = Path(__file__).with_name("NOTES.md")
 START, END = "<!-- predicted:start -->\n", "<!-- predicted:end -->"
 # An H200: features that fit in its second-level cache are gathered from there (an assumption), the
 # others from memory (a measured copy).
 CACHE_BYTES, CACHE_BYTES_PER_US, MEMORY_BYTES_PER_US = 50e6, 5.5e6, 4.3e6
+SHAPES = ("cora", "arxiv", "road", "reddit", "products")
 WIDTHS = (64, 128)
-SIZES = {"float32": 4, "bfloat16": 2}
+TYPES = {"float32": 4, "bfloat16": 2}
+
+
+def moved(name: str, d: int, size: int) -> tuple[int, int]:
+    """Bytes gathered and streamed by one row pass."""
+    s = SIZES[name]
+    edges = s.num_edges_pos + s.num_edges_neg
+    return gather_bytes(edges, d, size), stream_bytes(s.num_nodes, edges, d, size)
 
 
 def predicted_us(name: str, d: int, size: int) -> float:
-    n = SHAPES[name][0]
-    gather = CACHE_BYTES_PER_US if n * d * size <= CACHE_BYTES else MEMORY_BYTES_PER_US
-    return gathered_bytes(name, d, size) / gather + streamed_bytes(name, d, size) / MEMORY_BYTES_PER_US
+    gather = CACHE_BYTES_PER_US if SIZES[name].num_nodes * d * size <= CACHE_BYTES else MEMORY_BYTES_PER_US
+    gathered, streamed = moved(name, d, size)
+    return gathered / gather + streamed / MEMORY_BYTES_PER_US
 
 
 def measured(path: Path | None) -> dict[tuple[str, int, str], float]:
     if path is None:
         return {}
     with path.open(newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["method"] == "ours" and r["mode"] == "forward" and r["us"]]
-    return {(r["shape"], int(r["d"]), r["dtype"]): float(r["us"]) for r in rows}
+        rows = [r for r in csv.DictReader(file) if r["method"] == OURS and r["mode"] == FORWARD and r["median_ms"]]
+    return {(r["workload"], int(r["width"]), r["dtype"]): 1e3 * float(r["median_ms"]) for r in rows}
 
 
 def table(found: dict[tuple[str, int, str], float]) -> str:
@@ -39,17 +49,18 @@ def table(found: dict[tuple[str, int, str], float]) -> str:
         "| shape | d | type | x, MB | gathered, MB | streamed, MB | gather from | predicted, us | measured, us |",
         "|---|--:|---|--:|--:|--:|---|--:|---|",
     ]
-    for name, (n, *_) in SHAPES.items():
-        for dtype, size in SIZES.items():
+    for name in SHAPES:
+        n = SIZES[name].num_nodes
+        for dtype, size in TYPES.items():
             for d in WIDTHS:
-                us = found.get((name, d, dtype))
+                us, (gathered, streamed) = found.get((name, d, dtype)), moved(name, d, size)
                 cells = [
                     name,
                     str(d),
                     dtype,
                     f"{n * d * size / 1e6:.1f}",
-                    f"{gathered_bytes(name, d, size) / 1e6:.0f}",
-                    f"{streamed_bytes(name, d, size) / 1e6:.1f}",
+                    f"{gathered / 1e6:.0f}",
+                    f"{streamed / 1e6:.1f}",
                     "cache" if n * d * size <= CACHE_BYTES else "memory",
                     f"{predicted_us(name, d, size):.1f}",
                     "not yet run on a GPU" if us is None else f"{us:.1f}",

@@ -1,0 +1,133 @@
+"""python -m benchmarks.bench_reorder: does another order of the nodes make the row pass faster, and when does it pay?
+
+Kept out of sbp_kernels: a permutation is two lines of the user's own (`x[perm]` and a relabelled `edge_index`), and
+whether it pays depends on the order that the data came in, so nothing should reorder by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from torch import Tensor
+
+import sbp_kernels as sbp
+
+from . import records
+from .harness import Contestant, clock, race
+from .methods import best_backend, signed_graph
+from .report import number
+from .workloads import Workload, load
+
+CPU = torch.device("cpu")
+GIVEN = "as given"
+ORDERS = (GIVEN, "degree", "rcm")
+
+
+def permutation(graph: Workload, order: str) -> Tensor:
+    """The old name of each new node, [n]: hubs first, or reverse Cuthill-McKee, which narrows the band."""
+    if order == GIVEN:
+        return torch.arange(graph.num_nodes)
+    if order == "degree":
+        return torch.argsort(graph.degrees(), descending=True, stable=True)
+    if order != "rcm":
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    source, target = torch.cat([graph.pos, graph.neg], 1).numpy()
+    ones = torch.ones(graph.num_edges, dtype=torch.int8).numpy()
+    matrix = csr_matrix((ones, (target, source)), (graph.num_nodes, graph.num_nodes))
+    found = reverse_cuthill_mckee(matrix, symmetric_mode=True)
+    return torch.from_numpy(found.astype("int64"))
+
+
+def reordered(graph: Workload, perm: Tensor) -> Workload:
+    """The same graph with node `perm[i]` called i."""
+    name = torch.empty_like(perm)
+    name[perm] = torch.arange(perm.numel())
+    return replace(graph, pos=name[graph.pos], neg=name[graph.neg])
+
+
+def measure(graph: Workload, width: int, repeats: int, budget: float) -> tuple[list[Contestant], dict[str, float]]:
+    """The row pass under each order, in turns, and the seconds that each order took to find and apply."""
+    x = torch.randn(graph.num_nodes, width)
+    contestants, built, given = [], {}, None
+    for order in ORDERS:
+        start = time.perf_counter()
+        perm = permutation(graph, order)
+        other = graph if order == GIVEN else reordered(graph, perm)
+        built[order] = time.perf_counter() - start
+        ready, mine = signed_graph(other), x[perm]
+        backend, _ = best_backend(mine, ready)
+        call = lambda x=mine, g=ready, b=backend: sbp.signed_propagate(x, g, beta=0.5, lam=0.5, backend=b)  # noqa: E731
+        y = call()
+        given = y if given is None else given
+        torch.testing.assert_close(y, given[perm], rtol=1e-4, atol=1e-5)
+        contestants.append(Contestant(order, torch.float32, call, seconds_per_call=clock(call, 1, CPU)))
+    race(contestants, CPU, repeats, budget)
+    return contestants, built
+
+
+def rows_of(
+    graph: Workload, width: int, found: Sequence[Contestant], built: dict[str, float], run: dict[str, object]
+) -> list[dict[str, object]]:
+    """One row an order, by the columns of `records.REORDER_COLUMNS`."""
+    given = found[0].quantile(0.5)
+    rows = []
+    for c in found:
+        saved = given - c.quantile(0.5)
+        even: float | str = "never" if saved <= 0 else built[c.method] / saved
+        rows.append(
+            run
+            | {"workload": graph.name, "num_nodes": graph.num_nodes, "num_edges": graph.num_edges, "width": width}
+            | {"order": c.method, "build_ms": 1e3 * built[c.method], **c.timing()}
+            | {"ratio_to_given": c.quantile(0.5) / given, "break_even_calls": "" if c is found[0] else even}
+        )
+    return rows
+
+
+def table(rows: Sequence[dict[str, object]]) -> Table:
+    title = f"{rows[0]['workload']}, d={rows[0]['width']}: the order of the nodes"
+    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for heading in ("order", "to build, ms", "median ms", "of the given", "break-even calls"):
+        shown.add_column(heading, justify="left" if heading == "order" else "right")
+    for row in rows:
+        build, median, ratio = (number(float(str(row[k]))) for k in ("build_ms", "median_ms", "ratio_to_given"))
+        even = row["break_even_calls"]
+        shown.add_row(str(row["order"]), build, median, ratio, number(even) if isinstance(even, float) else str(even))
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_reorder", description=__doc__)
+    parser.add_argument("--sizes", default="pubmed,road,arxiv", help="as of bench_propagate")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--budget", type=float, default=3.0, help="seconds an order may take")
+    parser.add_argument("--root", type=Path, help="folder of real graphs, whose own order counts for more")
+    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    args = parser.parse_args(argv)
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    preset = "full" if args.sizes == parser.get_default("sizes") and args.root is None else "some"
+    run = records.run_fields(CPU, 0, preset, date)
+    console, path = Console(), args.results / records.device_slug(CPU) / "reorder.csv"
+    for name in args.sizes.split(","):
+        graph = load(name, root=args.root)
+        rows = rows_of(graph, args.width, *measure(graph, args.width, args.repeats, args.budget), run)
+        console.print(table(rows))
+        records.append(path, records.REORDER_COLUMNS, rows)
+    console.print(f"rows appended to {path}", style="dim", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

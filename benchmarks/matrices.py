@@ -1,0 +1,151 @@
+"""The competitors that are sparse matrices with the weights in their values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .problem import Prepared, Problem, method, needs_cpu, needs_fixed_matrix
+
+Product = Callable[[Tensor], Tensor]
+
+
+@method("torch_sparse_pair")
+def torch_sparse_pair(problem: Problem) -> Prepared:
+    """Two torch.sparse CSR products with the weights in the values, then the combination."""
+    if problem.learns == "weights":
+        needs_fixed_matrix(problem)
+    g, c = problem.graph, problem.coefficients
+    n, dtype = g.num_nodes, problem.x.dtype
+    pos = _csr_tensor(g.pos[1], g.pos[0], g.pos_weight, n, dtype, torch.int64)
+    neg = _csr_tensor(g.neg[1], g.neg[0], g.neg_weight, n, dtype, torch.int64)
+    return Prepared(lambda x: (1.0 - c.lam) * x + c.lam * (c.alpha * (pos @ x) - c.beta * (neg @ x)))
+
+
+@method("merged_addmm_int32")
+def merged_addmm_int32(problem: Problem) -> Prepared:
+    """The expert's single call on a merged matrix with 32-bit indices."""
+    return Prepared(_merged_addmm(problem, torch.int32))
+
+
+@method("merged_addmm_int64")
+def merged_addmm_int64(problem: Problem) -> Prepared:
+    """The expert's single call on a merged matrix with 64-bit indices."""
+    return Prepared(_merged_addmm(problem, torch.int64))
+
+
+@method("merged_addmm_cached")
+def merged_addmm_cached(problem: Problem) -> Prepared:
+    """The merged call with its descriptors made once: replayed as a CUDA graph."""
+    if problem.x.device.type != "cuda":
+        raise NotImplementedError("torch makes MKL's handle of the matrix anew in each call and keeps none")
+    return Prepared(cuda_graph(_merged_addmm(problem, torch.int32), problem.x), "CUDA graph")
+
+
+@method("cuda_graph")
+def ours_cuda_graph(problem: Problem) -> Prepared:
+    """Ours, replayed as a CUDA graph, which takes the cost of the call away."""
+    if problem.x.device.type != "cuda":
+        raise NotImplementedError("a CUDA graph needs a GPU")
+    from .methods import ours
+
+    return Prepared(cuda_graph(ours(problem).run, problem.x), "CUDA graph")
+
+
+def cuda_graph(run: Product, x: Tensor) -> Product:
+    """Replay `run(x)`, for this x only and forward only."""
+    with torch.cuda.device(x.device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                run(x)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = run(x)
+
+    def replay(other: Tensor) -> Tensor:
+        if other.requires_grad or other.data_ptr() != x.data_ptr():
+            raise NotImplementedError("a CUDA graph replays the forward pass of the x that it was made with")
+        graph.replay()
+        return y
+
+    return replay
+
+
+@method("scipy")
+def scipy(problem: Problem) -> Prepared:
+    """scipy's CSR product, on one thread, with the merged matrix and its transpose."""
+    needs_cpu(problem, "scipy")
+    needs_fixed_matrix(problem)
+    if problem.x.dtype not in (torch.float32, torch.float64):
+        raise NotImplementedError(f"numpy has no {problem.x.dtype}")
+    from scipy.sparse import csr_matrix
+
+    source, target, value = _merged(problem)
+    n, lam = problem.graph.num_nodes, float(problem.coefficients.lam)
+    values = (lam * value).to(problem.x.dtype).numpy()
+    matrix = csr_matrix((values, (target.numpy(), source.numpy())), (n, n))
+    transpose = matrix.T.tocsr()
+
+    def product(m: csr_matrix) -> Product:
+        return lambda x: torch.from_numpy(m @ x.detach().numpy()).add_(x.detach(), alpha=1.0 - lam)
+
+    return Prepared(_with_backward(product(matrix), product(transpose)), "scipy")
+
+
+def _merged(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Sources, targets and values of alpha A+ - beta A-."""
+    g, c = problem.graph, problem.coefficients
+    source, target = torch.cat([g.pos, g.neg], dim=1)
+    return source, target, torch.cat([c.alpha * g.pos_weight, -c.beta * g.neg_weight])
+
+
+def _merged_addmm(problem: Problem, index_dtype: torch.dtype) -> Product:
+    """Signs, alpha, beta and normalisation baked into the values; the transpose built ahead."""
+    needs_fixed_matrix(problem)
+    source, target, value = _merged(problem)
+    n, dtype, lam = problem.graph.num_nodes, problem.x.dtype, float(problem.coefficients.lam)
+    matrix = _csr_tensor(target, source, value, n, dtype, index_dtype)
+    transpose = _csr_tensor(source, target, value, n, dtype, index_dtype)
+    addmm = torch.addmm
+    return _with_backward(
+        lambda x: addmm(x, matrix, x, beta=1.0 - lam, alpha=lam),
+        lambda x: addmm(x, transpose, x, beta=1.0 - lam, alpha=lam),
+    )
+
+
+def _with_backward(forward: Product, backward: Product) -> Product:
+    """The bare call where no gradient is asked: at the size of Cora even autograd.Function's entry would show."""
+    return lambda x: _Linear.apply(x, forward, backward) if x.requires_grad else forward(x)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map and its transpose. Without it autograd would transpose the matrix anew in each backward pass."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, forward: Product, backward: Product) -> Tensor:
+        ctx.product = backward
+        return forward(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return ctx.product(grad), None, None
+
+
+def _csr_tensor(
+    row: Tensor, col: Tensor, value: Tensor, n: int, dtype: torch.dtype, index_dtype: torch.dtype
+) -> Tensor:
+    """A torch.sparse CSR matrix, columns sorted within each row."""
+    order = torch.argsort(row * n + col)
+    rowptr = torch.zeros(n + 1, dtype=torch.int64, device=row.device)
+    rowptr[1:] = torch.bincount(row, minlength=n).cumsum(0)
+    rowptr, col, value = rowptr.to(index_dtype), col[order].to(index_dtype), value[order].to(dtype)
+    with warnings.catch_warnings():
+        # torch calls its sparse CSR support a beta at the first tensor.
+        warnings.simplefilter("ignore")
+        return torch.sparse_csr_tensor(rowptr, col, value, (n, n))
