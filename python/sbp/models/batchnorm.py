@@ -11,18 +11,24 @@ from .base import GraphModel
 
 
 class BatchNorm(GraphModel):
-    r"""Each column of \( \hat A X \) minus its mean, over its deviation: \( \hat A^- = 11^\top/n\, \hat A \)."""
+    r"""Each column of \( \hat A X \) minus its mean, over its deviation: \( \hat A^- = 11^\top/n\, \hat A \).
+
+    `norm_scale` is what the columns have as deviation, at first where that is learnt, between layers with weights.
+    """
 
     summary = "centres and scales the columns of A X"
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
         if config.backbone == "gcn":
-            self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden) for _ in range(config.layers - 1))
+            norms = [nn.BatchNorm1d(config.hidden) for _ in range(config.layers - 1)]
+            for norm in norms:
+                nn.init.constant_(norm.weight, config.norm_scale)
+            self.norms = nn.ModuleList(norms)
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:
         # By the statistics of all nodes: a step of the SGC backbone has no training mode.
-        return F.batch_norm(z, None, None, training=True)
+        return self.config.norm_scale * F.batch_norm(z, None, None, training=True)
 
     def layer(self, x: Tensor, before: Tensor, index: int) -> Tensor:
         return self.norms[index](self.spread(x))
