@@ -12,7 +12,7 @@ from matplotlib import rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import records
+from . import records, study
 from .records import MODES, OURS
 from .report import number
 
@@ -175,8 +175,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32", help="type of the figure, default: %(default)s")
     parser.add_argument("--readme", type=Path, default=README, help="default: README.md of the repository")
     parser.add_argument("--no-readme", action="store_true", help="only draw the figure")
+    parser.add_argument("--study", action="store_true", help="only rewrite the README's tables of the study")
     args = parser.parse_args(argv)
     try:
+        if args.study:
+            rewrite(args.readme, study.markdown(args.results / "study"), study.BLOCK)
+            print(f"rewrote the study's tables of {args.readme}")
+            return 0
         path = records.find(args.results, args.slug, "propagate.csv")
         rows = records.latest(path, args.preset)
         for file in draw(rows, args.dtype, path.with_name("speedup")):
