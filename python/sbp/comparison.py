@@ -36,17 +36,17 @@ def show(made: Plan, outcomes: Sequence[Outcome]) -> None:
             out.print()
             if panel:
                 out.print(panel, style="bold", highlight=False)
-            out.print(_block(here, columns[start : start + beside], notes, beside == _BESIDE), highlight=False)
+            out.print(_block(made, here, columns[start : start + beside], notes, beside == _BESIDE), highlight=False)
     for number, note in enumerate(notes, 1):
         out.print(f"[{number}] {note}", style="dim", highlight=False, markup=False)
     if outcomes:
         out.print(summary(outcomes), highlight=False)
 
 
-def _block(outcomes: Sequence[Outcome], columns: Sequence[str], notes: list[str], compared: bool) -> Table:
+def _block(made: Plan, outcomes: Sequence[Outcome], columns: Sequence[str], notes: list[str], compared: bool) -> Table:
     at = {(o.cell.row, o.cell.column): o for o in outcomes}
     grid = new_table()
-    grid.add_column("")
+    grid.add_column("", no_wrap=True)
     for column in columns:
         heads = (f"{column}: paper", "ours", "diff") if compared else (column,)
         for head in heads:
@@ -55,28 +55,21 @@ def _block(outcomes: Sequence[Outcome], columns: Sequence[str], notes: list[str]
         cells: list[str] = []
         for column in columns:
             found = at.get((row, column))
-            texts = _texts(found, notes) if found else ("", "", "")
+            texts = _texts(made, found, notes) if found else ("", "", "")
             cells += texts if compared else texts[1:2]
         grid.add_row(row, *cells)
     return grid
 
 
-def _texts(found: Outcome, notes: list[str]) -> tuple[str, str, str]:
+def _texts(made: Plan, found: Outcome, notes: list[str]) -> tuple[str, str, str]:
     paper = found.cell.paper
-    printed = "-" if paper is None else "OOM" if isinstance(paper, str) else _number(paper)
+    digits = 4 if made.unit == "seconds" else 2
+    printed = "-" if paper is None else "OOM" if isinstance(paper, str) else f"{paper:.{digits}f}"
     if found.value is None:
         # The bracket would be read as a style.
         return printed, f"\\[{notes.index(found.note) + 1}]", ""
-    ours = _number(found.value) + (f" ± {_number(found.std)}" if found.std is not None else "")
-    return printed, ours, "" if found.difference is None else f"{found.difference:+.{_digits(found.difference)}f}"
-
-
-def _digits(value: float) -> int:
-    return 4 if 0 < abs(value) < 0.1 else 2
-
-
-def _number(value: float) -> str:
-    return f"{value:.{_digits(value)}f}"
+    ours = f"{found.value:.{digits}f}" + (f" ± {found.std:.{digits}f}" if found.std is not None else "")
+    return printed, ours, "" if found.difference is None else f"{found.difference:+.{digits}f}"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -85,9 +78,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     text = f"{len(ran)} of {len(outcomes)} cells have a value here"
     gaps = [abs(o.difference) for o in ran if o.difference is not None]
     if gaps:
-        text += (
-            f"; {len(gaps)} are in the paper too: mean distance {_number(fmean(gaps))}, largest {_number(max(gaps))}"
-        )
+        text += f"; {len(gaps)} are in the paper too: mean distance {fmean(gaps):.2f}, largest {max(gaps):.2f}"
     return text + "."
 
 

@@ -81,13 +81,13 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], labels: Sequence[str]) -> No
 
 
 def _style(row: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Return one colour and marker a model; its ablation has the same, dashed and hollow."""
+    """Return one colour and marker a model; its ablation has the same, dashed and small."""
     whole = row.replace(_ABLATED, "")
     names = list(dict.fromkeys(label.replace(_ABLATED, "") for label in labels))
     place = names.index(whole)
     style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
     style |= {"markersize": 4.5, "linewidth": 1.4}
-    return style | ({"linestyle": (0, (4, 2)), "markerfacecolor": "white"} if row != whole else {})
+    return style | ({"linestyle": (0, (4, 2)), "markersize": 2.5, "linewidth": 1.0} if row != whole else {})
 
 
 def _pairs(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
@@ -105,7 +105,7 @@ def _pairs(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
             if isinstance(paper, float) and o.value is not None:
                 axes.plot([paper, o.value], [y, y], color="0.7", linewidth=1.2, zorder=1)
             if isinstance(paper, float):
-                axes.scatter([paper], [y], s=22, facecolor="white", edgecolor=COLOURS[1], label=_PAPER, zorder=2)
+                axes.scatter([paper], [y], s=42, facecolor="white", edgecolor=COLOURS[1], label=_PAPER, zorder=2)
             if o.value is not None:
                 axes.errorbar([o.value], [y], xerr=o.std, fmt="o", color=COLOURS[0], markersize=4.5, label=_OURS)
         axes.set_title(column, fontsize=9)
