@@ -31,12 +31,15 @@ def show(made: Plan, outcomes: Sequence[Outcome]) -> None:
         here = [o for o in outcomes if o.cell.panel == panel]
         columns = list(dict.fromkeys(o.cell.column for o in here))
         # Without any value of the paper one number a column is all there is.
-        beside = _BESIDE if any(o.cell.paper is not None for o in here) else 2 * _BESIDE
+        compared = any(o.cell.paper is not None for o in here)
+        beside = _BESIDE if compared else 2 * _BESIDE
+        if made.unit == "seconds":
+            beside = 2
         for start in range(0, len(columns), beside):
             out.print()
             if panel:
                 out.print(panel, style="bold", highlight=False)
-            out.print(_block(made, here, columns[start : start + beside], notes, beside == _BESIDE), highlight=False)
+            out.print(_block(made, here, columns[start : start + beside], notes, compared), highlight=False)
     for number, note in enumerate(notes, 1):
         out.print(f"[{number}] {note}", style="dim", highlight=False, markup=False)
     if outcomes:
@@ -69,7 +72,7 @@ def _texts(made: Plan, found: Outcome, notes: list[str]) -> tuple[str, str, str]
         # The bracket would be read as a style.
         return printed, f"\\[{notes.index(found.note) + 1}]", ""
     ours = f"{found.value:.{digits}f}" + (f" ± {found.std:.{digits}f}" if found.std is not None else "")
-    return printed, ours, "" if found.difference is None else f"{found.difference:+.{digits}f}"
+    return printed, ours, "" if found.difference is None else f"{round(found.difference, digits) + 0.0:+.{digits}f}"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

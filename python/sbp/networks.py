@@ -56,7 +56,7 @@ def _bipartite(x: Tensor) -> SignedGraph | None:
     if torch.count_nonzero(x) * 10 > x.numel():
         return None
     node, feature = x.nonzero().T
-    return SignedGraph(CSR.from_edge_index(torch.stack([feature, node]), x[node, feature], size=x.shape[::-1]))
+    return SignedGraph(CSR.from_edge_index(torch.stack([feature, node]), x[node, feature], size=(x.size(1), x.size(0))))
 
 
 class GCNNetwork(Network):

@@ -82,7 +82,7 @@ MODEL_PRESETS: dict[str, Entry] = {
     "sgc": Entry(_GRAPH),
     "gcn": Entry(_GRAPH, ("gcn",)),
     "gat": Entry({"self_loops": True, "edges": "stored", "heads": 1}, ("gcn",)),
-    "batchnorm": Entry({**_GRAPH, "norm_scale": 1.0}, _BOTH),
+    "batchnorm": Entry({**_GRAPH, "column_scale": "deviation"}, _BOTH),
     "pairnorm": Entry({**_GRAPH, "norm_mode": "PN", "norm_scale": 1.0}, _BOTH),
     "contranorm": Entry({**_GRAPH, "norm_scale": 1.0, "temperature": 1.0}, _BOTH),
     "dropedge": Entry({**_GRAPH, "drop_rate": 0.5}, _BOTH),
@@ -106,6 +106,8 @@ _OGB = ("ogbn-arxiv", "ogbn-products")
 _HETEROPHILOUS = ("amazon-ratings", "roman-empire", "tolokers", "questions", "minesweeper")
 
 RULES: tuple[Rule, ...] = (
+    # The paper's row on Cora, 77.90, and those of WebKB; validation agrees: 75.6 against 69.7 on Cora.
+    Rule({"column_scale": "length"}, ("cora", "citeseer", "pubmed", "squirrel", "amazon-ratings", *_WEBKB)),
     # Learning rates and weight decays of DGC, arXiv 2102.10739.
     Rule({"lr": 0.156, "weight_decay": 3.544e-5}, ("cora",)),
     Rule({"lr": 1.39, "weight_decay": 2e-4}, ("citeseer",)),
@@ -114,9 +116,6 @@ RULES: tuple[Rule, ...] = (
     # Residual come out closest; of the directions they have the best validation accuracy on Wisconsin and Cornell.
     Rule({"feature_norm": "none", "norm": "row", "edges": "undirected"}, _WEBKB),
     Rule({"edges": "stored"}, ("texas",)),
-    # Columns over their Euclidean norm, n^-1/2 of one deviation: 183 and 251 pages.
-    Rule({"norm_scale": 183**-0.5}, ("texas", "cornell"), ("batchnorm",)),
-    Rule({"norm_scale": 251**-0.5}, ("wisconsin",), ("batchnorm",)),
     # Chosen on validation accuracy over the three graphs together: lambda and beta of 0.1, 0.5, 0.9; a with 0.2 too.
     Rule({"lam": 0.1, "beta": 0.1}, _WEBKB, _SBP),
     Rule({"teleport": 0.9}, _WEBKB, ("appnp",)),
