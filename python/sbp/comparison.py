@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .experiments import Cell, Plan
+from .cells import Cell, Plan
 from .measures import Outcome
 from .report import new_table, open_console
 

@@ -1,56 +1,16 @@
-"""What each table and figure of the paper takes to make: cells with their settings, and how the paper was read."""
+"""What each table and figure of the paper takes to make, and how the paper was read where it leaves things open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .paper import NOT_AT_HAND, PAPER, Value
-from .presets import MODEL_PRESETS
+from .cells import Cell, Column, Plan, grid, with_layers, with_learnt
+from .paper import NOT_AT_HAND, PAPER
 
-# Models whose row is followed by the same without negative edges.
-_SIGNED = ("label-sbp", "feature-sbp", "feature-sbp-v2")
-_LEARNT = ("label-sbp", "feature-sbp")
 # All methods of the SGC backbone whose features are propagated once.
 _FIXED = ("mlp", "sgc", "batchnorm", "pairnorm", "contranorm", "residual", "appnp", "jknet", "feature-sbp", "label-sbp")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table: where it stands, the setting that makes it, and what the paper prints there."""
-
-    panel: str
-    row: str
-    column: str
-    dataset: str
-    model: str
-    layers: int = 2
-    settings: dict[str, Any] = field(default_factory=dict)
-    paper: Value | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A table or figure: `measure` is what a cell's number is, `axis` what its columns are ("" for names)."""
-
-    name: str
-    title: str
-    cells: tuple[Cell, ...] = ()
-    reading: str = ""
-    measure: str = "accuracy"
-    axis: str = ""
-    unit: str = "test accuracy, %"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table and the settings that all of its cells share."""
-
-    name: str
-    dataset: str
-    layers: int = 2
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def plan(name: str, datasets: Sequence[str] = (), layers: Sequence[int] = (), learn: bool = False) -> Plan:
@@ -60,60 +20,13 @@ def plan(name: str, datasets: Sequence[str] = (), layers: Sequence[int] = (), le
     """
     made = PLANS[name]()
     if layers:
-        made = _with_layers(made, layers)
+        made = with_layers(made, layers)
     known = list(dict.fromkeys(cell.dataset for cell in made.cells))
     strange = [d for d in datasets if d not in known]
     if strange:
         raise ValueError(f"{name} has no dataset {', '.join(strange)}: it has {', '.join(known)}")
     cells = tuple(c for c in made.cells if not datasets or c.dataset in datasets)
-    return replace(made, cells=_learnt(cells) if learn else cells)
-
-
-def _with_layers(made: Plan, layers: Sequence[int]) -> Plan:
-    if made.axis != "layers":
-        raise ValueError(f"{made.name} has no depths to choose: its columns are no layers")
-    first = next(c.column for c in made.cells)
-    cells = []
-    for cell in (c for c in made.cells if c.column == first):
-        depths = [0] * len(layers) if cell.model == "mlp" else layers
-        for n, depth in zip(layers, depths, strict=True):
-            at = [c.paper for c in made.cells if (c.panel, c.row, c.column) == (cell.panel, cell.row, str(n))]
-            cells.append(replace(cell, column=str(n), layers=depth, paper=at[0] if at else None))
-    return replace(made, cells=tuple(cells))
-
-
-def _learnt(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    more = [
-        replace(c, row=f"{c.row}, learnt", settings={**c.settings, "learn": True}, paper=None)
-        for c in cells
-        if c.model in _LEARNT and c.settings.get("beta") != 0
-    ]
-    if not more:
-        raise ValueError("nothing here has coefficients that can train")
-    return cells + tuple(more)
-
-
-def _grid(
-    models: Iterable[str], columns: Sequence[Column], table: str = "", panel: str = "", **settings: Any
-) -> list[Cell]:
-    """Return the cells of models by columns, each signed model also without negative edges.
-
-    Settings that a model does not have are left out. Values of the paper are those of `table`.
-    """
-    cells = []
-    for model in models:
-        entry = MODEL_PRESETS[model]
-        for ablated in (False, True) if model in _SIGNED else (False,):
-            row = f"{model}, beta=0" if ablated else model
-            for column in columns:
-                asked = {**column.settings, **settings, **({"beta": 0.0} if ablated else {})}
-                own = {k: v for k, v in asked.items() if k in entry.settings or k == "phi"}
-                if settings.get("backbone") in entry.backbones:
-                    own["backbone"] = settings["backbone"]
-                paper = PAPER[table].value(row, column.name) if table else None
-                depth = 0 if model == "mlp" else column.layers
-                cells.append(Cell(panel, row, column.name, column.dataset, model, depth, own, paper))
-    return cells
+    return replace(made, cells=with_learnt(cells) if learn else cells)
 
 
 def _table(name: str, cells: Sequence[Cell], **more: Any) -> Plan:
@@ -122,12 +35,12 @@ def _table(name: str, cells: Sequence[Cell], **more: Any) -> Plan:
 
 
 def _by_dataset(name: str, models: Sequence[str]) -> Plan:
-    return _table(name, _grid(models, [Column(d, d) for d in PAPER[name].columns], name))
+    return _table(name, grid(models, [Column(d, d) for d in PAPER[name].columns], name))
 
 
 def _by_depth(name: str, dataset: str, models: Sequence[str], backbone: str = "sgc", reading: str = "") -> Plan:
     columns = [Column(text, dataset, int(text)) for text in PAPER[name].columns]
-    return _table(name, _grid(models, columns, name, backbone=backbone), reading=reading, axis="layers")
+    return _table(name, grid(models, columns, name, backbone=backbone), reading=reading, axis="layers")
 
 
 def _table6() -> Plan:
@@ -145,7 +58,7 @@ def _table6() -> Plan:
 
 
 def _seconds(name: str, dataset: str, models: Sequence[str]) -> Plan:
-    cells = _grid(models, [Column(c, dataset) for c in PAPER[name].columns], name)
+    cells = grid(models, [Column(c, dataset) for c in PAPER[name].columns], name)
     reading = (
         "Seconds of one seed on this machine, 2 layers, 100 epochs: median of three runs. Where steps train with the "
         "linear layer (dropedge, dagnn) all of it is training. The paper's machine is another one."
@@ -157,7 +70,7 @@ def _table12() -> Plan:
     # LayerNorm every step bounds the features as Theorem 4.2 asks; edges as stored by validation accuracy.
     own = {"lam": 0.1, "layer_norm": "every", "feature_norm": "row", "edges": "stored"}
     columns = [Column(text, "cornell", int(text)) for text in PAPER["table12"].columns]
-    cells = _grid(("mlp",), columns)
+    cells = grid(("mlp",), columns)
     for row in ("beta=0", *PAPER["table12"].rows):
         beta = float(row.removeprefix("beta="))
         for c in columns:
@@ -175,7 +88,7 @@ def _table14() -> Plan:
     for dataset in ("cora", "citeseer"):
         name = f"table14 {dataset}"
         columns = [Column(text, dataset, int(text)) for text in PAPER[name].columns]
-        cells += _grid(("mlp", "gcnii", "feature-sbp", "label-sbp"), columns, name, dataset, backbone="gcnii")
+        cells += grid(("mlp", "gcnii", "feature-sbp", "label-sbp"), columns, name, dataset, backbone="gcnii")
     return Plan("table14", "GCNII, alone and with SBP", tuple(cells), axis="layers")
 
 
@@ -187,7 +100,7 @@ def _fig3() -> Plan:
         "ContraNorm's scale is 0.1: with 0.5 and 1 its features overflow before 300 layers. "
         f"Of the figure {NOT_AT_HAND}."
     )
-    cells = _grid(_FIXED, columns, beta=0.1, layer_norm="none")
+    cells = grid(_FIXED, columns, beta=0.1, layer_norm="none")
     cells = [replace(c, settings={**c.settings, "norm_scale": 0.1}) if c.model == "contranorm" else c for c in cells]
     return Plan("fig3", "Cora, SGC backbone, by layers", tuple(cells), reading, axis="layers")
 
@@ -219,7 +132,7 @@ def _fig5() -> Plan:
             models = ("label-sbp",) if setting == "label_ratio" else ("feature-sbp", "label-sbp")
             panel = f"{dataset}, {layers} layers, by {setting.replace('_', ' ')}"
             ablated = "beta=0" if setting == "lam" else "no such row"
-            found = _grid(models, columns, "", panel)
+            found = grid(models, columns, "", panel)
             cells += [c for c in found if "beta=0" not in c.row or ablated in c.row]
     reading = (
         "Our reading of figure 5: accuracy against beta, lambda and the share of the training labels that make "
@@ -232,7 +145,7 @@ def _fig6() -> Plan:
     cells: list[Cell] = []
     for layers in (2, 10, 50):
         columns = [Column(f"{phi:g}", "csbm", layers, {"phi": phi}) for phi in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)]
-        cells += _grid(("mlp", "sgc", "feature-sbp", "label-sbp"), columns, "", f"csbm, {layers} layers, by phi")
+        cells += grid(("mlp", "sgc", "feature-sbp", "label-sbp"), columns, "", f"csbm, {layers} layers, by phi")
     reading = (
         "Our reading of figure 6: accuracy against CSBM's homophily phi, from all edges across classes (-1) to all "
         f"inside (1). Of the figure {NOT_AT_HAND}."
@@ -274,4 +187,4 @@ PLANS: dict[str, Callable[[], Plan]] = {
 def _table15() -> Plan:
     models = ("mlp", *PAPER["table15"].rows, "label-sbp-v2", "feature-sbp-v2", "contranorm")
     reading = f"Our reading: SGC backbone for SBP and BatchNorm, GCN backbone for GCN. {_BEYOND}"
-    return _table("table15", _grid(models, [Column("ogbn-products", "ogbn-products")], "table15"), reading=reading)
+    return _table("table15", grid(models, [Column("ogbn-products", "ogbn-products")], "table15"), reading=reading)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .experiments import Plan
+from .cells import Plan
 from .measures import Outcome
 from .plot import COLOURS, MARKERS, STYLE, write
 

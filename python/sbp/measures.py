@@ -12,9 +12,9 @@ import torch
 from sbp_kernels import CSR, SignedGraph
 
 from . import views
+from .cells import Cell
 from .config import Config
 from .datasets import load_dataset
-from .experiments import Cell
 from .imbalance import structural_imbalance
 from .models import MODELS
 from .negatives import feature_negative, label_negative

@@ -10,10 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .cells import Cell, Plan
 from .config import Config, resolve, takes
 from .datasets import DATASETS
 from .errors import UserError
-from .experiments import Cell, Plan, plan
+from .experiments import plan
 from .limits import too_large
 from .measures import Outcome, accuracy, embedding, imbalance, seconds, spread
 from .runner import Options, load
