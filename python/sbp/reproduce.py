@@ -43,6 +43,8 @@ def reproduce(name: str, options: Options | None = None, request: Request | None
     """
     options, request = options or Options(), request or Request()
     made = plan(name, request.datasets, request.layers, request.learn)
+    if options.stand_ins:
+        made = replace(made, reading=f"Synthetic stand-ins, these numbers mean nothing. {made.reading}".strip())
     found: list[Outcome] = []
     # disable=None: silent where stderr is no terminal.
     with tqdm(total=len(made.cells), unit="cell", desc=name, disable=None if options.progress else True) as bar:
