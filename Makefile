@@ -9,13 +9,14 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
 
-.PHONY: demo test lint bench gpu-check triton-table clean help
+.PHONY: demo test lint bench study gpu-check triton-table clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine (40 minutes), its page and figures, then the targets"
+	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
 	@echo "make clean  remove the environment and everything built"
@@ -48,6 +49,11 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_reorder
 	$(BIN)/python -m benchmarks.plot
 	$(BIN)/python -m benchmarks.check_targets
+
+DATA ?= data
+study: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bench_study --root $(DATA)
+	$(BIN)/python -m benchmarks.plot --study
 
 # Uses the Python at hand, whose torch knows the GPU; installs nothing.
 gpu-check:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import check_targets, figures, figures_more, records, tables
+from . import check_targets, figures, figures_more, records, study, tables
 from .instructions import RECORD
 from .questions import Row
 from .records import NOT_RUN
@@ -99,8 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", default="128", help="width of the README's table, default: %(default)s")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md and README.md")
     parser.add_argument("--figures-only", action="store_true", help="rewrite no table")
+    parser.add_argument("--study", action="store_true", help="only rewrite the README's tables of the study")
     args = parser.parse_args(argv)
     try:
+        if args.study:
+            tables.rewrite(args.root / "README.md", study.BLOCK, study.markdown(args.results / "study"))
+            print(f"rewrote the study's tables of {args.root / 'README.md'}")
+            return 0
         folder = records.find(args.results, args.slug, "propagate.csv").parent
         runs = check_targets.read(args.results, args.slug, args.preset)
         drawn, missing = draw(folder, runs.propagate, _latest(folder / "implicit.csv", args.preset))

@@ -45,6 +45,7 @@ class Config:
     temperature: Annotated[float | Any, Option("temperature of the softmax of similarities")]
     layer_norm: Annotated[str | Any, Option("LayerNorm at the end or every step", str, ("none", "final", "every"))]
     norm_mode: Annotated[str | Any, Option("PairNorm's mode", str, ("PN", "PN-SI", "PN-SCS"))]
+    column_scale: Annotated[str | Any, Option("BatchNorm's columns get 1 of this", str, ("deviation", "length"))]
     norm_scale: Annotated[float | Any, Option("scale s of PairNorm and ContraNorm")]
     drop_rate: Annotated[float | Any, Option("share of edges or message entries dropped in training, in [0, 1)")]
     teleport: Annotated[float | Any, Option("share a of X0 in every step of APPNP and GCNII, in [0, 1]")]

@@ -14,9 +14,9 @@ from matplotlib.ticker import NullLocator
 from .result import Result
 
 # Okabe and Ito's palette stays apart under colour blindness; its yellow is left out.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vP*X<>hd"
-_STYLE: dict[Any, Any] = {
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vP*X<>hd"
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,7 +38,7 @@ def save_figure(results: Sequence[Result], stem: Path, axis: str = "layers") -> 
     if results[0].has_metrics:
         metrics = [("Dirichlet energy", lambda r: r.dirichlet_energy), ("effective rank", lambda r: r.effective_rank)]
     labels = list(dict.fromkeys(_curve(r, axis) for r in results))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         width = 9.6 if metrics else 4.4
         figure = Figure(figsize=(width, 3.2), layout="constrained")
         first, *others = figure.subplots(1, 1 + len(metrics), squeeze=False)[0]
@@ -128,7 +128,7 @@ def _style(rank: int, label: str, labels: Sequence[str]) -> dict[str, Any]:
     """Return one colour and marker a model; its ablation has the same, dashed and hollow."""
     whole = label.replace(_ABLATED, "")
     place = labels.index(whole) if whole in labels else rank
-    style: dict[str, Any] = {"color": _COLOURS[place % len(_COLOURS)], "marker": _MARKERS[place % len(_MARKERS)]}
+    style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
     style |= {"markersize": 4.5, "linewidth": 1.4}
     if label != whole:
         style |= {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}

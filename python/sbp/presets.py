@@ -9,8 +9,14 @@ BACKBONES = ("sgc", "gcn", "gcnii")
 
 
 def lam_for_depth(layers: int) -> float:
-    """Tie lambda to depth: 0.9 to two layers, 0.5 to ten, 0.1 beyond, so that deep features still differ."""
-    return 0.9 if layers <= 2 else 0.5 if layers <= 10 else 0.1
+    """Tie lambda to depth: 0.9 to two layers, 0.5 to ten, 0.1 to thirty, then 3 / layers.
+
+    The last is by Cora's validation accuracy at 300 layers, Label-SBP, three seeds: 79.8 % with lambda = 0.01 and
+    beta = 0.1 is the best of lambda 0.005, 0.01, 0.02, 0.03, 0.05 with beta 0.1, 0.9 and of 0.05, 0.1, 0.2, 0.5
+    with beta 0.5, 0.9, each without LayerNorm and with it at the end, the latter also after every step. How far
+    features spread, lambda times layers, is what counts.
+    """
+    return 0.9 if layers <= 2 else 0.5 if layers <= 10 else 0.1 if layers <= 30 else 3.0 / layers
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,14 @@ MODEL_PRESETS: dict[str, Entry] = {
     "sgc": Entry(_GRAPH),
     "gcn": Entry(_GRAPH, ("gcn",)),
     "gat": Entry({"self_loops": True, "edges": "stored", "heads": 1}, ("gcn",)),
-    "batchnorm": Entry(_GRAPH, _BOTH),
+    "batchnorm": Entry({**_GRAPH, "column_scale": "deviation"}, _BOTH),
     "pairnorm": Entry({**_GRAPH, "norm_mode": "PN", "norm_scale": 1.0}, _BOTH),
     "contranorm": Entry({**_GRAPH, "norm_scale": 1.0, "temperature": 1.0}, _BOTH),
     "dropedge": Entry({**_GRAPH, "drop_rate": 0.5}, _BOTH),
     "dropmessage": Entry({**_GRAPH, "drop_rate": 0.5}, _BOTH),
     "residual": Entry({**_GRAPH, "lam": 0.5}, _BOTH),
-    "appnp": Entry({**_GRAPH, "teleport": 0.5}),
+    # As in its paper, and the best of 0.1, 0.2, 0.5, 0.9 on Cora's validation nodes.
+    "appnp": Entry({**_GRAPH, "teleport": 0.1}),
     "jknet": Entry({**_GRAPH, "jump": "mean"}),
     "dagnn": Entry(_GRAPH),
     "gcnii": Entry(_GRAPH, ("gcnii",)),
@@ -100,13 +107,19 @@ _OGB = ("ogbn-arxiv", "ogbn-products")
 _HETEROPHILOUS = ("amazon-ratings", "roman-empire", "tolokers", "questions", "minesweeper")
 
 RULES: tuple[Rule, ...] = (
+    # The paper's row on Cora, 77.90, and those of WebKB; validation agrees: 75.6 against 69.7 on Cora.
+    Rule({"column_scale": "length"}, ("cora", "citeseer", "pubmed", "squirrel", "amazon-ratings", *_WEBKB)),
     # Learning rates and weight decays of DGC, arXiv 2102.10739.
     Rule({"lr": 0.156, "weight_decay": 3.544e-5}, ("cora",)),
     Rule({"lr": 1.39, "weight_decay": 2e-4}, ("citeseer",)),
     Rule({"lr": 0.627, "weight_decay": 9.38e-6}, ("pubmed",)),
-    # Edge direction and beta chosen on validation accuracy over the three graphs together.
-    Rule({"feature_norm": "none", "norm": "row", "edges": "reversed", "lr": 0.1}, _WEBKB),
+    # With raw features, the row-stochastic adjacency and these directions the paper's SGC, PairNorm, BatchNorm and
+    # Residual come out closest; of the directions they have the best validation accuracy on Wisconsin and Cornell.
+    Rule({"feature_norm": "none", "norm": "row", "edges": "undirected"}, _WEBKB),
+    Rule({"edges": "stored"}, ("texas",)),
+    # Chosen on validation accuracy over the three graphs together: lambda and beta of 0.1, 0.5, 0.9; a with 0.2 too.
     Rule({"lam": 0.1, "beta": 0.1}, _WEBKB, _SBP),
+    Rule({"teleport": 0.9}, _WEBKB, ("appnp",)),
     # Chosen on the validation accuracy of SGC and Label-SBP, split 0.
     Rule({"norm": "row", "lr": 0.1}, ("actor",)),
     Rule({"lam": 0.1, "beta": 0.1}, ("actor",), _SBP),

@@ -20,7 +20,7 @@ _PIPE_WIDTH = 120
 
 def show_train(results: Sequence[Result]) -> None:
     """Print one row a setting: accuracies by role, metrics, seconds."""
-    table = _table()
+    table = new_table()
     metrics = ("Dirichlet energy", "effective rank") if results[0].has_metrics else ()
     table.add_column("model")
     for name in ("layers", *(f"{role} %" for role in ROLES), *metrics, "seconds"):
@@ -29,7 +29,7 @@ def show_train(results: Sequence[Result]) -> None:
         cells = [_spread(r.accuracy(role)) for role in ROLES]
         cells += [_number(value) for value in (r.dirichlet_energy, r.effective_rank) if metrics]
         table.add_row(r.label, str(r.config.layers), *cells, f"{sum(r.seconds.values()):.2f}")
-    console = _console()
+    console = open_console()
     console.print(_caption(results), style="bold", highlight=False)
     console.print(table)
     console.print(_settings(results[0]), style="dim", highlight=False)
@@ -37,7 +37,7 @@ def show_train(results: Sequence[Result]) -> None:
 
 def show_depth(results: Sequence[Result]) -> None:
     """Print one table a quantity: a row a model, a column a depth."""
-    console = _console()
+    console = open_console()
     quantities: list[tuple[str, Callable[[Result], str]]] = [
         (f"test accuracy (%), {_caption(results)}", lambda r: _spread(r.accuracy())),
         ("lambda", lambda r: "-" if r.config.lam is None else f"{r.config.lam:g}"),
@@ -48,7 +48,7 @@ def show_depth(results: Sequence[Result]) -> None:
     cells = {(r.label, r.config.layers): r for r in results}
     depths = sorted({layers for _, layers in cells})
     for title, text in quantities:
-        table = _table()
+        table = new_table()
         table.add_column("model")
         for layers in depths:
             table.add_column(str(layers), justify="right")
@@ -60,7 +60,7 @@ def show_depth(results: Sequence[Result]) -> None:
 
 def show_sweep(results: Sequence[Result], setting: str) -> None:
     """Print one row a model, one column a value of the setting; a model without it has the same in all."""
-    table = _table()
+    table = new_table()
     table.add_column("model")
     values = list(dict.fromkeys(v for r in results if (v := getattr(r.config, setting)) is not None))
     for value in values:
@@ -68,7 +68,7 @@ def show_sweep(results: Sequence[Result], setting: str) -> None:
     for label in dict.fromkeys(r.label.replace(", beta=0", "") for r in results):
         own = {getattr(r.config, setting): r for r in results if r.label.replace(", beta=0", "") == label}
         table.add_row(label, *(_spread((own.get(value) or own[None]).accuracy()) for value in values))
-    console = _console()
+    console = open_console()
     console.print(f"test accuracy (%) by {setting}, {_caption(results)}", style="bold", highlight=False)
     console.print(table, "")
 
@@ -78,22 +78,22 @@ def show_layers(results: Sequence[Result]) -> None:
     for r in results:
         if not r.layers:
             continue
-        table = _table()
+        table = new_table()
         table.add_column("after step" if r.config.backbone == "sgc" else "after layer")
         for name in ("Dirichlet energy", "effective rank"):
             table.add_column(name, justify="right")
         for layer in r.layers:
             table.add_row(str(layer.step), _number(layer.energy), _number(layer.rank))
-        console = _console()
+        console = open_console()
         console.print(f"{r.label}, split {r.config.splits[0]}, first seed", style="bold", highlight=False)
         console.print(table, "")
 
 
 def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
     """Print the names that the commands know, each with its description."""
-    console = _console()
+    console = open_console()
     for title, entries in (("models", models), ("datasets", datasets)):
-        table = _table()
+        table = new_table()
         table.show_header = False
         for name, summary in entries.items():
             table.add_row(name, summary)
@@ -103,23 +103,25 @@ def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
 
 def show_signs(dataset: str, readings: Sequence[Reading]) -> None:
     """Print one row a signed graph; a dash where a quantity is not defined."""
-    table = _table()
+    table = new_table()
     table.add_column("signed graph")
     for name in ("P", "N", "SID", "balance", "beta* / alpha"):
         table.add_column(name, justify="right")
     for r in readings:
         parts = (f"{value:.2f}" for value in (r.P, r.N, r.sid))
         table.add_row(r.name, *parts, r.balance or "-", _number(r.beta_ratio))
-    console = _console()
+    console = open_console()
     console.print(f"{dataset}: structural imbalance in nodes, 0 is balance", style="bold", highlight=False)
     console.print(table)
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Return a console as wide as the terminal, or of a fixed width in a pipe."""
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
-def _table() -> Table:
+def new_table() -> Table:
+    """Return an empty table in the style of all."""
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 

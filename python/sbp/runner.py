@@ -17,7 +17,7 @@ from torch_geometric.utils import homophily
 from tqdm import tqdm
 
 from .config import Config
-from .datasets import load_dataset
+from .datasets import load_dataset, load_stand_in
 from .errors import UserError
 from .fit import fit_linear
 from .metrics import accuracy, dirichlet_energy, effective_rank
@@ -30,13 +30,14 @@ from .training import Trainer
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, which no result depends on: where files are, what is kept, what is measured besides."""
+    """How to run: where files are, what is kept, what is measured besides; `stand_ins` need no files."""
 
     root: str = "data"
     store: Store | None = None
     metrics: bool = False
     per_layer: bool = False
     progress: bool = False
+    stand_ins: bool = False
 
 
 def measure(configs: Sequence[Config], options: Options) -> list[Result]:
@@ -47,7 +48,7 @@ def measure(configs: Sequence[Config], options: Options) -> list[Result]:
     hidden = None if options.progress else True
     with tqdm(total=len(configs) * len(splits), unit="run", leave=False, disable=hidden) as bar:
         for split in splits:
-            sweep = Sweep(prepare(_load(configs[0], options.root, split), configs[0]))
+            sweep = Sweep(prepare(load(configs[0], options, split), configs[0]))
             for result in results:
                 bar.set_description(f"{result.label}, {result.config.layers} layers")
                 result.add(*_parts(replace(result.config, splits=(split,)), sweep, options))
@@ -75,6 +76,14 @@ class Sweep:
             self._x = self._model.propagate(self._x, config.layers - self._depth)
             self._depth = config.layers
             return self._model.output(self._x)
+
+
+def load(config: Config, options: Options, split: int) -> Data:
+    """Return one split of the dataset, or of the synthetic graph in its place."""
+    own = {} if config.phi is None else {"phi": config.phi}
+    if options.stand_ins:
+        return load_stand_in(config.dataset, split, **own)
+    return load_dataset(config.dataset, options.root, split, **own)
 
 
 def prepare(data: Data, config: Config) -> Data:
@@ -114,11 +123,6 @@ def describe(data: Data) -> dict[str, Any]:
 
 def _on(config: Config) -> str:
     return f"{config.model} on {config.backbone}"
-
-
-def _load(config: Config, root: str, split: int) -> Data:
-    options = {} if config.phi is None else {"phi": config.phi}
-    return load_dataset(config.dataset, root, split, **options)
 
 
 def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:

@@ -34,7 +34,9 @@ def test_every_pair_resolves(dataset: str, model: str, layers: int) -> None:
         assert (getattr(config, name) is None) == (name not in used)
 
 
-@pytest.mark.parametrize(("layers", "lam"), [(1, 0.9), (2, 0.9), (3, 0.5), (10, 0.5), (11, 0.1), (300, 0.1)])
+@pytest.mark.parametrize(
+    ("layers", "lam"), [(1, 0.9), (2, 0.9), (3, 0.5), (10, 0.5), (11, 0.1), (30, 0.1), (300, 0.01)]
+)
 def test_lambda_follows_depth(layers: int, lam: float) -> None:
     assert resolve("cora", "label-sbp", layers).lam == lam
     assert resolve("cora", "label-sbp", layers, lam=0.3).lam == 0.3

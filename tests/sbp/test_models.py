@@ -115,6 +115,11 @@ def _centred(x: Tensor) -> Tensor:
 
 AFTER: dict[str, tuple[str, dict[str, Any], Any]] = {
     "batchnorm": ("batchnorm", {}, lambda z: _centred(z) / (z.var(0, correction=0) + 1e-5).sqrt()),
+    "batchnorm, length": (
+        "batchnorm",
+        {"column_scale": "length"},
+        lambda z: _centred(z) / (z.var(0, correction=0) + 1e-5).sqrt() / 200**0.5,
+    ),
     "PN": (
         "pairnorm",
         {"norm_scale": 2.0},

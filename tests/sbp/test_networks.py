@@ -112,6 +112,20 @@ def test_sgc_backbone_with_learnt_coefficients_starts_at_the_fixed_ones(settings
     assert bool((learnt.model.learnt.grad != 0).all())
 
 
+def test_sparse_features_are_read_from_their_nonzeros() -> None:
+    data = _data()
+    data.x = F.dropout(data.x.repeat(1, 4), 0.95)
+    network = _network(data, "label-sbp", 3, learn=True)
+    loss = network(data.x).square().sum()
+    (sparse,) = torch.autograd.grad(loss, [network.linear.weight])
+    assert network._nonzeros is not None and network._nonzeros.pos.num_edges == int(data.x.count_nonzero())
+    network._nonzeros = None
+    torch.testing.assert_close(network(data.x).square().sum(), loss)
+    torch.testing.assert_close(torch.autograd.grad(network(data.x).square().sum(), [network.linear.weight])[0], sparse)
+    network(torch.ones_like(data.x))
+    assert network._nonzeros is None
+
+
 def test_random_parts_differ_by_epoch_and_repeat_by_seed() -> None:
     data = prepare(load_dataset("karate"), resolve("karate", "sgc"))
     for model in ("dropedge", "dropmessage"):

@@ -11,7 +11,7 @@ import torch
 
 from sbp import UserError, depth, load_dataset, train
 from sbp.config import resolve
-from sbp.fit import fit_linear
+from sbp.fit import _gradients, fit_linear
 from sbp.models import MODELS
 from sbp.presets import MODEL_PRESETS
 from sbp.runner import Options, Sweep, prepare
@@ -41,6 +41,16 @@ def test_fit_learns_and_leaves_torch_as_it_was() -> None:
     assert accuracy > 0.95
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.rand(2), wanted)
+
+
+def test_the_closed_form_is_autograd_s_gradient() -> None:
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
+    layer = torch.nn.Linear(4, 3).double()
+    torch.nn.functional.cross_entropy(layer(x), y).backward()
+    wanted = [p.grad.clone() for p in layer.parameters()]
+    _gradients(layer, x, torch.nn.functional.one_hot(y, 3).to(x))
+    for parameter, gradient in zip(layer.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 FIXED = [m for m in sorted(MODELS) if "sgc" in MODEL_PRESETS[m].backbones and MODELS[m].fixed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,8 +21,12 @@ class ContraNorm(GraphModel):
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:
         c = self.config
+        if not bool(torch.isfinite(z).all()):
+            # Up to 1 + s times as large in every step, and without a row's direction once it has overflowed.
+            return z
         alike = SignedGraph(neg=Similarity(F.normalize(z, dim=1), sign=1.0, temperature=c.temperature))
         # lam = 1/2 and twice the coefficients: the residual carries the sum of both terms in one pass.
-        return signed_propagate(
+        moved = signed_propagate(
             z, alike, beta=2.0 * c.norm_scale, lam=0.5, residual=(2.0 + 2.0 * c.norm_scale) * z, backend=c.backend
         )
+        return super().after(moved, before)

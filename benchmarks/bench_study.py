@@ -1,0 +1,65 @@
+"""python -m benchmarks.bench_study: the paper's tables that can be made here, as rows with their commit and date."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from sbp import Options
+from sbp.comparison import rows, show, write
+from sbp.experiments import PLANS
+from sbp.reproduce import reproduce
+from sbp.store import Store
+
+from . import records
+
+# Those within minutes; the networks of the others train for hours (python -m sbp reproduce NAME).
+TABLES = ("table2", "table6", "table8", "table10", "table12", "table13", "fig3")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_study", description=__doc__)
+    parser.add_argument("tables", nargs="*", default=TABLES, metavar="NAME", help=f"default: {' '.join(TABLES)}")
+    parser.add_argument("--root", default="data", help="folder with the datasets, default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("out/study"), help="finished runs, default: %(default)s")
+    parser.add_argument("--results", type=Path, default=records.RESULTS, help="default: benchmarks/results")
+    parser.add_argument("--fresh", action="store_true", help="run again what --out has")
+    args = parser.parse_args(argv)
+    unknown = [name for name in args.tables if name not in PLANS]
+    if unknown:
+        parser.error(f"unknown {', '.join(unknown)}; known are {', '.join(PLANS)}")
+    run = {
+        "threads": torch.get_num_threads(),
+        "device": records.device_name(torch.device("cpu")),
+        "torch": torch.__version__,
+        "commit": records.commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    for name in args.tables:
+        plan, outcomes = reproduce(name, Options(args.root, Store(args.out, args.fresh), progress=True))
+        show(plan, outcomes)
+        write(plan, outcomes, args.out)
+        # Why a dataset is not here is a matter of this machine alone.
+        found = [row for row, o in zip(rows(plan, outcomes), outcomes, strict=True) if o.runs]
+        if found:
+            _save(args.results / "study" / f"{name}.csv", [row | run for row in found])
+    return 0
+
+
+def _save(path: Path, found: Sequence[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, found[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
