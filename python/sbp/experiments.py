@@ -67,8 +67,9 @@ def _seconds(name: str, dataset: str, models: Sequence[str]) -> Plan:
 
 
 def _table12() -> Plan:
-    # LayerNorm every step bounds the features as Theorem 4.2 asks; edges as stored by validation accuracy.
-    own = {"lam": 0.1, "layer_norm": "every", "feature_norm": "row", "edges": "stored"}
+    # The best validation accuracy over the whole table, 61.9 %; rows that sum to 1, edges as stored and LayerNorm
+    # after every step come closer to the paper's beta = 20, but reach 59.3 % on validation.
+    own = {"lam": 0.1, "layer_norm": "final"}
     columns = [Column(text, "cornell", int(text)) for text in PAPER["table12"].columns]
     cells = grid(("mlp",), columns)
     for row in ("beta=0", *PAPER["table12"].rows):
@@ -77,8 +78,9 @@ def _table12() -> Plan:
             paper = PAPER["table12"].value(row, c.name)
             cells.append(Cell("", row, c.name, "cornell", "feature-sbp", c.layers, {**own, "beta": beta}, paper))
     reading = (
-        "Feature-SBP: the paper's 72.97 at two layers is that row's value in Table 2, Label-SBP's is another. Features "
-        "with rows that sum to 1, lambda = 0.1, LayerNorm every step; mlp is on the features as they are."
+        "Feature-SBP: the paper's 72.97 at two layers is that row's value in Table 2, Label-SBP's is another. The "
+        "settings are chosen on validation accuracy over the table: raw features, lambda = 0.1, LayerNorm at the end. "
+        "That a larger beta holds deeper was not seen with any of the settings tried."
     )
     return _table("table12", cells, reading=reading, axis="layers")
 
@@ -97,7 +99,7 @@ def _fig3() -> Plan:
     reading = (
         "Our reading of figure 3: accuracy against depth on Cora, SGC backbone, up to 300 layers. SBP has one setting, "
         "chosen on validation accuracy at 300 layers: lambda = 3 / layers beyond thirty, beta = 0.1, no LayerNorm. "
-        "ContraNorm's scale is 0.1: with 0.5 and 1 its features overflow before 300 layers. "
+        "ContraNorm's scale is 0.1: with 1 its features grow by 1.9 a step, past float32 long before 300. "
         f"Of the figure {NOT_AT_HAND}."
     )
     cells = grid(_FIXED, columns, beta=0.1, layer_norm="none")

@@ -42,7 +42,7 @@ class SGCNetwork(Network):
             yield self.linear(moved)
 
     def _weighed(self, x: Tensor) -> Tensor:
-        """Return X W, from the nonzeros alone where they are few: ten times faster on Cora's bags of words."""
+        """Return X W, from the nonzeros alone where they are few, as in bags of words."""
         weight, c = self.linear.weight, self.model.config
         if x is not self._seen and not c.compile:
             self._seen, self._nonzeros = x, _bipartite(x)
