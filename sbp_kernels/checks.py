@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,11 @@ def check_values(name: str, value: Tensor | None, size: int, size_name: str, dev
         )
     if value.device != device:
         raise ValueError(f"{name} must be on the device of the edges, {device}, got {value.device}")
-    if not bool(torch.isfinite(value).all()):
+    if value.numel() == 0:
+        return
+    # Both ends are finite if all are: a NaN is both.
+    low, high = torch.aminmax(value.detach())
+    if not -math.inf < float(low) <= float(high) < math.inf:
         where = int((~torch.isfinite(value)).nonzero()[0])
         raise ValueError(f"{name} must be finite, got {float(value[where])} at position {where}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,12 +34,13 @@ def degree_scales(
     if mode not in ("row", "sym"):
         raise ValueError(f'mode must be "row" or "sym", got {mode!r}')
     if mode == "row":
-        return _power(row_degree, -1.0), None
-    left = _power(row_degree, -0.5)
+        return _where_positive(torch.reciprocal, row_degree), None
+    left = _where_positive(torch.rsqrt, row_degree)
     if matrix.num_rows == matrix.num_cols:
         return left, left
-    return left, _power(degree(matrix, 1) if col_degree is None else col_degree, -0.5)
+    return left, _where_positive(torch.rsqrt, degree(matrix, 1) if col_degree is None else col_degree)
 
 
-def _power(degree: Tensor, exponent: float) -> Tensor:
-    return torch.where(degree > 0, degree, 1.0).pow(exponent) * (degree > 0)
+def _where_positive(function: Callable[[Tensor], Tensor], degree: Tensor) -> Tensor:
+    positive = degree > 0
+    return function(torch.where(positive, degree, 1.0)) * positive

@@ -93,13 +93,13 @@ class SignedGraph:
         negative = edge_weight.detach() < 0
         unit = not edge_weight.requires_grad and bool((edge_weight.abs() == 1).all())
 
-        def half(mask: Tensor, sign: float) -> CSR:
-            chosen = mask.nonzero().squeeze(1)
-            rows, cols = target.index_select(0, chosen), source.index_select(0, chosen)
-            pattern, order = Pattern.from_coo(rows, cols, num_targets, num_sources)
-            return CSR._sorted(pattern, None if unit else edge_weight, chosen.index_select(0, order), sign)
-
-        return SignedGraph(half(~negative, 1.0), half(negative, -1.0))
+        # As rows below the positive ones, the negative edges are sorted in the same go.
+        both, order = Pattern.from_coo(target + num_targets * negative, source, 2 * num_targets, num_sources)
+        pos, neg = both.split(num_targets)
+        weight = None if unit else edge_weight
+        return SignedGraph(
+            CSR._sorted(pos, weight, order[: pos.num_edges]), CSR._sorted(neg, weight, order[pos.num_edges :], -1.0)
+        )
 
     @staticmethod
     def from_labels(edge_index: Tensor, y: Tensor, known: Tensor, softmax_over: str = "all") -> SignedGraph:

@@ -39,6 +39,14 @@ class Pattern:
     def num_edges(self) -> int:
         return self.col.numel()
 
+    def split(self, num_rows: int) -> tuple[Pattern, Pattern]:
+        """The first `num_rows` rows, and the others; both share this pattern's arrays."""
+        cut = int(self.rowptr[num_rows])
+        return (
+            Pattern(self.rowptr[: num_rows + 1], self.col[:cut], self.num_cols),
+            Pattern(self.rowptr[num_rows:] - cut, self.col[cut:], self.num_cols),
+        )
+
     def row_index(self) -> Tensor:
         """The row of every edge, int64 [num_edges]."""
         degree = self.rowptr.diff()
