@@ -50,6 +50,7 @@ def fit_linear(
             yield layer(x).argmax(dim=1)
 
 
+@torch.no_grad()
 def _gradients(layer: nn.Linear, x: Tensor, target: Tensor) -> None:
     """Set the gradients of the mean cross-entropy: autograd costs more than the products on graphs of some nodes."""
     error = layer(x).softmax(1).sub_(target).div_(x.size(0))

@@ -45,7 +45,11 @@ def test_every_command_on_stand_ins(name: str, capsys: pytest.CaptureFixture[str
     if name == "table4":
         assert found["cells"] == [] and "the paper's values are not at hand" in found["reading"]
         return
-    assert all(cell["ours_mean"] is not None for cell in found["cells"]), found["cells"]
+    # Fifty steps with beta = 50 and LayerNorm at the end alone are past float32 on some graphs.
+    empty = [cell for cell in found["cells"] if cell["ours_mean"] is None]
+    assert all(name == "table12" and cell["note"] == "its features are no longer finite numbers" for cell in empty), (
+        empty
+    )
     with (tmp_path / f"{name}.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found["cells"]) and {row["table"] for row in rows} == {name}
@@ -131,9 +135,10 @@ def test_a_stopped_table_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     stop = -1
     made, found = reproduce("table12", options, request)
     # The linear model has no depth: its five cells are one run.
-    assert len(fitted) == len(made.cells) - 4
+    finite = [outcome for outcome in found if outcome.value is not None]
+    assert len(fitted) == len(finite) - 4 > stop
     again = reproduce("table12", options, request)[1]
-    assert len(fitted) == len(made.cells) - 4
+    assert len(fitted) == len(finite) - 4
     assert comparison.rows(made, again) == comparison.rows(made, found)
 
 
