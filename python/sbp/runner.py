@@ -100,7 +100,7 @@ def prepare(data: Data, config: Config) -> Data:
 def label(config: Config) -> str:
     """Return the name of a setting in tables and figures."""
     name = config.model if config.backbone == MODEL_PRESETS[config.model].backbones[0] else _on(config)
-    return f"{name}, beta=0" if is_signed(replace(config, beta=1.0)) and config.beta == 0 else name
+    return f"{name}, beta=0" if MODELS[config.model].signed and config.beta == 0 else name
 
 
 def is_signed(config: Config) -> bool:
@@ -127,8 +127,7 @@ def _on(config: Config) -> str:
 
 def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:
     """Return what one split gives: read where it is kept, else made and kept."""
-    model = MODELS[config.model](sweep.data, config) if config.backbone == "sgc" else None
-    make = _fixed if model is not None and model.fixed else _trained
+    make = _fixed if config.backbone == "sgc" and MODELS[config.model].is_fixed(config) else _trained
     # A network takes long: each of its seeds is kept as it is done.
     units = [config] if make is _fixed else [replace(config, seeds=(seed,)) for seed in config.seeds]
     return [_kept(unit, sweep, options, make) for unit in units]

@@ -35,6 +35,11 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
 
+    @classmethod
+    def is_fixed(cls, config: Config) -> bool:
+        """Whether its steps stay the same in training with these settings: asked before a graph is built."""
+        return cls.fixed
+
     def spread(self, x: Tensor) -> Tensor:
         r"""Return \( \hat A X \), `[n, d]`."""
         raise NotImplementedError
@@ -136,12 +141,16 @@ class SignedModel(GraphModel):
         # At beta = 0 the dense half would be computed for nothing.
         negative = self.negative(data) if config.beta or config.learn else None
         self.signed_graph = SignedGraph(self.graph.pos, negative)
-        self.fixed, self.linear = not config.learn, config.layer_norm == "none"
+        self.linear = config.layer_norm == "none"
         if config.learn:
             start = torch.tensor([config.alpha, config.beta, config.lam], device=data.x.device)
             # The logit of lambda, whose sigmoid stays in [0, 1].
             start[2] = torch.logit(start[2], eps=1e-6)
             self.learnt = nn.Parameter(start)
+
+    @classmethod
+    def is_fixed(cls, config: Config) -> bool:
+        return not config.learn
 
     def negative(self, data: Data) -> ClassBlock | Similarity:
         """Return the negative adjacency `[n, n]`."""
@@ -166,13 +175,14 @@ class SignedModel(GraphModel):
 
 def positive_adjacency(data: Data, config: Config) -> CSR:
     """Return the normalised adjacency `[n, n]` that the settings ask for."""
-    return raw_adjacency(data, config).normalize(config.norm)
+    return normalized(directed(data, config), data.num_nodes, config)
 
 
-def raw_adjacency(data: Data, config: Config) -> CSR:
-    """Return the adjacency `[n, n]` before it is normalised, with self-loops where asked."""
-    adjacency = CSR.from_edge_index(directed(data, config), num_nodes=data.num_nodes)
-    return adjacency.add_self_loops() if config.self_loops else adjacency
+def normalized(edge_index: Tensor, num_nodes: int, config: Config) -> CSR:
+    """Return the normalised adjacency `[n, n]` of these edges, with self-loops where asked."""
+    adjacency = CSR.from_edge_index(edge_index, num_nodes=num_nodes)
+    adjacency = adjacency.add_self_loops() if config.self_loops else adjacency
+    return adjacency.normalize(config.norm)
 
 
 def directed(data: Data, config: Config) -> Tensor:

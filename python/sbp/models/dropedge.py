@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from sbp_kernels import CSR, SignedGraph, signed_propagate
+from sbp_kernels import SignedGraph, signed_propagate
 
 from ..config import Config
-from .base import GraphModel, directed
+from .base import GraphModel, directed, normalized
 
 
 class DropEdge(GraphModel):
@@ -26,9 +26,8 @@ class DropEdge(GraphModel):
 
     def renew(self) -> None:
         kept = torch.rand(self.edge_index.size(1)) >= self.config.drop_rate
-        adjacency = CSR.from_edge_index(self.edge_index[:, kept.to(self.edge_index.device)], num_nodes=self.num_nodes)
-        adjacency = adjacency.add_self_loops() if self.config.self_loops else adjacency
-        self.drawn = SignedGraph(pos=adjacency.normalize(self.config.norm))
+        edge_index = self.edge_index[:, kept.to(self.edge_index.device)]
+        self.drawn = SignedGraph(pos=normalized(edge_index, self.num_nodes, self.config))
 
     def spread(self, x: Tensor) -> Tensor:
         graph = self.drawn if self.training else self.graph

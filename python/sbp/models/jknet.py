@@ -19,8 +19,12 @@ class JKNet(GraphModel):
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
         if config.jump == "learnt":
-            self.fixed, self.linear = False, config.layer_norm == "none"
+            self.linear = config.layer_norm == "none"
             self.weight = nn.Parameter(torch.zeros(config.layers + 1, device=data.x.device))
+
+    @classmethod
+    def is_fixed(cls, config: Config) -> bool:
+        return config.jump != "learnt"
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:
         weight = self.weight.softmax(0) if self.config.jump == "learnt" else None
