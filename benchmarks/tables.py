@@ -126,22 +126,23 @@ def build(rows: Sequence[Row]) -> str:
     """Graph build, and after how many forward calls it is paid for."""
     lines = []
     for r in rows:
-        even = r["break_even_calls"]
-        even = number(float(even)) if even not in ("", "never") else even
-        cells = [r["workload"], r["step"], number(float(r["median_ms"])), number(float(r["forward_passes"])), even]
-        lines.append(cells)
+        cells = [r["workload"], r["step"], *(number(float(r[k])) for k in ("median_ms", "forward_passes"))]
+        lines.append([*cells, _break_even(r)])
     return f"{grid('graph | step | ms: | our forward passes: | break-even calls:', lines)}\n\n{origin(rows)}"
 
 
 def reorder(rows: Sequence[Row]) -> str:
     lines = []
     for r in rows:
-        even = r["break_even_calls"]
-        even = number(float(even)) if even not in ("", "never") else even
         cells = [number(float(r[k])) for k in ("build_ms", "median_ms", "ratio_to_given")]
-        lines.append([r["workload"], r["width"], r["order"], *cells, even])
+        lines.append([r["workload"], r["width"], r["order"], *cells, _break_even(r)])
     heads = "graph | d: | order | to build, ms: | forward, ms: | of the given order: | break-even calls:"
     return f"{grid(heads, lines)}\n\n{origin(rows)}"
+
+
+def _break_even(row: Row) -> str:
+    calls = row["break_even_calls"]
+    return calls if calls in ("", "never") else number(float(calls))
 
 
 def targets(runs: Runs) -> str:
