@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import records
-from .implicit_cases import CASES
+from .implicit_cases import CASES, Case
 from .implicit_measure import measure, rows_of
 from .report import number
 
@@ -40,31 +40,43 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     return shown
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_implicit", description=__doc__)
-    parser.add_argument("--cases", default=",".join(CASES), help=f"of {','.join(CASES)}")
+def add_arguments(parser: argparse.ArgumentParser, cases: Iterable[str], budget: float) -> None:
+    """Add the flags of every command that measures cases."""
+    names = ",".join(cases)
+    parser.add_argument("--cases", default=names, help=f"of {names}")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=10.0, help="seconds a call may take (at least 3 samples)")
+    parser.add_argument("--budget", type=float, default=budget, help="seconds a call may take (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--results", type=Path, default=records.RESULTS)
-    args = parser.parse_args(argv)
+
+
+def run_cases(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, cases: Mapping[str, Callable[[], Case]], file: str
+) -> int:
+    """Measure the cases asked for, print each and append its rows to `file` of this device."""
     names = args.cases.split(",")
     for name in names:
-        if name not in CASES:
-            parser.error(f"--cases must be of {', '.join(CASES)}, got {name!r}")
+        if name not in cases:
+            parser.error(f"--cases must be of {', '.join(cases)}, got {name!r}")
     if args.threads:
         torch.set_num_threads(args.threads)
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(CPU, 0, "full" if len(names) == len(CASES) else "some", date)
-    console, path = Console(), args.results / records.device_slug(CPU) / "implicit.csv"
+    run = records.run_fields(CPU, 0, "full" if len(names) == len(cases) else "some", date)
+    console, path = Console(), args.results / records.device_slug(CPU) / file
     for name in names:
         with console.status(name):
-            case = CASES[name]()
+            case = cases[name]()
             rows = rows_of(case, measure(case, args.repeats, args.budget, CPU), run)
         console.print(table(rows))
         records.append(path, records.IMPLICIT_COLUMNS, rows)
     console.print(f"rows appended to {path}", style="dim", highlight=False)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_implicit", description=__doc__)
+    add_arguments(parser, CASES, budget=10.0)
+    return run_cases(parser, parser.parse_args(argv), CASES, "implicit.csv")
 
 
 if __name__ == "__main__":

@@ -8,23 +8,20 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
-from rich.console import Console
 from torch import Tensor
 from torch_geometric.datasets import Planetoid
 from torch_geometric.utils import to_torch_csr_tensor
 
 from sbp_kernels.nn import accelerate
 
-from . import records
-from .bench_implicit import CPU, table
+from .bench_implicit import add_arguments, run_cases
 from .implicit_cases import Case
-from .implicit_measure import measure, rows_of
 
 HIDDEN, LAYERS = 64, 64
 
@@ -117,31 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_layers", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of PyG's Planetoid, for Cora")
     parser.add_argument("--signed", type=Path, required=True, help="CSV of source, target, sign, with a header")
-    parser.add_argument("--cases", default=",".join(CASES), help=f"of {','.join(CASES)}")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds a call may take (at least 3 samples)")
-    parser.add_argument("--threads", type=int, help="default: torch's")
-    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    add_arguments(parser, CASES, budget=20.0)
     args = parser.parse_args(argv)
-    names = args.cases.split(",")
-    for name in names:
-        if name not in CASES:
-            parser.error(f"--cases must be of {', '.join(CASES)}, got {name!r}")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     # PyTorch calls its sparse matrices a beta.
     warnings.filterwarnings("ignore", message=".*[Ss]parse")
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(CPU, 0, "full" if len(names) == len(CASES) else "some", date)
-    console, path = Console(), args.results / records.device_slug(CPU) / "layers.csv"
-    for name in names:
-        with console.status(name):
-            case = CASES[name](args)
-            rows = rows_of(case, measure(case, args.repeats, args.budget, CPU), run)
-        console.print(table(rows))
-        records.append(path, records.IMPLICIT_COLUMNS, rows)
-    console.print(f"rows appended to {path}", style="dim", highlight=False)
-    return 0
+    return run_cases(parser, args, {name: partial(make, args) for name, make in CASES.items()}, "layers.csv")
 
 
 if __name__ == "__main__":
