@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sbp import Options
-from sbp.comparison import rows, show, write
+from sbp.comparison import rows, show, write, write_rows
 from sbp.experiments import PLANS
 from sbp.reproduce import reproduce
 from sbp.store import Store
@@ -48,17 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Why a dataset is not here is a matter of this machine alone.
         found = [row for row, o in zip(rows(plan, outcomes), outcomes, strict=True) if o.runs]
         if found:
-            _save(args.results / "study" / f"{name}.csv", [row | run for row in found])
+            path = args.results / "study" / f"{name}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(path, [row | run for row in found])
+            print(f"wrote {path}")
     return 0
-
-
-def _save(path: Path, found: Sequence[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,14 @@ def document(made: Plan, outcomes: Sequence[Outcome]) -> str:
     return json.dumps(content, indent=2, allow_nan=False)
 
 
+def write_rows(path: Path, found: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same columns as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, found[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+
+
 def write(made: Plan, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
     """Write rows, document and figure; return the files."""
     from .figures import draw
@@ -138,10 +146,6 @@ def write(made: Plan, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
     stem.with_suffix(".json").write_text(document(made, outcomes) + "\n")
     if not outcomes:
         return [stem.with_suffix(".json")]
-    found = rows(made, outcomes)
-    with stem.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    write_rows(stem.with_suffix(".csv"), rows(made, outcomes))
     draw(made, outcomes, stem)
     return [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png", ".svg")]
