@@ -17,6 +17,11 @@
 #define SBP_CLASS(name) \
   "Tensor? " name "_order, Tensor? " name "_segptr, Tensor? " name "_group_segptr, Tensor? " name "_block, "
 
+#define SBP_CSR(name)                                                                                               \
+  "Tensor " name "_rowptr, Tensor " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " name \
+  "_col_scale, "
+#define SBP_MERGED "Tensor rowptr, Tensor split, Tensor col, Tensor value, Tensor? coef, float r, float p, float q"
+
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.
   m.def("signed_spmm(" SBP_SPMM ", " SBP_PLAN ") -> Tensor");
@@ -25,6 +30,14 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   // x after several steps and, where gamma [num_steps + 1] is given, the sum of gamma_k x_k.
   m.def("signed_spmm_steps(" SBP_SPMM ", float eps, SymInt num_steps, Tensor? gamma, " SBP_CLASS("pos")
             SBP_CLASS("neg") "bool own_residual, " SBP_PLAN ") -> (Tensor, Tensor)");
+  // The same three where both signs of a row are one list of edges (see merge_signs); CPU only.
+  m.def("merged_spmm(Tensor x, Tensor? residual, " SBP_MERGED ") -> Tensor");
+  m.def("merged_spmm_norm(Tensor x, Tensor? residual, " SBP_MERGED ", float eps) -> (Tensor, Tensor)");
+  m.def("merged_spmm_steps(Tensor x, Tensor? residual, " SBP_MERGED
+        ", float eps, SymInt num_steps, Tensor? gamma, bool own_residual) -> (Tensor, Tensor)");
+  // (rowptr, split, col, value): row i has its positive edges in [rowptr_i, split_i), its negative ones up to
+  // rowptr_i+1.
+  m.def("merge_signs(" SBP_CSR("pos") SBP_CSR("neg") "bool float64) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows, " SBP_PLAN ") -> (Tensor, Tensor)");
   m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual, " SBP_PLAN ") -> Tensor");
   m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");

@@ -29,9 +29,18 @@ struct Half {
   double coef = 0.0;
 };
 
+// Both signs in one list of int32 columns, with the whole factor of each edge but the coefficient in its weight. Of a
+// row, the edges [first, split) take the coefficient of half[0], the edges [split, last) that of half[1].
+struct MergedRows {
+  const int64_t* first = nullptr;
+  const int64_t* split = nullptr;
+  const int64_t* last = nullptr;
+};
+
 // y = r R + coef+ A+ x + coef- A- x', optionally standardised row by row.
 struct SpmmParams {
   Half half[2];
+  MergedRows merged;  // where given, half[0] lists the edges and x = x'
   const void* residual = nullptr;
   int64_t residual_stride = 0;
   double r = 0.0;
@@ -73,9 +82,13 @@ struct RowKernels {
   void (*sum)(const SpmmParams&, void* out, int64_t begin, int64_t end);
 };
 
+// How edges are listed: by half and the type of their columns, or both signs in one list (spmm and sum only).
+enum Listing : int { kNarrow = 0, kWide = 1, kMerged = 2 };
+constexpr int kNumListings = 3;
+
 struct IsaKernels {
   const char* name;
-  RowKernels table[kNumTypes][2];  // [feature type][1 if 64-bit columns]
+  RowKernels table[kNumTypes][kNumListings];
 };
 
 }  // namespace sbp

@@ -35,6 +35,27 @@ def _signed_spmm_steps(x, *rest):
     return x.new_empty(x.size()), x.new_empty(0 if gamma is None else x.size(0), x.size(1))
 
 
+def _merged_spmm(x, residual, rowptr, *rest):
+    return x.new_empty(rowptr.numel() - 1, x.size(1))
+
+
+def _merged_spmm_norm(x, residual, rowptr, *rest):
+    n = rowptr.numel() - 1
+    return x.new_empty(n, x.size(1)), x.new_empty(n, dtype=_wide(x))
+
+
+def _merged_spmm_steps(x, *rest):
+    gamma = rest[-2]
+    return x.new_empty(x.size()), x.new_empty(0 if gamma is None else x.size(0), x.size(1))
+
+
+def _merge_signs(*args):
+    rowptr, col, float64 = args[0], args[1], args[-1]
+    num_edges = col.numel() + args[6].numel()
+    value = col.new_empty(num_edges, dtype=torch.float64 if float64 else torch.float32)
+    return torch.empty_like(rowptr), rowptr.new_empty(rowptr.numel() - 1), col.new_empty(num_edges), value
+
+
 def _signed_pair(x, *rest):
     return x.new_empty(rest[-6], x.size(1)), x.new_empty(rest[-6], x.size(1))
 
@@ -69,6 +90,10 @@ OPS: dict[str, Callable[..., Any]] = {
     "signed_spmm": _signed_spmm,
     "signed_spmm_norm": _signed_spmm_norm,
     "signed_spmm_steps": _signed_spmm_steps,
+    "merged_spmm": _merged_spmm,
+    "merged_spmm_norm": _merged_spmm_norm,
+    "merged_spmm_steps": _merged_spmm_steps,
+    "merge_signs": _merge_signs,
     "signed_pair": _signed_pair,
     "signed_dot": _signed_dot,
     "edge_dot": _edge_dot,

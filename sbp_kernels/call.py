@@ -52,8 +52,12 @@ def run(
     pos_weight: Tensor | None,
     neg_weight: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     residual = x if call.own_residual else residual
+    if x_neg is None and pos_weight is None and neg_weight is None:
+        merged = call.graph.merged(acc_dtype(x), call.kernels)
+        if merged is not None:
+            return call.kernels.merged_spmm(x, residual, merged, call.coefs, coef, call.eps)
+    pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
     return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)
 

@@ -27,7 +27,7 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos", "weightless")
+    __slots__ = ("_merged", "_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos", "weightless")
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
@@ -50,6 +50,8 @@ class SignedGraph:
         self._transposed: SignedGraph | None = None
         # By backend; of this graph's edges and of the transposed ones.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        # By accumulation type; with the versions of the weights that went into it.
+        self._merged: dict[torch.dtype, tuple[Any, Any]] = {}
 
     @staticmethod
     def from_edge_index(
@@ -138,9 +140,32 @@ class SignedGraph:
             plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
         return plan
 
+    def merged(self, acc_dtype: torch.dtype, kernels: ModuleType) -> Any:
+        """Both signs as one list of edges, 8 bytes each; None for a backend that reads halves."""
+        if not hasattr(kernels, "merge_signs"):
+            return None
+        made, found = self._merged.get(acc_dtype, (None, None))
+        # What a trace computes is a part of its graph, not a value; torch.compile finds what `_prepare` made.
+        if torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
+            return found
+        versions = () if self.weightless else self._versions()
+        if made != versions:
+            found, pos, neg = None, self.pos, self.neg
+            if isinstance(pos, CSR) and isinstance(neg, CSR) and not pos.learns() and not neg.learns():
+                terms = (half.prepare(acc_dtype, kernels) for half in (pos, neg))
+                found = kernels.merge_signs(*terms, acc_dtype)
+            self._merged[acc_dtype] = (versions, found)
+        return found
+
+    def _versions(self) -> tuple[int, ...]:
+        """What changes when someone writes to edge weights."""
+        weights = [half._weight for half in (self.pos, self.neg) if isinstance(half, CSR)]
+        return tuple(weight._version for weight in weights if isinstance(weight, Tensor))
+
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
             graph.plan(kernels)
+            graph.merged(acc_dtype, kernels)
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)

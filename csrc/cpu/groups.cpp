@@ -46,7 +46,7 @@ void sum_groups(const RowKernels& run, const Half& listed, const int64_t* group_
 void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
          ScalarType acc) {
   const RowKernels& run =
-      kernels().table[static_cast<int>(acc == ScalarType::Double ? Type::kFloat64 : Type::kFloat32)][1];
+      kernels().table[static_cast<int>(acc == ScalarType::Double ? Type::kFloat64 : Type::kFloat32)][kWide];
   // A row of the block is a sparse row that has every column.
   std::vector<int64_t> column(static_cast<size_t>(num_groups));
   for (int64_t h = 0; h < num_groups; ++h) column[size_t(h)] = h;

@@ -50,6 +50,21 @@ SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half&
   return params;
 }
 
+SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& split,
+                         const Tensor& col, const Tensor& value, const MaybeTensor& coef, double r, double p,
+                         double q) {
+  const int64_t num_rows = rowptr.numel() - 1;
+  SpmmParams params = spmm_params(x, residual, {}, {}, coef, r, p, q, num_rows);
+  Half list = half_of(rowptr, col, value, {}, {}, {}, {}, x);
+  const int64_t* const starts = list.rowptr;
+  const int64_t* const splits = static_cast<const int64_t*>(split.const_data_ptr());
+  // A sign whose coefficient is zero is not read.
+  params.merged = {params.half[0].coef != 0.0 ? starts : splits, splits,
+                   params.half[1].coef != 0.0 ? starts + 1 : splits};
+  params.half[0] = with_coef(list, x, params.half[0].coef);
+  return params;
+}
+
 namespace {
 
 void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t, int64_t)) {
@@ -73,6 +88,26 @@ std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_
   params.rstd = rstd.mutable_data_ptr();
   params.eps = eps;
   run_rows(params, row_kernels(x, wide_index(pos_col, neg_col)).spmm);
+  return {y, rstd};
+}
+
+// Rows of both signs are one list: fewer arguments to unpack, as small graphs feel each of them.
+Tensor merged_spmm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS) {
+  SpmmParams params = SBP_MERGED_PARAMS;
+  Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
+  params.y = y.mutable_data_ptr();
+  run_rows(params, row_kernels(x, kMerged).spmm);
+  return y;
+}
+
+std::tuple<Tensor, Tensor> merged_spmm_norm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS, double eps) {
+  SpmmParams params = SBP_MERGED_PARAMS;
+  Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
+  Tensor rstd = torch::stable::new_empty(x, {params.num_rows}, acc_type(x));
+  params.y = y.mutable_data_ptr();
+  params.rstd = rstd.mutable_data_ptr();
+  params.eps = eps;
+  run_rows(params, row_kernels(x, kMerged).spmm);
   return {y, rstd};
 }
 
@@ -139,6 +174,8 @@ std::string cpu_isa() { return kernels().name; }
 STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
   m.impl("signed_spmm", TORCH_BOX(&sbp::signed_spmm));
   m.impl("signed_spmm_norm", TORCH_BOX(&sbp::signed_spmm_norm));
+  m.impl("merged_spmm", TORCH_BOX(&sbp::merged_spmm));
+  m.impl("merged_spmm_norm", TORCH_BOX(&sbp::merged_spmm_norm));
   m.impl("signed_pair", TORCH_BOX(&sbp::signed_pair));
   m.impl("signed_dot", TORCH_BOX(&sbp::signed_dot));
   m.impl("edge_dot", TORCH_BOX(&sbp::edge_dot));

@@ -27,10 +27,31 @@ template <int W, int NV> SBP_INLINE int64_t start_of(int k, int64_t last) {
 template <class S, int NV, bool kReachesBack> constexpr int kPaired =
     kLoadsPairs<S> ? (kReachesBack ? NV - 1 : NV) / 2 * 2 : 0;
 
+// In place of a column type: both signs of a row are one list (`MergedRows`).
+struct BothSigns {};
+template <class I> constexpr bool kIsMerged = false;
+template <> inline constexpr bool kIsMerged<BothSigns> = true;
+
+// acc += factor * row, whose features are in order or, in pairs of vectors, the even ones and then the odd ones.
+template <class S, int W, int NV, bool kReachesBack>
+SBP_INLINE void add_row(Vec<Acc<S>, W> (&acc)[NV], Acc<S> factor, const S* row, int64_t last) {
+  using A = Acc<S>;
+  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
+  const Vec<A, W> factors = splat<W>(factor);
+  if constexpr (kPairs > 0) {
+    for (int k = 0; k < kPairs; k += 2) {
+      Vec<A, W> even, odd;
+      load_even_odd<W>(row + k * W, even, odd);
+      acc[k] += factors * even;
+      acc[k + 1] += factors * odd;
+    }
+  }
+  for (int k = kPairs; k < NV; ++k) acc[k] += factors * load<W>(row + start_of<W, NV>(k, last));
+}
+
 template <class S, class I, int W, int NV, bool kReachesBack>
 SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t row, int64_t offset, int64_t last) {
   using A = Acc<S>;
-  constexpr int kPairs = kPaired<S, NV, kReachesBack>;
   const I* col = static_cast<const I*>(half.col);
   const S* x = static_cast<const S*>(half.x) + offset;
   const A base = A(half.coef) * value_or_one<A>(half.row_scale, row);
@@ -40,17 +61,28 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
       prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, NV * W * int64_t(sizeof(S)));
     }
     const int64_t j = col[e];
-    const S* xj = x + j * half.x_stride;
-    const Vec<A, W> factor = splat<W>(base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j));
-    if constexpr (kPairs > 0) {
-      for (int k = 0; k < kPairs; k += 2) {
-        Vec<A, W> even, odd;
-        load_even_odd<W>(xj + k * W, even, odd);
-        acc[k] += factor * even;
-        acc[k + 1] += factor * odd;
-      }
+    const A factor = base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j);
+    add_row<S, W, NV, kReachesBack>(acc, factor, x + j * half.x_stride, last);
+  }
+}
+
+// One loop over both signs: its end is foreseen wrongly once a row, not twice, and every edge has its factor at hand.
+template <class S, int W, int NV, bool kReachesBack> SBP_INLINE void add_merged_edges(Vec<Acc<S>, W> (&acc)[NV],
+                                                                                      const SpmmParams& p, int64_t row,
+                                                                                      int64_t offset, int64_t last) {
+  using A = Acc<S>;
+  const Half& list = p.half[0];
+  const int32_t* col = static_cast<const int32_t*>(list.col);
+  const A* weight = static_cast<const A*>(list.weight);
+  const S* x = static_cast<const S*>(list.x) + offset;
+  // Looked up by the comparison: a choice that the compiler makes a branch of would be foreseen wrongly again.
+  const A coef[2] = {A(list.coef), A(p.half[1].coef)};
+  const int64_t split = p.merged.split[row], end = p.merged.last[row];
+  for (int64_t e = p.merged.first[row]; e < end; ++e) {
+    if (e < list.prefetch_end) {
+      prefetch_row(x + int64_t(col[e + kAhead]) * list.x_stride, NV * W * int64_t(sizeof(S)));
     }
-    for (int k = kPairs; k < NV; ++k) acc[k] += factor * load<W>(xj + start_of<W, NV>(k, last));
+    add_row<S, W, NV, kReachesBack>(acc, coef[e >= split] * weight[e], x + int64_t(col[e]) * list.x_stride, last);
   }
 }
 
@@ -70,8 +102,12 @@ __attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int
   const SpmmParams p = params;
   for (int64_t row = begin; row < end; ++row) {
     Vec<A, W> acc[NV] = {};
-    for (int h = 0; h < 2; ++h) {
-      if (p.half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, p.half[h], row, offset, last);
+    if constexpr (kIsMerged<I>) {
+      add_merged_edges<S, W, NV, kReachesBack>(acc, p, row, offset, last);
+    } else {
+      for (int h = 0; h < 2; ++h) {
+        if (p.half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, p.half[h], row, offset, last);
+      }
     }
     if constexpr (kPairs > 0) {
       for (int k = 0; k < kPairs; k += 2) interleave<W>(acc[k], acc[k + 1]);
@@ -81,7 +117,7 @@ __attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int
       for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.r)) * load<W>(residual + start_of<W, NV>(k, last));
     }
     for (int h = 0; h < 2; ++h) {
-      if (p.half[h].table == nullptr) continue;
+      if (kIsMerged<I> || p.half[h].table == nullptr) continue;
       const A* table = table_row<A>(p.half[h], row, p.width) + offset;
       for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.half[h].coef)) * load<W>(table + start_of<W, NV>(k, last));
     }
@@ -241,13 +277,16 @@ template <class S, class I> void unrounded_rows(const SpmmParams& p, void* out, 
 }
 
 template <class S, class I> constexpr RowKernels row_kernels() {
-  return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, unrounded_rows<S, I>};
+  if constexpr (kIsMerged<I>)
+    return {spmm_rows<S, I>, nullptr, nullptr, nullptr, unrounded_rows<S, I>};
+  else
+    return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, unrounded_rows<S, I>};
 }
 
-// The order of rows is that of sbp::Type.
+#define SBP_LISTINGS(S) {row_kernels<S, int32_t>(), row_kernels<S, int64_t>(), row_kernels<S, BothSigns>()}
+
+// The order of rows is that of sbp::Type, the order of columns that of sbp::Listing.
 extern const IsaKernels kKernels;
 const IsaKernels kKernels = {kName,
-                             {{row_kernels<float, int32_t>(), row_kernels<float, int64_t>()},
-                              {row_kernels<double, int32_t>(), row_kernels<double, int64_t>()},
-                              {row_kernels<bf16, int32_t>(), row_kernels<bf16, int64_t>()},
-                              {row_kernels<fp16, int32_t>(), row_kernels<fp16, int64_t>()}}};
+                             {SBP_LISTINGS(float), SBP_LISTINGS(double), SBP_LISTINGS(bf16), SBP_LISTINGS(fp16)}};
+#undef SBP_LISTINGS

@@ -41,10 +41,10 @@ void make_table(ClassSums& classes, Half& half, const Tensor& x, int64_t width) 
 }
 
 // x after num_steps >= 1 steps and, where gamma [num_steps + 1] is given, sum_k gamma_k x_k (else an empty tensor).
-std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
-  SpmmParams params = SBP_SPMM_PARAMS;
-  const RowKernels& run = row_kernels(x, wide_index(pos_col, neg_col));
-  const int64_t width = params.width;
+std::tuple<Tensor, Tensor> run_steps(SpmmParams params, const RowKernels& run, const Tensor& x, double eps,
+                                     int64_t num_steps, const MaybeTensor& gamma, ClassSums (&classes)[2],
+                                     bool own_residual) {
+  const int64_t num_rows = params.num_rows, width = params.width;
   Tensor y = new_output(num_rows, width, x.scalar_type());
   Tensor other = new_output(num_steps > 1 ? num_rows : 0, width, x.scalar_type());
   Tensor rstd = new_output(eps >= 0 ? num_rows : 0, 1, acc_type(x));
@@ -53,12 +53,11 @@ std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
   void* buffer[2];
   buffer[num_steps % 2] = y.mutable_data_ptr();
   buffer[(num_steps + 1) % 2] = other.mutable_data_ptr();
-  ClassSums classes[2] = {classes_of(x, pos_order, pos_segptr, pos_group_segptr, pos_block),
-                          classes_of(x, neg_order, neg_segptr, neg_group_segptr, neg_block)};
   params.eps = eps;
   params.rstd = rstd.mutable_data_ptr();
 
-  // The running sum is a row pass of its own: 1 total (as a table) + gamma_k x_k (as a residual).
+  // The running sum is a row pass of its own, without edges: 1 total (as a table) + gamma_k x_k (as a residual).
+  const RowKernels& add = row_kernels(x, kNarrow);
   SpmmParams sum;
   sum.num_rows = num_rows;
   sum.width = width;
@@ -86,7 +85,7 @@ std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
                       mine.residual = x.const_data_ptr();
                       mine.residual_stride = x.stride(0);
                       mine.r = read_scalar(gamma, 0, 0.0);
-                      run.sum(mine, total.mutable_data_ptr(), begin, end);
+                      add.sum(mine, total.mutable_data_ptr(), begin, end);
                     }
                     mine.residual = params.y;
                     mine.residual_stride = width;
@@ -94,15 +93,31 @@ std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
                     mine.half[0].table = total.const_data_ptr();
                     mine.half[0].coef = 1.0;
                     if (k < num_steps)
-                      run.sum(mine, total.mutable_data_ptr(), begin, end);
+                      add.sum(mine, total.mutable_data_ptr(), begin, end);
                     else
-                      run.spmm(mine, begin, end);
+                      add.spmm(mine, begin, end);
                   });
   }
   return {y, total_out};
 }
 
+std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
+  ClassSums classes[2] = {classes_of(x, pos_order, pos_segptr, pos_group_segptr, pos_block),
+                          classes_of(x, neg_order, neg_segptr, neg_group_segptr, neg_block)};
+  const RowKernels& run = row_kernels(x, wide_index(pos_col, neg_col));
+  return run_steps(SBP_SPMM_PARAMS, run, x, eps, num_steps, gamma, classes, own_residual);
+}
+
+std::tuple<Tensor, Tensor> merged_spmm_steps(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS, double eps,
+                                             int64_t num_steps, MaybeTensor gamma, bool own_residual) {
+  ClassSums none[2];
+  return run_steps(SBP_MERGED_PARAMS, row_kernels(x, kMerged), x, eps, num_steps, gamma, none, own_residual);
+}
+
 }  // namespace
 }  // namespace sbp
 
-STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) { m.impl("signed_spmm_steps", TORCH_BOX(&sbp::signed_spmm_steps)); }
+STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
+  m.impl("signed_spmm_steps", TORCH_BOX(&sbp::signed_spmm_steps));
+  m.impl("merged_spmm_steps", TORCH_BOX(&sbp::merged_spmm_steps));
+}

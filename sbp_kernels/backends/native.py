@@ -55,6 +55,37 @@ def signed_spmm(
     return (_spmm(*args, *plan), None) if eps is None else _spmm_norm(*args, eps, *plan)
 
 
+class Merged(NamedTuple):
+    """Both signs of a graph in one list of edges: row i's positive ones [rowptr_i, split_i), then its negative ones."""
+
+    rowptr: Tensor  # int64 [num_rows + 1]
+    split: Tensor  # int64 [num_rows]
+    col: Tensor  # int32 [num_edges]
+    value: Tensor  # weight and scales of an edge, accumulation type
+
+
+def merge_signs(pos: Any, neg: Any, acc_dtype: torch.dtype) -> Merged | None:
+    """One list of both terms' edges, whose loop a CPU foresees better than two; None where they need not be one."""
+    if pos.col.device.type != "cpu" or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
+        return None
+    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], acc_dtype == torch.float64))
+
+
+def merged_spmm(
+    x: Tensor,
+    residual: Tensor | None,
+    merged: Merged,
+    coefs: tuple[float, float, float],
+    coef: Tensor | None,
+    eps: float | None,
+) -> tuple[Tensor, Tensor | None]:
+    """`signed_spmm` of the edges in one list, x_neg = x."""
+    together = _rows_together(x)
+    residual = together if residual is x else _rows_together(residual)
+    args = (together, residual, *merged, coef, *coefs)
+    return (_merged(*args), None) if eps is None else _merged_norm(*args, eps)
+
+
 def signed_spmm_steps(
     x: Tensor,
     residual: Tensor | None,
@@ -70,14 +101,18 @@ def signed_spmm_steps(
     """x_K after K >= 1 steps, and sum_k gamma_k x_k where gamma `[K + 1]` is given: `[n, d]` each, else `[0, d]`.
 
     R is `residual` or, with `own_residual`, the current x of each step. Each of the two halves is a term and,
-    for a class block, whose table is made in every step, (order, segptr, group_segptr, block).
+    for a class block, whose table is made in every step, (order, segptr, group_segptr, block); or both are `Merged`.
     """
+    x = _rows_together(x)
+    residual = x if own_residual else _rows_together(residual)
+    eps = -1.0 if eps is None else eps
+    if isinstance(halves, Merged):
+        args = (x, residual, *halves, coef, *coefs, eps)
+        return _ops.merged_spmm_steps(*args, num_steps, gamma, own_residual)
     (pos, pos_class), (neg, neg_class) = halves
     pos, neg = _same_index_type(pos, neg)
     classes = (*(pos_class or _EMPTY[:4]), *(neg_class or _EMPTY[:4]))
-    x = _rows_together(x)
-    residual = x if own_residual else _rows_together(residual)
-    args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), -1.0 if eps is None else eps)
+    args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), eps)
     return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *plan)
 
 
@@ -186,3 +221,4 @@ def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
 
 if NOT_LOADED is None:
     _spmm, _spmm_norm = _ops.signed_spmm.default, _ops.signed_spmm_norm.default
+    _merged, _merged_norm = _ops.merged_spmm.default, _ops.merged_spmm_norm.default
