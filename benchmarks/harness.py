@@ -22,8 +22,10 @@ from .workloads import Workload
 # A sample repeats calls shorter than this, so that the clock's own cost does not count.
 _SAMPLE_SECONDS = 2e-3
 _MIN_SAMPLES = 3
-# Short calls are measured warm: the first ones after a competitor's turn find its data in the caches.
+# The first calls after a competitor's turn find its data in the caches, and memory that the allocator gave back
+# meanwhile. A call of more than `_WARM_SECONDS` does not keep either from one call to the next.
 _WARM_CALLS = 3
+_WARM_SECONDS = 1.0
 # More than any cache holds; written before each sample of a cold case.
 _FLUSH_BYTES = 256 << 20
 
@@ -56,7 +58,7 @@ class Contestant:
     samples: list[float] = field(default_factory=list)
     threads: int | None = None
     isa: str = ""
-    remote: Callable[[int], float] | None = None
+    remote: Callable[[int, int], float] | None = None
 
     def quantile(self, q: float) -> float:
         """Seconds per call."""
@@ -71,13 +73,13 @@ class Contestant:
             "samples": len(self.samples),
         }
 
-    def sample(self, inner: int, device: torch.device) -> float:
-        """Seconds per call, now."""
+    def sample(self, inner: int, device: torch.device, warm: int = 0) -> float:
+        """Seconds per call over `inner` calls in a row, after `warm` others."""
         if self.remote is not None:
-            return self.remote(inner)
+            return self.remote(inner, warm)
         assert self.call is not None
         with num_threads(self.threads):
-            return clock(self.call, inner, device)
+            return clock(self.call, inner, device, warm)
 
 
 @contextmanager
@@ -188,6 +190,10 @@ def race(
     runners = [c for c in contestants if c.call is not None or c.remote is not None]
     strides = [_stride(c.seconds_per_call, rounds, budget) for c in runners]
     inner = [1 if cold else max(1, int(_SAMPLE_SECONDS / max(c.seconds_per_call, 1e-7))) for c in runners]
+    warm = [
+        0 if cold or c.seconds_per_call > _WARM_SECONDS else _WARM_CALLS if n > 1 else 1
+        for c, n in zip(runners, inner, strict=True)
+    ]
     cost = [max(c.seconds_per_call, _SAMPLE_SECONDS) for c in runners]
     total = sum(c * len(range(0, rounds, s)) for c, s in zip(cost, strides, strict=True))
     trash = torch.empty(_FLUSH_BYTES if cold else 0, dtype=torch.uint8, device=device)
@@ -196,7 +202,7 @@ def race(
             for i in _order(len(runners), turn):
                 if turn % strides[i] == 0:
                     trash.fill_(turn)
-                    runners[i].samples.append(runners[i].sample(inner[i], device))
+                    runners[i].samples.append(runners[i].sample(inner[i], device, warm[i]))
                     tick(cost[i] / total)
 
 
@@ -212,9 +218,9 @@ def _stride(seconds: float, rounds: int, budget: float) -> int:
     return max(1, rounds // wanted)
 
 
-def clock(call: Callable[[], object], inner: int, device: torch.device) -> float:
-    """Seconds per call, over `inner` calls in a row; several calls are warmed up first."""
-    for _ in range(_WARM_CALLS if inner > 1 else 0):
+def clock(call: Callable[[], object], inner: int, device: torch.device, warm: int = 0) -> float:
+    """Seconds per call, over `inner` calls in a row after `warm` others."""
+    for _ in range(warm):
         call()
     if device.type == "cuda":
         return _clock_cuda(call, inner, device)

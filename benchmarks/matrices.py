@@ -11,6 +11,7 @@ from torch import Tensor
 from .problem import Prepared, Problem, method, needs_cpu, needs_fixed_matrix
 
 Product = Callable[[Tensor], Tensor]
+_CSR_PARTS = (Tensor.crow_indices, Tensor.col_indices, Tensor.values)
 
 
 @method("torch_sparse_pair")
@@ -106,12 +107,14 @@ def _merged(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _merged_addmm(problem: Problem, index_dtype: torch.dtype) -> Product:
-    """Signs, alpha, beta and normalisation baked into the values; the transpose built ahead."""
+    """Signs, alpha, beta and normalisation baked into the values; a transpose built ahead, none where symmetric."""
     needs_fixed_matrix(problem)
     source, target, value = _merged(problem)
     n, dtype, lam = problem.graph.num_nodes, problem.x.dtype, float(problem.coefficients.lam)
     matrix = _csr_tensor(target, source, value, n, dtype, index_dtype)
     transpose = _csr_tensor(source, target, value, n, dtype, index_dtype)
+    if all(torch.equal(part(matrix), part(transpose)) for part in _CSR_PARTS):
+        transpose = matrix
     addmm = torch.addmm
     return _with_backward(
         lambda x: addmm(x, matrix, x, beta=1.0 - lam, alpha=lam),

@@ -45,9 +45,9 @@ class Worker:
             extra_memory_bytes=found["bytes"], remote=self._sample,
         )  # fmt: skip
 
-    def _sample(self, inner: int) -> float:
+    def _sample(self, inner: int, warm: int) -> float:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{inner}\n")
+        self._process.stdin.write(f"{inner} {warm}\n")
         self._process.stdin.flush()
         return float(self._answer())
 
@@ -85,7 +85,8 @@ def main() -> None:
         json.dumps({"isa": cpu_isa(), "seconds": ours.seconds_per_call, "bytes": ours.extra_memory_bytes}), flush=True
     )
     for line in sys.stdin:
-        print(clock(ours.call, int(line), torch.device("cpu")), flush=True)
+        inner, warm = map(int, line.split())
+        print(clock(ours.call, inner, torch.device("cpu"), warm), flush=True)
 
 
 if __name__ == "__main__":

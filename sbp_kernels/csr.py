@@ -129,10 +129,12 @@ class CSR:
 
     @property
     def T(self) -> CSR:
-        """The transpose; built once, and sharing its arrays with this matrix if symmetric."""
+        """The transpose, built once; this very matrix where it is symmetric and weightless."""
         if self._transposed is not None:
             return self._transposed
         pattern, order = self.pattern.transpose()
+        if pattern is self.pattern and self.weightless and self.row_scale is self.col_scale:
+            return self
         weight = self.weight
         weight = None if weight is None else weight.index_select(0, order)
         transposed = CSR._trusted(pattern, weight, self.col_scale, self.row_scale)

@@ -27,7 +27,18 @@ class SignedGraph:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
-    __slots__ = ("_merged", "_plans", "_transposed", "device", "neg", "num_cols", "num_rows", "pos", "weightless")
+    __slots__ = (
+        "_merged",
+        "_plans",
+        "_symmetric",
+        "_transposed",
+        "device",
+        "neg",
+        "num_cols",
+        "num_rows",
+        "pos",
+        "weightless",
+    )
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
@@ -48,6 +59,7 @@ class SignedGraph:
         # Nothing in it can learn, now or later: known once, as small graphs feel every question asked in a call.
         self.weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
+        self._symmetric = False
         # By backend; of this graph's edges and of the transposed ones.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         # By accumulation type; with the versions of the weights that went into it.
@@ -117,11 +129,17 @@ class SignedGraph:
 
     @property
     def T(self) -> SignedGraph:
-        """Both halves transposed; kept, unless edge weights or features take a gradient."""
+        """Both halves transposed; kept, unless weights or features take a gradient. A symmetric graph is its own."""
+        if self._symmetric:
+            return self
         if self._transposed is not None:
             return self._transposed
-        flip = lambda half: None if half is None else half.T  # noqa: E731
-        transposed = SignedGraph(flip(self.pos), flip(self.neg))
+        pos, neg = (None if half is None else half.T for half in (self.pos, self.neg))
+        if pos is self.pos and neg is self.neg:
+            # Marked, not referred to: a graph that refers to itself stays until the garbage collector comes.
+            self._symmetric = True
+            return self
+        transposed = SignedGraph(pos, neg)
         transposed._plans = self._plans[::-1]
         if not any(half is not None and half.learns() for half in (self.pos, self.neg)):
             self._transposed = transposed
@@ -145,6 +163,8 @@ class SignedGraph:
         if not hasattr(kernels, "merge_signs"):
             return None
         made, found = self._merged.get(acc_dtype, (None, None))
+        if made is not None and self.weightless:
+            return found
         # What a trace computes is a part of its graph, not a value; torch.compile finds what `_prepare` made.
         if torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
             return found

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "../args.h"
 
@@ -26,15 +27,16 @@ inline int64_t size_of(ScalarType type) { return type == ScalarType::Double ? 8 
 // A new tensor; a large one asks for huge pages, whose first touch costs far less.
 Tensor new_output(int64_t rows, int64_t width, ScalarType type);
 
-// Run f(begin, end) over [0, num_rows) in pieces of about equal cost(begin, end), handed out as
-// threads become free. Who runs a piece does not matter to the result: rows do not meet.
+// Run f(begin, end) over [0, num_rows) in pieces of about equal cost. Every thread has its share of them, the same in
+// each call, so that rows stay in its cache from one call to the next; who is done early helps the others.
+// Who runs a piece does not matter to the result: rows do not meet.
 template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& cost_before, const F& f) {
   const int64_t total = cost_before(num_rows);
-  // Below this a second thread costs more than it brings.
-  constexpr int64_t kMinPiece = 1 << 16;
-  const int64_t threads = torch::stable::get_num_threads();
-  const int64_t pieces = std::max<int64_t>(1, std::min(threads * 16, total / kMinPiece));
-  if (pieces == 1 || threads == 1) return f(int64_t(0), num_rows);
+  // Below this a second thread costs more than it brings, and pieces cost a few microseconds that must not show.
+  constexpr int64_t kMinShare = 1 << 16, kMinPiece = 1 << 18, kMaxPieces = 16;
+  const int64_t workers = std::min<int64_t>(torch::stable::get_num_threads(), total / kMinShare);
+  if (workers <= 1) return f(int64_t(0), num_rows);
+  const int64_t pieces = workers * std::clamp<int64_t>(total / workers / kMinPiece, 1, kMaxPieces);
   const auto first_row = [&](int64_t piece) {
     const int64_t target = total / pieces * piece;
     int64_t low = 0, high = num_rows;
@@ -47,12 +49,23 @@ template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& 
     }
     return low;
   };
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, std::min(threads, pieces), 1, [&](int64_t, int64_t) {
-    for (int64_t piece = next++; piece < pieces; piece = next++) {
-      const int64_t begin = piece == 0 ? 0 : first_row(piece);
-      const int64_t end = piece + 1 == pieces ? num_rows : first_row(piece + 1);
-      if (begin < end) f(begin, end);
+  struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  std::vector<Share> shares(static_cast<size_t>(workers));
+  for (int64_t k = 0; k < workers; ++k) {
+    shares[size_t(k)].next = pieces * k / workers;
+    shares[size_t(k)].end = pieces * (k + 1) / workers;
+  }
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t first, int64_t last) {
+    for (int64_t k = 0; k < last - first + workers - 1; ++k) {
+      Share& share = shares[size_t((first + k) % workers)];
+      for (int64_t piece = share.next++; piece < share.end; piece = share.next++) {
+        const int64_t begin = piece == 0 ? 0 : first_row(piece);
+        const int64_t end = piece + 1 == pieces ? num_rows : first_row(piece + 1);
+        if (begin < end) f(begin, end);
+      }
     }
   });
 }

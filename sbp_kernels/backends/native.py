@@ -27,7 +27,7 @@ _PLANNED, _LIGHT, _WARP, _CHUNK = ("cuda",), 8, 64, 2048
 def unsupported(x: Tensor) -> str | None:
     if NOT_LOADED is not None:
         return NOT_LOADED
-    if x.device.type not in _DEVICES:
+    if ("cpu" if x.is_cpu else x.device.type) not in _DEVICES:
         return f"no kernels were compiled for {x.device.type} tensors"
     if x.dtype not in _FEATURES:
         return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
