@@ -45,6 +45,7 @@ struct SpmmParams {
   int64_t residual_stride = 0;
   double r = 0.0;
   void* y = nullptr;      // [num_rows, width]
+  bool streams = false;   // past the caches: y is larger than they keep, its rows begin on 64-byte lines
   void* y_neg = nullptr;  // pair only: A- x, while y takes A+ x
   void* rstd = nullptr;   // [num_rows], LayerNorm only
   double eps = -1.0;      // < 0: no LayerNorm

@@ -4,11 +4,26 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #include "ops.h"
 
 namespace sbp {
+
+namespace {
+
+// A result larger than this part of the last cache goes past it: with all else that a step reads, it would not be found
+// there again. Measured on a Zen 5 with 32 MB, loops over several steps included: from 5 MB on faster, at 3 MB slower.
+int64_t kept_bytes() {
+  long size = 0;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  size = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+  return (size > 0 ? int64_t(size) : int64_t(32) << 20) / 8;
+}
+
+}  // namespace
 
 Tensor new_output(int64_t rows, int64_t width, ScalarType type) {
   // Straight from the C shim: the dispatcher would take a microsecond, which a small graph feels.
@@ -29,6 +44,13 @@ Tensor new_output(int64_t rows, int64_t width, ScalarType type) {
   if (first + kHugePage <= last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
   return out;
+}
+
+void write_to(SpmmParams& params, void* y, const Tensor& x) {
+  static const int64_t kept = kept_bytes();
+  const int64_t row = params.width * size_of(x.scalar_type());
+  params.y = y;
+  params.streams = params.num_rows * row > kept && row % 64 == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
 }
 
 SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos, const Half& neg,
@@ -75,7 +97,7 @@ void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t,
 Tensor signed_spmm(SBP_SPMM_ARGS, SBP_PLAN_ARGS) {
   SpmmParams params = SBP_SPMM_PARAMS;
   Tensor y = new_output(num_rows, params.width, x.scalar_type());
-  params.y = y.mutable_data_ptr();
+  write_to(params, y.mutable_data_ptr(), x);
   run_rows(params, row_kernels(x, wide_index(pos_col, neg_col)).spmm);
   return y;
 }
@@ -84,7 +106,7 @@ std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_
   SpmmParams params = SBP_SPMM_PARAMS;
   Tensor y = new_output(num_rows, params.width, x.scalar_type());
   Tensor rstd = torch::stable::new_empty(x, {num_rows}, acc_type(x));
-  params.y = y.mutable_data_ptr();
+  write_to(params, y.mutable_data_ptr(), x);
   params.rstd = rstd.mutable_data_ptr();
   params.eps = eps;
   run_rows(params, row_kernels(x, wide_index(pos_col, neg_col)).spmm);
@@ -95,7 +117,7 @@ std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_
 Tensor merged_spmm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS) {
   SpmmParams params = SBP_MERGED_PARAMS;
   Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
-  params.y = y.mutable_data_ptr();
+  write_to(params, y.mutable_data_ptr(), x);
   run_rows(params, row_kernels(x, kMerged).spmm);
   return y;
 }
@@ -104,7 +126,7 @@ std::tuple<Tensor, Tensor> merged_spmm_norm(Tensor x, MaybeTensor residual, SBP_
   SpmmParams params = SBP_MERGED_PARAMS;
   Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
   Tensor rstd = torch::stable::new_empty(x, {params.num_rows}, acc_type(x));
-  params.y = y.mutable_data_ptr();
+  write_to(params, y.mutable_data_ptr(), x);
   params.rstd = rstd.mutable_data_ptr();
   params.eps = eps;
   run_rows(params, row_kernels(x, kMerged).spmm);

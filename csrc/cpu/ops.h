@@ -50,6 +50,9 @@ inline double read_scalar(const MaybeTensor& values, int64_t i, double otherwise
 SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos, const Half& neg,
                        const MaybeTensor& coef, double r, double p, double q, int64_t num_rows);
 
+// Where the pass writes, rows of x's type; a result that no cache keeps goes past them.
+void write_to(SpmmParams& params, void* y, const Tensor& x);
+
 // The same where both signs are one list: `split` says where in each row the negative edges begin.
 SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& split,
                          const Tensor& col, const Tensor& value, const MaybeTensor& coef, double r, double p, double q);

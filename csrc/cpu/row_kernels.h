@@ -126,7 +126,11 @@ __attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int
       for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
     } else {
       S* out = static_cast<S*>(p.y) + row * p.width + offset;
-      for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+      if (!kReachesBack && p.streams) {
+        for (int k = 0; k < NV; ++k) stream<W>(out + k * W, acc[k]);
+      } else {
+        for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+      }
     }
   }
 }
@@ -149,11 +153,16 @@ template <class S, class I> void sum_rows(const SpmmParams& p, Acc<S>* z, int64_
   constexpr int W = kLanes<Acc<S>>;
   const int64_t width = p.width;
   if (width >= W) {
-    int64_t offset = 0;
-    for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
-      sum_tile<S, I, W, kMaxVecs, false>(p, z, begin, end, offset, (kMaxVecs - 1) * W);
+    // A row of several tiles is finished before the next: its neighbours' pages are then found once, not once a tile.
+    const int64_t rows = width <= kMaxVecs * W ? end - begin : 1;
+    for (int64_t row = begin; row < end; row += rows) {
+      Acc<S>* const out = z == nullptr ? nullptr : z + (row - begin) * width;
+      int64_t offset = 0;
+      for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
+        sum_tile<S, I, W, kMaxVecs, false>(p, out, row, row + rows, offset, (kMaxVecs - 1) * W);
+      }
+      sum_rest<S, I, W, kMaxVecs>(p, out, row, row + rows, offset, width - offset);
     }
-    sum_rest<S, I, W, kMaxVecs>(p, z, begin, end, offset, width - offset);
   } else if (W > 4 && width >= 4) {
     sum_rest<S, I, 4, W / 4>(p, z, begin, end, 0, width);
   } else {
@@ -199,14 +208,22 @@ SBP_INLINE void each_summed_row(const SpmmParams& p, int64_t begin, int64_t end,
 
 template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, int64_t end) {
   using A = Acc<S>;
-  if (p.eps < 0) return sum_rows<S, I>(p, nullptr, begin, end);
+  if (p.eps < 0) {
+    sum_rows<S, I>(p, nullptr, begin, end);
+    return fence();
+  }
   each_summed_row<S, I>(p, begin, end, [&](int64_t row, A* z) __attribute__((always_inline)) {
     static_cast<A*>(p.rstd)[row] = standardize<A>(z, p.width, p.eps);
     S* y = static_cast<S*>(p.y) + row * p.width;
     each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
-      store<decltype(lanes)::value>(y + k, load<decltype(lanes)::value>(z + k));
+      constexpr int W = decltype(lanes)::value;
+      if (p.streams)
+        stream<W>(y + k, load<W>(z + k));
+      else
+        store<W>(y + k, load<W>(z + k));
     });
   });
+  fence();
 }
 
 // One half of the graph by itself.

@@ -94,21 +94,45 @@ template <int W> SBP_INLINE Vec<float, W> load(const fp16* p) {
   return half_to_float<W>(load_raw<Vec<uint16_t, W>>(p));
 }
 
-template <int W> SBP_INLINE void store(float* p, Vec<float, W> v) { store_raw(p, v); }
-template <int W> SBP_INLINE void store(double* p, Vec<double, W> v) { store_raw(p, v); }
+// What is stored for a vector of sums; the pointer says as which type.
+template <int W> SBP_INLINE Vec<float, W> rounded(const float*, Vec<float, W> v) { return v; }
+template <int W> SBP_INLINE Vec<double, W> rounded(const double*, Vec<double, W> v) { return v; }
 
-template <int W> SBP_INLINE void store(bf16* p, Vec<float, W> v) {
-  store_raw(p, __builtin_convertvector(round_to_bf16<W>(v), Vec<uint16_t, W>));
+template <int W> SBP_INLINE Vec<uint16_t, W> rounded(const bf16*, Vec<float, W> v) {
+  return __builtin_convertvector(round_to_bf16<W>(v), Vec<uint16_t, W>);
 }
 
-template <int W> SBP_INLINE void store(fp16* p, Vec<float, W> v) {
+template <int W> SBP_INLINE Vec<uint16_t, W> rounded(const fp16*, Vec<float, W> v) {
 #if SBP_HAS_F16C
-  if constexpr (W == 8) return _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, 0));
+  if constexpr (W == 8) return bits_as<Vec<uint16_t, W>>(_mm256_cvtps_ph((__m256)v, 0));
 #if SBP_HAS_AVX512
-  if constexpr (W == 16) return _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, 0));
+  if constexpr (W == 16) return bits_as<Vec<uint16_t, W>>(_mm512_cvtps_ph((__m512)v, 0));
 #endif
 #endif
-  for (int i = 0; i < W; ++i) p[i].bits = float_to_half(v[i]);
+  Vec<uint16_t, W> half;
+  for (int i = 0; i < W; ++i) half[i] = float_to_half(v[i]);
+  return half;
+}
+
+template <int W, class S> SBP_INLINE void store(S* p, Vec<Acc<S>, W> v) { store_raw(p, rounded<W>(p, v)); }
+
+// Past the caches to memory; p must be aligned to what is stored. `fence` before anyone else reads it.
+template <int W, class S> SBP_INLINE void stream(S* p, Vec<Acc<S>, W> v) {
+  const auto bits = rounded<W>(p, v);
+#if SBP_HAS_F16C
+  if constexpr (sizeof(bits) == 16) return _mm_stream_si128((__m128i*)p, bits_as<__m128i>(bits));
+  if constexpr (sizeof(bits) == 32) return _mm256_stream_si256((__m256i*)p, bits_as<__m256i>(bits));
+#if SBP_HAS_AVX512
+  if constexpr (sizeof(bits) == 64) return _mm512_stream_si512((__m512i*)p, bits_as<__m512i>(bits));
+#endif
+#endif
+  store_raw(p, bits);
+}
+
+SBP_INLINE void fence() {
+#if SBP_HAS_F16C
+  _mm_sfence();
+#endif
 }
 
 // bf16 loads two vectors at once: the even and the odd elements of 2 W numbers, each one instruction

@@ -61,9 +61,9 @@ std::tuple<Tensor, Tensor> run_steps(SpmmParams params, const RowKernels& run, c
   SpmmParams sum;
   sum.num_rows = num_rows;
   sum.width = width;
-  sum.y = total_out.mutable_data_ptr();
+  write_to(sum, total_out.mutable_data_ptr(), x);
   for (int64_t k = 1; k <= num_steps; ++k) {
-    params.y = buffer[k % 2];
+    write_to(params, buffer[k % 2], x);
     for (int h = 0; h < 2; ++h) {
       Half& half = params.half[h];
       if (k > 1) {
