@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import sbp_kernels as sbp
+from sbp_kernels.backends import BACKENDS
 
 from . import records
 from .harness import Contestant, clock, race
@@ -38,8 +39,8 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {
         FORWARD: lambda: sbp.signed_propagate(x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
         "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes),
-        BUILD: lambda: signed_graph(graph),
-        "build and transpose": lambda: signed_graph(graph).prepare(),
+        BUILD: lambda: _ready(signed_graph(graph), backend),
+        "build and transpose": lambda: _ready(_ready(signed_graph(graph), backend).T, backend),
     }
     problem = Problem(graph, x, c)
     for name, builds in PEERS.items():
@@ -48,6 +49,12 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
         if builds:
             found[f"{name} build and transpose"] = lambda name=name: METHODS[name](problem)
     return found
+
+
+def _ready(graph: sbp.SignedGraph, backend: str) -> sbp.SignedGraph:
+    """With what the first step would make and keep."""
+    graph.merged(torch.float32, BACKENDS[backend])
+    return graph
 
 
 def measure(graph: Workload, repeats: int, budget: float, device: torch.device) -> list[Contestant]:

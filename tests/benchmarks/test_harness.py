@@ -172,7 +172,7 @@ def test_ours_must_run(monkeypatch):
 def test_race_takes_turns():
     calls = []
     contestants = [
-        Contestant(name, torch.float32, lambda name=name: calls.append(name), seconds_per_call=1.0) for name in "abcd"
+        Contestant(name, torch.float32, lambda name=name: calls.append(name), seconds_per_call=2.0) for name in "abcd"
     ]
     shares = []
     race(contestants, CPU, rounds=4, budget=100.0, tick=shares.append)
@@ -198,11 +198,18 @@ def test_a_cold_sample_is_one_call(monkeypatch):
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize(("seconds", "called"), [(1e-3, 2 + 3), (0.5, 1 + 1), (2.0, 1)])
+def test_a_warm_sample_follows_others_of_its_own(seconds, called):
+    calls = []
+    race([Contestant("a", torch.float32, lambda: calls.append(0), seconds_per_call=seconds)], CPU, 1, budget=10.0)
+    assert len(calls) == called
+
+
 def test_threads_of_a_contestant(threads):
     threads(2)
     seen = []
     entrants = [
-        Contestant("a", torch.float32, lambda: seen.append(torch.get_num_threads()), threads=count, seconds_per_call=1)
+        Contestant("a", torch.float32, lambda: seen.append(torch.get_num_threads()), threads=count, seconds_per_call=2)
         for count in (None, 1)
     ]
     race(entrants, CPU, rounds=1, budget=10.0)
