@@ -23,6 +23,9 @@ _NOT_MADE = object()
 class SignedGraph:
     """Two adjacencies over the same nodes: `pos` attracts, `neg` repels. Either may be absent.
 
+    On the CPU the first step over two sparse halves with fixed weights keeps both as one list of edges, 8 bytes
+    each (12 for float64 features), and the first backward pass another one unless the graph is symmetric.
+
     Args:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
