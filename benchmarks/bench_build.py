@@ -15,6 +15,7 @@ from rich.table import Table
 
 import sbp_kernels as sbp
 from sbp_kernels.backends import BACKENDS
+from sbp_kernels.merged import merged
 
 from . import records
 from .harness import Contestant, clock, race
@@ -53,7 +54,8 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
 
 def _ready(graph: sbp.SignedGraph, backend: str) -> sbp.SignedGraph:
     """With what the first step would make and keep."""
-    graph.merged(torch.float32, BACKENDS[backend])
+    graph.plan(BACKENDS[backend])
+    merged(graph, torch.float32, BACKENDS[backend])
     return graph
 
 

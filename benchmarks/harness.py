@@ -184,8 +184,8 @@ def race(
 
     Load that comes and goes on the machine then falls on all alike. A contestant that would take
     more than `budget` seconds sits out some rounds, evenly spread, but keeps `_MIN_SAMPLES`.
-    `tick` is told the share of the race that each sample was. A cold sample is one call after all caches
-    were overwritten.
+    `tick` is told the share of the race that each sample was. A sample follows calls of its own that count neither
+    as time nor to the budget; a cold one is a single call after all caches were overwritten.
     """
     runners = [c for c in contestants if c.call is not None or c.remote is not None]
     strides = [_stride(c.seconds_per_call, rounds, budget) for c in runners]
@@ -194,7 +194,7 @@ def race(
         0 if cold or c.seconds_per_call > _WARM_SECONDS else _WARM_CALLS if n > 1 else 1
         for c, n in zip(runners, inner, strict=True)
     ]
-    cost = [max(c.seconds_per_call, _SAMPLE_SECONDS) for c in runners]
+    cost = [(n + w) * max(c.seconds_per_call, 1e-7) for c, n, w in zip(runners, inner, warm, strict=True)]
     total = sum(c * len(range(0, rounds, s)) for c, s in zip(cost, strides, strict=True))
     trash = torch.empty(_FLUSH_BYTES if cold else 0, dtype=torch.uint8, device=device)
     with _no_gc():

@@ -92,6 +92,8 @@ def scipy(problem: Problem) -> Prepared:
     values = (lam * value).to(problem.x.dtype).numpy()
     matrix = csr_matrix((values, (target.numpy(), source.numpy())), (n, n))
     transpose = matrix.T.tocsr()
+    if (matrix != transpose).nnz == 0:
+        transpose = matrix
 
     def product(m: csr_matrix) -> Product:
         return lambda x: torch.from_numpy(m @ x.detach().numpy()).add_(x.detach(), alpha=1.0 - lam)

@@ -83,7 +83,7 @@ struct RowKernels {
   void (*sum)(const SpmmParams&, void* out, int64_t begin, int64_t end);
 };
 
-// How edges are listed: by half and the type of their columns, or both signs in one list (spmm and sum only).
+// How edges are listed: by half and the type of their columns, or both signs in one list (spmm only).
 enum Listing : int { kNarrow = 0, kWide = 1, kMerged = 2 };
 constexpr int kNumListings = 3;
 

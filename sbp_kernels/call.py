@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .graph import SignedGraph
+from .merged import merged
 from .term import Term
 
 Coefs = tuple[float, float, float]
@@ -54,9 +55,9 @@ def run(
 ) -> tuple[Tensor, Tensor | None]:
     residual = x if call.own_residual else residual
     if x_neg is None and pos_weight is None and neg_weight is None:
-        merged = call.graph.merged(acc_dtype(x), call.kernels)
-        if merged is not None:
-            return call.kernels.merged_spmm(x, residual, merged, call.coefs, coef, call.eps)
+        both = merged(call.graph, acc_dtype(x), call.kernels)
+        if both is not None:
+            return call.kernels.merged_spmm(x, residual, both, call.coefs, coef, call.eps)
     pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
     return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)
@@ -64,7 +65,7 @@ def run(
 
 def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:
     """The same operation on the transposed graph, whose weights follow from the ones given."""
-    graph = call.graph.with_weights(pos_weight, neg_weight).T
+    graph = call.graph._for_one_use(pos_weight, neg_weight).T
     # Without an own residual the transposed operation has none at all.
     coefs = call.coefs if call.own_residual else (0.0, *call.coefs[1:])
     return Call(call.kernels, graph, coefs, call.own_residual, call.eps)

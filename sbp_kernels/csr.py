@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,20 +11,7 @@ from .checks import check_edges, check_pattern, check_values
 from .degrees import degree, degree_scales
 from .pattern import Pattern
 from .term import Term
-
-
-class _Reordered(NamedTuple):
-    """Weights in the caller's edge order, sorted anew at each use.
-
-    A sorted copy of weights that take a gradient would tie every later step to one autograd graph.
-    """
-
-    edge_weight: Tensor
-    order: Tensor
-    sign: float
-
-    def sorted(self) -> Tensor:
-        return self.sign * self.edge_weight.index_select(0, self.order)
+from .weight import Reordered, given, stamp
 
 
 class CSR:
@@ -64,7 +51,7 @@ class CSR:
     def _set(
         self,
         pattern: Pattern,
-        weight: Tensor | _Reordered | None,
+        weight: Tensor | Reordered | None,
         row_scale: Tensor | None,
         col_scale: Tensor | None,
     ) -> None:
@@ -76,13 +63,14 @@ class CSR:
         self.row_scale = None if row_scale is None else row_scale.contiguous()
         self.col_scale = None if col_scale is None else col_scale.contiguous()
         self.weightless = weight is None
-        self._transposed: CSR | None = None
-        self._terms: dict[torch.dtype, Term] = {}
+        # What is kept, with the stamp of the weights that it was made of.
+        self._transposed: tuple[Any, CSR] | None = None
+        self._terms: dict[torch.dtype, tuple[Any, Term]] = {}
 
     @staticmethod
     def _trusted(
         pattern: Pattern,
-        weight: Tensor | _Reordered | None = None,
+        weight: Tensor | Reordered | None = None,
         row_scale: Tensor | None = None,
         col_scale: Tensor | None = None,
     ) -> CSR:
@@ -115,13 +103,13 @@ class CSR:
         """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
         if edge_weight is None:
             return CSR._trusted(pattern)
-        view = _Reordered(edge_weight, order, sign)
+        view = Reordered(edge_weight, order, sign)
         return CSR._trusted(pattern, view if edge_weight.requires_grad else view.sorted())
 
     @property
     def weight(self) -> Tensor | None:
         """Edge weights `[num_edges]` in row order, or None where all are 1."""
-        return self._weight.sorted() if isinstance(self._weight, _Reordered) else self._weight
+        return self._weight.sorted() if isinstance(self._weight, Reordered) else self._weight
 
     def __repr__(self) -> str:
         parts = [n for n in ("weight", "row_scale", "col_scale") if getattr(self, n) is not None]
@@ -130,8 +118,8 @@ class CSR:
     @property
     def T(self) -> CSR:
         """The transpose, built once; this very matrix where it is symmetric and weightless."""
-        if self._transposed is not None:
-            return self._transposed
+        if self._transposed is not None and self._is_current(self._transposed[0]):
+            return self._transposed[1]
         pattern, order = self.pattern.transpose()
         if pattern is self.pattern and self.weightless and self.row_scale is self.col_scale:
             return self
@@ -139,8 +127,9 @@ class CSR:
         weight = None if weight is None else weight.index_select(0, order)
         transposed = CSR._trusted(pattern, weight, self.col_scale, self.row_scale)
         # Reordered weights that carry a gradient belong to one autograd graph: never reuse them.
-        if not self.learns():
-            self._transposed = transposed
+        made = self.stamp()
+        if made is not None and not self.learns():
+            self._transposed = (made, transposed)
         return transposed
 
     def with_weight(self, weight: Tensor | None) -> CSR:
@@ -210,14 +199,14 @@ class CSR:
         Weights that take a gradient belong to one autograd graph, so they are left out and travel
         beside the term.
         """
-        term = self._terms.get(acc_dtype)
-        if term is None:
+        made, term = self._terms.get(acc_dtype, (None, None))
+        if term is None or not self._is_current(made):
             cast = lambda t: None if t is None else t.to(acc_dtype)  # noqa: E731
             weight = None if self.learns() else cast(self.weight)
             term = Term(self.rowptr, self.col, weight, cast(self.row_scale), cast(self.col_scale))
             # What torch.export computes is a part of its graph, not a value.
-            if not torch.compiler.is_exporting():
-                self._terms[acc_dtype] = term
+            if not torch.compiler.is_exporting() and (made := self.stamp()) is not None:
+                self._terms[acc_dtype] = (made, term)
         return term
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None) -> Term:
@@ -239,8 +228,16 @@ class CSR:
         return kernels.edge_dot(a, b, self.prepare(weight.dtype, kernels))
 
     def learns(self) -> bool:
-        given = self._weight.edge_weight if isinstance(self._weight, _Reordered) else self._weight
-        return given is not None and given.requires_grad
+        weight = given(self._weight)
+        return weight is not None and weight.requires_grad
+
+    def stamp(self) -> tuple[Any, ...] | None:
+        """See `weight.stamp`."""
+        return stamp(self._weight)
+
+    def _is_current(self, made: tuple[Any, ...] | None) -> bool:
+        # A trace takes what there is: torch.compile has just prepared it.
+        return self.weightless or torch.compiler.is_dynamo_compiling() or made == self.stamp()
 
     def _require_square(self, what: str) -> None:
         if self.num_rows != self.num_cols:

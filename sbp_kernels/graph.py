@@ -12,6 +12,7 @@ from .checks import check_edges, check_values
 from .csr import CSR
 from .degrees import degree, degree_scales
 from .implicit import ClassBlock
+from .merged import merged
 from .pattern import Pattern
 from .similarity import Similarity
 
@@ -24,13 +25,15 @@ class SignedGraph:
     """Two adjacencies over the same nodes: `pos` attracts, `neg` repels. Either may be absent.
 
     On the CPU the first step over two sparse halves with fixed weights keeps both as one list of edges, 8 bytes
-    each (12 for float64 features), and the first backward pass another one unless the graph is symmetric.
+    each (12 for float64 features) and 16 a row; the first backward pass another one unless the graph is symmetric.
+    Scales must not be written to after the first step.
 
     Args:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
     """
 
     __slots__ = (
+        "_lasts",
         "_merged",
         "_plans",
         "_symmetric",
@@ -65,8 +68,9 @@ class SignedGraph:
         self._symmetric = False
         # By backend; of this graph's edges and of the transposed ones.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-        # By accumulation type; with the versions of the weights that went into it.
+        # By accumulation type; with the stamp of the weights that went into it. A graph made for one use keeps none.
         self._merged: dict[torch.dtype, tuple[Any, Any]] = {}
+        self._lasts = True
 
     @staticmethod
     def from_edge_index(
@@ -135,16 +139,20 @@ class SignedGraph:
         """Both halves transposed; kept, unless weights or features take a gradient. A symmetric graph is its own."""
         if self._symmetric:
             return self
-        if self._transposed is not None:
+        if self._transposed is not None and self.weightless:
             return self._transposed
         pos, neg = (None if half is None else half.T for half in (self.pos, self.neg))
         if pos is self.pos and neg is self.neg:
             # Marked, not referred to: a graph that refers to itself stays until the garbage collector comes.
             self._symmetric = True
             return self
+        if self._transposed is not None and self._transposed.pos is pos and self._transposed.neg is neg:
+            return self._transposed
         transposed = SignedGraph(pos, neg)
         transposed._plans = self._plans[::-1]
-        if not any(half is not None and half.learns() for half in (self.pos, self.neg)):
+        kept = not any(half is not None and half.learns() for half in (self.pos, self.neg))
+        transposed._lasts = self._lasts and kept
+        if kept:
             self._transposed = transposed
         return transposed
 
@@ -161,34 +169,14 @@ class SignedGraph:
             plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
         return plan
 
-    def merged(self, acc_dtype: torch.dtype, kernels: ModuleType) -> Any:
-        """Both signs as one list of edges, 8 bytes each; None for a backend that reads halves."""
-        if not hasattr(kernels, "merge_signs"):
-            return None
-        made, found = self._merged.get(acc_dtype, (None, None))
-        if made is not None and self.weightless:
-            return found
-        # What a trace computes is a part of its graph, not a value; torch.compile finds what `_prepare` made.
-        if torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
-            return found
-        versions = () if self.weightless else self._versions()
-        if made != versions:
-            found, pos, neg = None, self.pos, self.neg
-            if isinstance(pos, CSR) and isinstance(neg, CSR) and not pos.learns() and not neg.learns():
-                terms = (half.prepare(acc_dtype, kernels) for half in (pos, neg))
-                found = kernels.merge_signs(*terms, acc_dtype)
-            self._merged[acc_dtype] = (versions, found)
-        return found
-
-    def _versions(self) -> tuple[int, ...]:
-        """What changes when someone writes to edge weights."""
-        weights = [half._weight for half in (self.pos, self.neg) if isinstance(half, CSR)]
-        return tuple(weight._version for weight in weights if isinstance(weight, Tensor))
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles make their own of all that is kept here.
+        return SignedGraph, (self.pos, self.neg)
 
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
             graph.plan(kernels)
-            graph.merged(acc_dtype, kernels)
+            merged(graph, acc_dtype, kernels)
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)
@@ -205,6 +193,13 @@ class SignedGraph:
             return self
         graph = SignedGraph(pos, neg)
         graph._plans = self._plans
+        return graph
+
+    def _for_one_use(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
+        """`with_weights` that the next call will not see again: nothing is made to be kept."""
+        graph = self.with_weights(pos_weight, neg_weight)
+        if graph is not self:
+            graph._lasts = False
         return graph
 
     def add_self_loops(self, fill_value: float = 1.0) -> SignedGraph:

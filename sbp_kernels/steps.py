@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .autograd import spmm
 from .call import Call, acc_dtype, flip, takes_gradient
+from .merged import merged
 
 
 def steps(
@@ -67,9 +68,9 @@ def _summarised(call: Call, x: Tensor) -> Any:
     """Both halves for `signed_spmm_steps`, or None where backend or halves need a call a step."""
     if not hasattr(call.kernels, "signed_spmm_steps"):
         return None
-    merged = call.graph.merged(acc_dtype(x), call.kernels)
-    if merged is not None:
-        return merged
+    both = merged(call.graph, acc_dtype(x), call.kernels)
+    if both is not None:
+        return both
     halves = [_NO_HALF if half is None else half.summarised(acc_dtype(x)) for half in (call.graph.pos, call.graph.neg)]
     return None if any(half is None for half in halves) else halves
 

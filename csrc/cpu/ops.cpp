@@ -94,43 +94,35 @@ void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t,
                 [&](int64_t begin, int64_t end) { rows(params, begin, end); });
 }
 
-Tensor signed_spmm(SBP_SPMM_ARGS, SBP_PLAN_ARGS) {
-  SpmmParams params = SBP_SPMM_PARAMS;
-  Tensor y = new_output(num_rows, params.width, x.scalar_type());
+Tensor spmm(SpmmParams params, const Tensor& x, const RowKernels& run) {
+  Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
   write_to(params, y.mutable_data_ptr(), x);
-  run_rows(params, row_kernels(x, wide_index(pos_col, neg_col)).spmm);
+  run_rows(params, run.spmm);
   return y;
 }
 
-std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_ARGS) {
-  SpmmParams params = SBP_SPMM_PARAMS;
-  Tensor y = new_output(num_rows, params.width, x.scalar_type());
-  Tensor rstd = torch::stable::new_empty(x, {num_rows}, acc_type(x));
-  write_to(params, y.mutable_data_ptr(), x);
+std::tuple<Tensor, Tensor> spmm_norm(SpmmParams params, const Tensor& x, const RowKernels& run, double eps) {
+  Tensor rstd = torch::stable::new_empty(x, {params.num_rows}, acc_type(x));
   params.rstd = rstd.mutable_data_ptr();
   params.eps = eps;
-  run_rows(params, row_kernels(x, wide_index(pos_col, neg_col)).spmm);
-  return {y, rstd};
+  return {spmm(params, x, run), rstd};
+}
+
+Tensor signed_spmm(SBP_SPMM_ARGS, SBP_PLAN_ARGS) {
+  return spmm(SBP_SPMM_PARAMS, x, row_kernels(x, wide_index(pos_col, neg_col)));
+}
+
+std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_ARGS) {
+  return spmm_norm(SBP_SPMM_PARAMS, x, row_kernels(x, wide_index(pos_col, neg_col)), eps);
 }
 
 // Rows of both signs are one list: fewer arguments to unpack, as small graphs feel each of them.
 Tensor merged_spmm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS) {
-  SpmmParams params = SBP_MERGED_PARAMS;
-  Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
-  write_to(params, y.mutable_data_ptr(), x);
-  run_rows(params, row_kernels(x, kMerged).spmm);
-  return y;
+  return spmm(SBP_MERGED_PARAMS, x, row_kernels(x, kMerged));
 }
 
 std::tuple<Tensor, Tensor> merged_spmm_norm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS, double eps) {
-  SpmmParams params = SBP_MERGED_PARAMS;
-  Tensor y = new_output(params.num_rows, params.width, x.scalar_type());
-  Tensor rstd = torch::stable::new_empty(x, {params.num_rows}, acc_type(x));
-  write_to(params, y.mutable_data_ptr(), x);
-  params.rstd = rstd.mutable_data_ptr();
-  params.eps = eps;
-  run_rows(params, row_kernels(x, kMerged).spmm);
-  return {y, rstd};
+  return spmm_norm(SBP_MERGED_PARAMS, x, row_kernels(x, kMerged), eps);
 }
 
 std::tuple<Tensor, Tensor> signed_pair(Tensor x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), int64_t num_rows,

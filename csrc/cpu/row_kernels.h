@@ -210,7 +210,8 @@ template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, i
   using A = Acc<S>;
   if (p.eps < 0) {
     sum_rows<S, I>(p, nullptr, begin, end);
-    return fence();
+    if (p.streams) fence();
+    return;
   }
   each_summed_row<S, I>(p, begin, end, [&](int64_t row, A* z) __attribute__((always_inline)) {
     static_cast<A*>(p.rstd)[row] = standardize<A>(z, p.width, p.eps);
@@ -223,7 +224,7 @@ template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, i
         store<W>(y + k, load<W>(z + k));
     });
   });
-  fence();
+  if (p.streams) fence();
 }
 
 // One half of the graph by itself.
@@ -295,7 +296,7 @@ template <class S, class I> void unrounded_rows(const SpmmParams& p, void* out, 
 
 template <class S, class I> constexpr RowKernels row_kernels() {
   if constexpr (kIsMerged<I>)
-    return {spmm_rows<S, I>, nullptr, nullptr, nullptr, unrounded_rows<S, I>};
+    return {spmm_rows<S, I>, nullptr, nullptr, nullptr, nullptr};
   else
     return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, unrounded_rows<S, I>};
 }

@@ -64,6 +64,8 @@ std::tuple<Tensor, Tensor> run_steps(SpmmParams params, const RowKernels& run, c
   write_to(sum, total_out.mutable_data_ptr(), x);
   for (int64_t k = 1; k <= num_steps; ++k) {
     write_to(params, buffer[k % 2], x);
+    // The running sum reads it at once.
+    params.streams = params.streams && !gamma.has_value();
     for (int h = 0; h < 2; ++h) {
       Half& half = params.half[h];
       if (k > 1) {

@@ -58,8 +58,8 @@ template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& 
     shares[size_t(k)].next = pieces * k / workers;
     shares[size_t(k)].end = pieces * (k + 1) / workers;
   }
-  torch::stable::parallel_for(0, workers, 1, [&](int64_t first, int64_t last) {
-    for (int64_t k = 0; k < last - first + workers - 1; ++k) {
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t first, int64_t) {
+    for (int64_t k = 0; k < workers; ++k) {
       Share& share = shares[size_t((first + k) % workers)];
       for (int64_t piece = share.next++; piece < share.end; piece = share.next++) {
         const int64_t begin = piece == 0 ? 0 : first_row(piece);

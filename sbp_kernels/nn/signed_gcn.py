@@ -90,7 +90,7 @@ class _EdgeDots(torch.autograd.Function):
         # With the edges' gradients for weights W, it is (W + W^T) z: two passes over both halves.
         (z,) = ctx.saved_tensors
         weight = grad.to(acc_dtype(z))
-        call = ctx.call._replace(graph=ctx.call.graph.with_weights(weight, weight))
+        call = ctx.call._replace(graph=ctx.call.graph._for_one_use(weight, weight))
         return None, spmm(call, z) + spmm(flip(call, None, None), z)
 
 

@@ -1,6 +1,9 @@
-"""Both signs in one list: when it is read, what is in it, and that it never goes stale."""
+"""Both signs in one list: what is in it, when it is read, and that it follows the weights."""
 
 from __future__ import annotations
+
+import pickle
+from copy import deepcopy as copy_of
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ import torch
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
 from sbp_kernels._library import NOT_LOADED
 from sbp_kernels.backends import native, reference
+from sbp_kernels.merged import merged
 from tests.graphs import GRAPHS, plain, weighted_and_scaled
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
@@ -17,7 +21,7 @@ pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LO
 @pytest.mark.parametrize("make", [plain, weighted_and_scaled], ids=["plain", "weighted"])
 def test_it_lists_the_edges_of_both_signs_row_by_row(make, dtype):
     graph = make()
-    rowptr, split, col, value = graph.merged(dtype, native)
+    rowptr, split, col, value = merged(graph, dtype, native)
     assert value.dtype == dtype
     for row in range(graph.num_rows):
         for half, (begin, end) in ((graph.pos, (rowptr[row], split[row])), (graph.neg, (split[row], rowptr[row + 1]))):
@@ -29,18 +33,18 @@ def test_it_lists_the_edges_of_both_signs_row_by_row(make, dtype):
 
 def test_it_is_made_once_and_only_where_it_is_read():
     graph = plain()
-    assert graph.merged(torch.float32, native) is graph.merged(torch.float32, native)
-    assert graph.merged(torch.float32, reference) is None
-    assert SignedGraph(graph.pos).merged(torch.float32, native) is None
-    assert SignedGraph(graph.pos, ClassBlock.mean(graph.num_rows)).merged(torch.float32, native) is None
-    assert GRAPHS["int64 columns"]().merged(torch.float32, native) is None
+    assert merged(graph, torch.float32, native) is merged(graph, torch.float32, native)
+    assert merged(graph, torch.float32, reference) is None
+    assert merged(SignedGraph(graph.pos), torch.float32, native) is None
+    assert merged(SignedGraph(graph.pos, ClassBlock.mean(graph.num_rows)), torch.float32, native) is None
+    assert merged(GRAPHS["int64 columns"](), torch.float32, native) is None
 
 
 def test_weights_that_learn_are_read_from_their_halves():
     graph = plain()
     weight = torch.rand(graph.pos.num_edges, requires_grad=True)
     learning = graph.with_weights(weight, None)
-    assert learning.merged(torch.float32, native) is None
+    assert merged(learning, torch.float32, native) is None
     x = torch.randn(graph.num_cols, 5)
     for _ in range(2):
         want = signed_propagate(x, SignedGraph(graph.pos.with_weight(weight.detach().clone()), graph.neg))
@@ -49,15 +53,62 @@ def test_weights_that_learn_are_read_from_their_halves():
             weight.mul_(-2.0)
 
 
-def test_weights_written_to_are_read_anew():
+def weighted() -> tuple[SignedGraph, torch.Tensor, torch.Tensor]:
     graph = plain()
     weight = torch.rand(graph.pos.num_edges)
-    graph, x = SignedGraph(graph.pos.with_weight(weight), graph.neg), torch.randn(graph.num_cols, 5)
-    before = signed_propagate(x, graph)
-    weight.mul_(3.0)
-    after = signed_propagate(x, graph)
-    assert not torch.equal(before, after)
-    torch.testing.assert_close(after, signed_propagate(x, graph, backend="reference"))
+    return SignedGraph(graph.pos.with_weight(weight), graph.neg), weight, torch.randn(graph.num_cols, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_weights_written_to_are_read_anew_in_both_directions(dtype):
+    graph, weight, x = weighted()
+    x = x.to(dtype).requires_grad_()
+    for _ in range(2):
+        fresh = SignedGraph(graph.pos.with_weight(weight.clone()), graph.neg)
+        got, want = (signed_propagate(x, g, beta=0.3, lam=0.6) for g in (graph, fresh))
+        assert torch.equal(got, want)
+        assert torch.equal(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (got, want)))
+        weight.mul_(3.0)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_weights_may_begin_and_cease_to_learn(num_steps):
+    graph, weight, x = weighted()
+    want = signed_propagate(x, graph, num_steps=num_steps)
+    weight.requires_grad_(True)
+    y = signed_propagate(x, graph, num_steps=num_steps)
+    torch.testing.assert_close(y.detach(), want)
+    assert torch.autograd.grad(y.sum(), weight)[0].abs().sum() > 0
+    weight.requires_grad_(False)
+    assert torch.equal(signed_propagate(x, graph, num_steps=num_steps), want)
+
+
+def test_inference_mode():
+    edges = torch.randint(9, (2, 30), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        graph = SignedGraph.from_edge_weight(edges, torch.randn(30), 9)
+        x = torch.randn(9, 4)
+        torch.testing.assert_close(signed_propagate(x, graph), signed_propagate(x, graph, backend="reference"))
+
+
+def test_copies_make_their_own():
+    graph, _, x = weighted()
+    want = signed_propagate(x, graph)
+    for copy in (copy_of(graph), pickle.loads(pickle.dumps(graph))):
+        assert not copy._merged and torch.equal(signed_propagate(x, copy), want)
+        copy.pos.weight.mul_(2.0)
+        assert not torch.equal(signed_propagate(x, copy), want)
+    assert torch.equal(signed_propagate(x, graph), want)
+
+
+def test_no_list_is_made_for_a_single_use(monkeypatch):
+    graph, weight, x = weighted()
+    weight.requires_grad_(True)
+    made = []
+    monkeypatch.setattr(native, "merge_signs", lambda *args: made.append(args))
+    y = signed_propagate(x.requires_grad_(), graph)
+    torch.autograd.grad(y.square().sum(), [x, weight])
+    assert not made
 
 
 @pytest.mark.parametrize("learnt", [False, True], ids=["floats", "tensors"])
@@ -77,7 +128,7 @@ def test_a_sign_whose_coefficient_is_zero_is_not_read(learnt):
 def test_the_list_travels_with_the_transpose_and_keeps_its_gradient():
     graph = weighted_and_scaled()
     x = torch.randn(graph.num_cols, 4, dtype=torch.float64, requires_grad=True)
-    assert graph.prepare().T.merged(torch.float64, native) is not None
+    assert merged(graph.prepare().T, torch.float64, native) is not None
     torch.autograd.gradcheck(lambda x: signed_propagate(x, graph, beta=0.3, lam=0.6), x)
 
 
