@@ -22,8 +22,7 @@ from .workloads import Workload
 # A sample repeats calls shorter than this, so that the clock's own cost does not count.
 _SAMPLE_SECONDS = 2e-3
 _MIN_SAMPLES = 3
-# The first calls after a competitor's turn find its data in the caches, and memory that the allocator gave back
-# meanwhile. A call of more than `_WARM_SECONDS` does not keep either from one call to the next.
+# Before a sample, as first calls find a competitor's data in the caches and memory given back; for calls of a second.
 _WARM_CALLS = 3
 _WARM_SECONDS = 1.0
 # More than any cache holds; written before each sample of a cold case.
@@ -190,10 +189,8 @@ def race(
     runners = [c for c in contestants if c.call is not None or c.remote is not None]
     strides = [_stride(c.seconds_per_call, rounds, budget) for c in runners]
     inner = [1 if cold else max(1, int(_SAMPLE_SECONDS / max(c.seconds_per_call, 1e-7))) for c in runners]
-    warm = [
-        0 if cold or c.seconds_per_call > _WARM_SECONDS else _WARM_CALLS if n > 1 else 1
-        for c, n in zip(runners, inner, strict=True)
-    ]
+    limit = 0.0 if cold else _WARM_SECONDS
+    warm = [min(n, _WARM_CALLS) * (c.seconds_per_call <= limit) for c, n in zip(runners, inner, strict=True)]
     cost = [(n + w) * max(c.seconds_per_call, 1e-7) for c, n, w in zip(runners, inner, warm, strict=True)]
     total = sum(c * len(range(0, rounds, s)) for c, s in zip(cost, strides, strict=True))
     trash = torch.empty(_FLUSH_BYTES if cold else 0, dtype=torch.uint8, device=device)
@@ -207,8 +204,7 @@ def race(
 
 
 def _order(count: int, turn: int) -> list[int]:
-    """Williams' design: over `count` turns each contestant takes each place and, for even
-    `count`, follows every other equally often."""
+    """Williams' design: over `count` turns each takes each place and, if even, follows every other equally often."""
     zigzag = [(i // 2 if i % 2 == 0 else count - 1 - i // 2) for i in range(count)]
     return [(place + turn) % count for place in zigzag]
 
