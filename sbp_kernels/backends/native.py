@@ -22,6 +22,8 @@ _DEVICES = {
 # Devices whose rows are shared out by a plan, and the edges of a row (of both halves) up to which a part of
 # a warp, a warp, a block of threads takes it.
 _PLANNED, _LIGHT, _WARP, _CHUNK = ("cuda",), 8, 64, 2048
+# Devices that read both signs from one list.
+_LISTED = ("cpu",)
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -66,7 +68,7 @@ class Merged(NamedTuple):
 
 def merge_signs(pos: Any, neg: Any, acc_dtype: torch.dtype) -> Merged | None:
     """One list of both terms' edges, whose loop a CPU foresees better than two; None where they need not be one."""
-    if pos.col.device.type != "cpu" or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
+    if pos.col.device.type not in _LISTED or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
         return None
     return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], acc_dtype == torch.float64))
 

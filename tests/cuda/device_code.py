@@ -70,4 +70,5 @@ def load() -> types.ModuleType:
     module._ops = torch.ops.sbp_shim
     module._spmm, module._spmm_norm = module._ops.signed_spmm.default, module._ops.signed_spmm_norm.default
     module._PLANNED, module._LIGHT, module._WARP, module._CHUNK = ("cpu",), *BINS
+    module._LISTED = ()
     return module
