@@ -111,9 +111,7 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
     const S* a = at_row<S>(p.a, row, p.a_stride);
     const A scale = value_or_one<A>(half.row_scale, row);
     for (int64_t e = half.rowptr[row]; e < half.rowptr[row + 1]; ++e) {
-      if (e < half.prefetch_end) {
-        prefetch_row(b + int64_t(col[e + kAhead]) * half.x_stride, p.width * int64_t(sizeof(S)));
-      }
+      prefetch_ahead(half, col, b, e, p.width);
       const int64_t j = col[e];
       const double dot = dot_row(a, b + j * half.x_stride, p.width);
       static_cast<A*>(p.out)[e] = A(dot) * scale * value_or_one<A>(half.col_scale, j);

@@ -10,6 +10,12 @@ SBP_INLINE void prefetch_row(const void* row, int64_t bytes) {
   for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(static_cast<const char*>(row) + k, 0, 2);
 }
 
+// Ask for the row of x that the edge kAhead behind edge e gathers.
+template <class S, class I>
+SBP_INLINE void prefetch_ahead(const Half& half, const I* col, const S* x, int64_t e, int64_t width) {
+  if (e < half.prefetch_end) prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, width * int64_t(sizeof(S)));
+}
+
 template <class A> SBP_INLINE A value_or_one(const void* array, int64_t i) {
   return array == nullptr ? A(1) : static_cast<const A*>(array)[i];
 }
@@ -57,9 +63,7 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
   const A base = A(half.coef) * value_or_one<A>(half.row_scale, row);
   const int64_t end = half.rowptr[row + 1];
   for (int64_t e = half.rowptr[row]; e < end; ++e) {
-    if (e < half.prefetch_end) {
-      prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, NV * W * int64_t(sizeof(S)));
-    }
+    prefetch_ahead(half, col, x, e, NV * W);
     const int64_t j = col[e];
     const A factor = base * value_or_one<A>(half.weight, e) * value_or_one<A>(half.col_scale, j);
     add_row<S, W, NV, kReachesBack>(acc, factor, x + j * half.x_stride, last);
@@ -79,9 +83,7 @@ template <class S, int W, int NV, bool kReachesBack> SBP_INLINE void add_merged_
   const A coef[2] = {A(list.coef), A(p.half[1].coef)};
   const int64_t split = p.merged.split[row], end = p.merged.last[row];
   for (int64_t e = p.merged.first[row]; e < end; ++e) {
-    if (e < list.prefetch_end) {
-      prefetch_row(x + int64_t(col[e + kAhead]) * list.x_stride, NV * W * int64_t(sizeof(S)));
-    }
+    prefetch_ahead(list, col, x, e, NV * W);
     add_row<S, W, NV, kReachesBack>(acc, coef[e >= split] * weight[e], x + int64_t(col[e]) * list.x_stride, last);
   }
 }

@@ -36,7 +36,7 @@ template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& 
   constexpr int64_t kMinShare = 1 << 16, kMinPiece = 1 << 18, kMaxPieces = 16;
   const int64_t workers = std::min<int64_t>(torch::stable::get_num_threads(), total / kMinShare);
   if (workers <= 1) return f(int64_t(0), num_rows);
-  const int64_t pieces = workers * std::clamp<int64_t>(total / workers / kMinPiece, 1, kMaxPieces);
+  const int64_t each = std::clamp<int64_t>(total / workers / kMinPiece, 1, kMaxPieces), pieces = workers * each;
   const auto first_row = [&](int64_t piece) {
     const int64_t target = total / pieces * piece;
     int64_t low = 0, high = num_rows;
@@ -55,8 +55,8 @@ template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& 
   };
   std::vector<Share> shares(static_cast<size_t>(workers));
   for (int64_t k = 0; k < workers; ++k) {
-    shares[size_t(k)].next = pieces * k / workers;
-    shares[size_t(k)].end = pieces * (k + 1) / workers;
+    shares[size_t(k)].next = each * k;
+    shares[size_t(k)].end = each * (k + 1);
   }
   torch::stable::parallel_for(0, workers, 1, [&](int64_t first, int64_t) {
     for (int64_t k = 0; k < workers; ++k) {
