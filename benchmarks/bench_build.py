@@ -40,8 +40,8 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {
         FORWARD: lambda: sbp.signed_propagate(x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
         "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes),
-        BUILD: lambda: _ready(signed_graph(graph), backend),
-        "build and transpose": lambda: _ready(_ready(signed_graph(graph), backend).T, backend),
+        BUILD: lambda: _ready(signed_graph(graph), backend, c),
+        "build and transpose": lambda: _ready(_ready(signed_graph(graph), backend, c).T, backend, c),
     }
     problem = Problem(graph, x, c)
     for name, builds in PEERS.items():
@@ -52,10 +52,10 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     return found
 
 
-def _ready(graph: sbp.SignedGraph, backend: str) -> sbp.SignedGraph:
+def _ready(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
     """With what the first step would make and keep."""
     graph.plan(BACKENDS[backend])
-    merged(graph, torch.float32, BACKENDS[backend])
+    merged(graph, torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
     return graph
 
 

@@ -20,7 +20,7 @@
 #define SBP_CSR(name)                                                                                               \
   "Tensor " name "_rowptr, Tensor " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " name \
   "_col_scale, "
-#define SBP_MERGED "Tensor rowptr, Tensor split, Tensor col, Tensor value, Tensor? coef, float r, float p, float q"
+#define SBP_MERGED "Tensor rowptr, Tensor col, Tensor value, Tensor? coef, float r, float p, float q"
 
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.
@@ -35,9 +35,8 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   m.def("merged_spmm_norm(Tensor x, Tensor? residual, " SBP_MERGED ", float eps) -> (Tensor, Tensor)");
   m.def("merged_spmm_steps(Tensor x, Tensor? residual, " SBP_MERGED
         ", float eps, SymInt num_steps, Tensor? gamma, bool own_residual) -> (Tensor, Tensor)");
-  // (rowptr, split, col, value): row i has its positive edges in [rowptr_i, split_i), its negative ones up to
-  // rowptr_i+1.
-  m.def("merge_signs(" SBP_CSR("pos") SBP_CSR("neg") "bool float64) -> (Tensor, Tensor, Tensor, Tensor)");
+  // (rowptr, col, value): row 2 i has the positive edges of row i, times `p`; row 2 i + 1 its negative ones, times `q`.
+  m.def("merge_signs(" SBP_CSR("pos") SBP_CSR("neg") "float p, float q, bool float64) -> (Tensor, Tensor, Tensor)");
   m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows, " SBP_PLAN ") -> (Tensor, Tensor)");
   m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual, " SBP_PLAN ") -> Tensor");
   m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");

@@ -29,12 +29,14 @@ struct Half {
   double coef = 0.0;
 };
 
-// Both signs in one list of int32 columns, with the whole factor of each edge but the coefficient in its weight. Of a
-// row, the edges [first, split) take the coefficient of half[0], the edges [split, last) that of half[1].
+// Both signs in one list of int32 columns, with the whole factor of each edge but the coefficient in its weight. The
+// edges of row i that are read begin at start[2 i] and end before start[2 i + signs]. Where `apart`, those before
+// start[2 i + 1] take the first factor too, the others the second. The coefficient is that of half[0], once a row.
 struct MergedRows {
-  const int64_t* first = nullptr;
-  const int64_t* split = nullptr;
-  const int64_t* last = nullptr;
+  const int64_t* start = nullptr;
+  int64_t signs = 0;
+  bool apart = false;
+  double factor[2] = {1.0, 1.0};
 };
 
 // y = r R + coef+ A+ x + coef- A- x', optionally standardised row by row.

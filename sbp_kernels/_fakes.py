@@ -36,11 +36,11 @@ def _signed_spmm_steps(x, *rest):
 
 
 def _merged_spmm(x, residual, rowptr, *rest):
-    return x.new_empty(rowptr.numel() - 1, x.size(1))
+    return x.new_empty(rowptr.numel() // 2, x.size(1))
 
 
 def _merged_spmm_norm(x, residual, rowptr, *rest):
-    n = rowptr.numel() - 1
+    n = rowptr.numel() // 2
     return x.new_empty(n, x.size(1)), x.new_empty(n, dtype=_wide(x))
 
 
@@ -53,7 +53,7 @@ def _merge_signs(*args):
     rowptr, col, float64 = args[0], args[1], args[-1]
     num_edges = col.numel() + args[6].numel()
     value = col.new_empty(num_edges, dtype=torch.float64 if float64 else torch.float32)
-    return torch.empty_like(rowptr), rowptr.new_empty(rowptr.numel() - 1), col.new_empty(num_edges), value
+    return rowptr.new_empty(2 * rowptr.numel() - 1), col.new_empty(num_edges), value
 
 
 def _signed_pair(x, *rest):

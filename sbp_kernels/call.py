@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from .graph import SignedGraph
-from .merged import merged
+from .merged import LEARNT, Coefs, merged
 from .term import Term
 
-Coefs = tuple[float, float, float]
 Weights = tuple[Tensor | None, Tensor | None]
 
 
@@ -55,9 +54,9 @@ def run(
 ) -> tuple[Tensor, Tensor | None]:
     residual = x if call.own_residual else residual
     if x_neg is None and pos_weight is None and neg_weight is None:
-        both = merged(call.graph, acc_dtype(x), call.kernels)
+        both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
         if both is not None:
-            return call.kernels.merged_spmm(x, residual, both, call.coefs, coef, call.eps)
+            return call.kernels.merged_spmm(x, residual, *both, coef, call.eps)
     pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
     return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)

@@ -12,7 +12,7 @@ from .checks import check_edges, check_values
 from .csr import CSR
 from .degrees import degree, degree_scales
 from .implicit import ClassBlock
-from .merged import merged
+from .merged import LEARNT, Kept, merged
 from .pattern import Pattern
 from .similarity import Similarity
 
@@ -68,8 +68,8 @@ class SignedGraph:
         self._symmetric = False
         # By backend; of this graph's edges and of the transposed ones.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-        # By accumulation type; with the stamp of the weights that went into it. A graph made for one use keeps none.
-        self._merged: dict[torch.dtype, tuple[Any, Any]] = {}
+        # By whether they have the signs' factors, and accumulation type. A graph made for one use keeps none.
+        self._merged: tuple[dict[torch.dtype, Kept], dict[torch.dtype, Kept]] = ({}, {})
         self._lasts = True
 
     @staticmethod
@@ -176,7 +176,7 @@ class SignedGraph:
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
             graph.plan(kernels)
-            merged(graph, acc_dtype, kernels)
+            merged(graph, acc_dtype, kernels, LEARNT)
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)

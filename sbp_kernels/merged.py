@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
+from ctypes import c_float
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.compiler import is_dynamo_compiling, is_exporting
 
 from .csr import CSR
 
 if TYPE_CHECKING:
     from .graph import SignedGraph
 
+Coefs = tuple[float, float, float]
+Signs = tuple[float, float]
+# Coefficients that come as a tensor.
+LEARNT: Coefs = (0.0, 0.0, 0.0)
 
-def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType) -> Any:
-    """The list, `kernels.merge_signs` of both halves, made at the first use and kept; None where halves are read.
 
+class Kept(NamedTuple):
+    """A list, and what it was made from."""
+
+    edges: Any  # None where halves are read
+    factors: Signs  # of both signs' edges in the list
+    stamp: Any  # of the weights
+    asked: Signs  # p and q of the last call
+    left: Signs  # what the sums of both signs are still to be multiplied by for these
+
+
+def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> tuple[Any, Coefs] | None:
+    """The list, `kernels.merge_signs` of both halves, and the coefficients to call it with; None where halves are read.
+
+    Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row;
+    another ratio makes the list anew. With `LEARNT` coefficients, or in a trace, which may vary them, they have not.
     Halves are read by backends without lists, and where they are not both sparse, learn, or serve one call only.
     """
     if not graph._lasts or not hasattr(kernels, "merge_signs"):
         return None
-    made, found = graph._merged.get(acc_dtype, (None, None))
-    if made is not None and graph.weightless:
-        return found
-    # What a trace computes is a part of its graph, not a value; torch.compile finds what was prepared for it. It would
-    # not see someone write to weights, so those are read from their halves.
-    if torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
-        return found if graph.weightless else None
+    tracing = is_dynamo_compiling() or is_exporting()
+    known = not tracing and coefs is not LEARNT
+    kept = graph._merged[known].get(acc_dtype)
+    if kept is None or not graph.weightless or (known and kept.asked != coefs[1:]):
+        # What a trace computes is a part of its graph, not a value; torch.compile finds what was prepared for it. It
+        # would not see someone write to weights, so those are read from their halves.
+        if tracing:
+            return None
+        kept = graph._merged[known][acc_dtype] = _renewed(kept, graph, acc_dtype, kernels, coefs[1:], known)
+    if kept.edges is None:
+        return None
+    return kept.edges, (coefs[0], *kept.left) if known else coefs
+
+
+def _renewed(
+    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, asked: Signs, known: bool
+) -> Kept:
     stamp = _stamp(graph)
-    if made is None or made != stamp:
-        found, pos, neg = None, graph.pos, graph.neg
-        if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
-            found = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), acc_dtype)
-        graph._merged[acc_dtype] = (stamp, found)
-    return found
+    if kept is not None and kept.stamp != stamp:
+        kept = None
+    if kept is not None and kept.asked == asked:
+        return kept
+    factors, left = _relative(*asked, acc_dtype) if known else ((1.0, 1.0), asked)
+    if kept is not None and kept.factors == factors:
+        return kept._replace(asked=asked, left=left)
+    edges, pos, neg = None, graph.pos, graph.neg
+    if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
+        edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
+    return Kept(edges, factors, stamp, asked, left)
+
+
+def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]:
+    """Coefficients as factors relative to the stronger sign, and what is left.
+
+    Rounded as kernels round them, so that a step has the same bits wherever the factors are applied, and steps of
+    several sizes share a list. A sign that is not read leaves the other one's edges as they are.
+    """
+    if p == 0.0 or q == 0.0:
+        return (1.0, 1.0), (p, q)
+    common = p if abs(p) >= abs(q) else q
+    factors = p / common, q / common
+    if acc_dtype != torch.float64:
+        factors = c_float(factors[0]).value, c_float(factors[1]).value
+    return factors, (common, common)
 
 
 def _stamp(graph: SignedGraph) -> tuple[Any, ...] | None:

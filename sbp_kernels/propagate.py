@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .autograd import pair
 from .backends import BACKENDS, select
-from .call import Call, acc_dtype
+from .call import Call, Coefs, acc_dtype
 from .graph import SignedGraph
 from .steps import steps
 
@@ -58,12 +58,12 @@ def signed_propagate(
         NotImplementedError: the call is legal, but no backend here can run it; gives each reason.
     """
     x, residual = _autocast(x), None if residual is None else _autocast(residual)
-    _check(x, graph, residual, num_steps, layer_norm)
+    _check(x, graph, residual, num_steps)
     coefs, coef = _coefficients(alpha, beta, lam, x)
     square = graph.num_rows == graph.num_cols
     if not square:
         _check_residual(graph, residual, lam)
-    eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm)
+    eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm, x)
     own_residual = residual is None and square
     call = Call(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
     return steps(call, x, residual, coef, num_steps, affine)
@@ -84,13 +84,13 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
         ValueError, NotImplementedError: as `signed_propagate`.
     """
     x = _autocast(x)
-    _check(x, graph, None, 1, False)
+    _check(x, graph, None, 1)
     return pair(Call(_kernels(x, graph, backend), graph), x)
 
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
     """For every backend: "runs", or the reason why it cannot run this call."""
-    _check(x, graph, None, 1, False)
+    _check(x, graph, None, 1)
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
 
 
@@ -101,23 +101,23 @@ def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> ModuleType:
     return kernels
 
 
-def _check(
-    x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int, layer_norm: bool | torch.nn.LayerNorm
-) -> None:
+def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
     if not isinstance(graph, SignedGraph):
         raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
-    if not isinstance(x, Tensor) or x.dim() != 2 or x.size(0) != graph.num_cols:
-        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+    # Asked for once: each x.size(i) takes as long, which a small graph feels.
+    shape = x.shape if isinstance(x, Tensor) else ()
+    if len(shape) != 2 or shape[0] != graph.num_cols:
+        got = tuple(shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must have shape [num_nodes={graph.num_cols}, features], got {got}")
     if not x.is_floating_point():
         raise ValueError(f"x must be floating, got {x.dtype}")
     if x.device != graph.device:
         raise ValueError(f"x and graph must be on one device, got {x.device} and {graph.device}")
     if residual is not None:
-        shape = (graph.num_rows, x.size(1))
-        if residual.dim() != 2 or tuple(residual.shape) != shape or residual.dtype != x.dtype:
+        rows, features = graph.num_rows, shape[1]
+        if residual.shape != (rows, features) or residual.dtype != x.dtype:
             raise ValueError(
-                f"residual must have shape [num_nodes={shape[0]}, features={shape[1]}] and the type of x, {x.dtype}, "
+                f"residual must have shape [num_nodes={rows}, features={features}] and the type of x, {x.dtype}, "
                 f"got {tuple(residual.shape)} and {residual.dtype}"
             )
         if residual.device != x.device:
@@ -126,10 +126,6 @@ def _check(
         raise ValueError(f"num_steps must be >= 0, got {num_steps}")
     if num_steps != 1 and graph.num_rows != graph.num_cols:
         raise ValueError(f"num_steps must be 1 on a {graph.num_rows}x{graph.num_cols} graph, got {num_steps}")
-    if isinstance(layer_norm, torch.nn.LayerNorm) and layer_norm.normalized_shape != (x.size(1),):
-        raise ValueError(
-            f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
-        )
 
 
 def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
@@ -142,18 +138,18 @@ def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) ->
         )
 
 
-def _coefficients(
-    alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor
-) -> tuple[tuple[float, float, float], Tensor | None]:
+def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefs, Tensor | None]:
     """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
-    if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
+    # Floats first: whether something else is a Tensor takes torch five times as long to say.
+    floats = isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)
+    if not floats and (isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor)):
         a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
         return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
     if not (-math.inf < alpha < math.inf and -math.inf < beta < math.inf):
         raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
     if not 0.0 <= lam <= 1.0:
         raise ValueError(f"lam must lie in [0, 1], got {lam}")
-    return (1.0 - lam, lam * alpha, -lam * beta), None
+    return (1.0 - lam, lam * alpha, -lam * beta), None  # type: ignore[return-value]
 
 
 def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
@@ -165,8 +161,12 @@ def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
     return value.reshape(()).to(device=x.device, dtype=wide)
 
 
-def _epsilon(layer_norm: bool | torch.nn.LayerNorm) -> tuple[float | None, torch.nn.LayerNorm | None]:
+def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | None, torch.nn.LayerNorm | None]:
     if isinstance(layer_norm, torch.nn.LayerNorm):
+        if layer_norm.normalized_shape != (x.size(1),):
+            raise ValueError(
+                f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
+            )
         return layer_norm.eps, layer_norm if layer_norm.elementwise_affine else None
     return (1e-5 if layer_norm else None), None
 

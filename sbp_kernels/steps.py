@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .autograd import spmm
 from .call import Call, acc_dtype, flip, takes_gradient
-from .merged import merged
+from .merged import LEARNT, merged
 
 
 def steps(
@@ -28,11 +28,11 @@ def steps(
     """x after `num_steps` steps of `spmm`: `[n, d]`; `affine` scales and shifts the features after each."""
     if num_steps == 1 and affine is None:
         return spmm(call, x, residual, coef)
-    halves = _summarised(call, x) if num_steps > 1 and affine is None else None
-    if halves is not None and not takes_gradient(x, residual, coef):
-        return _run(call, halves, x, residual, coef, num_steps, None)[0]
+    summary = _summarised(call, x, coef) if num_steps > 1 and affine is None else None
+    if summary is not None and not takes_gradient(x, residual, coef):
+        return _run(call, summary, x, residual, coef, num_steps, None)[0]
     # A linear step with fixed coefficients needs nothing of its input in the backward pass.
-    if halves is not None and call.eps is None and coef is None:
+    if summary is not None and call.eps is None and coef is None:
         return _Powers.apply(call, num_steps, None, x, residual)[0]
     for _ in range(num_steps):
         x = spmm(call, x, residual, coef)
@@ -64,20 +64,20 @@ class _Powers(torch.autograd.Function):
         return None, None, None, dx, dres if ctx.needs_input_grad[4] else None
 
 
-def _summarised(call: Call, x: Tensor) -> Any:
-    """Both halves for `signed_spmm_steps`, or None where backend or halves need a call a step."""
+def _summarised(call: Call, x: Tensor, coef: Tensor | None = None) -> Any:
+    """Both halves and (r, p, q) for `signed_spmm_steps`, or None where backend or halves need a call a step."""
     if not hasattr(call.kernels, "signed_spmm_steps"):
         return None
-    both = merged(call.graph, acc_dtype(x), call.kernels)
+    both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
     if both is not None:
         return both
     halves = [_NO_HALF if half is None else half.summarised(acc_dtype(x)) for half in (call.graph.pos, call.graph.neg)]
-    return None if any(half is None for half in halves) else halves
+    return None if any(half is None for half in halves) else (halves, call.coefs)
 
 
 def _run(
     call: Call,
-    halves: Any,
+    summary: Any,
     x: Tensor,
     residual: Tensor | None,
     coef: Tensor | None,
@@ -85,7 +85,7 @@ def _run(
     gamma: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     plan, own = call.graph.plan(call.kernels), call.own_residual
-    return call.kernels.signed_spmm_steps(x, residual, own, halves, call.coefs, coef, call.eps, num_steps, gamma, plan)
+    return call.kernels.signed_spmm_steps(x, residual, own, *summary, coef, call.eps, num_steps, gamma, plan)
 
 
 _NO_HALF = (None, None)

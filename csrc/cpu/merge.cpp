@@ -8,7 +8,6 @@ namespace {
 
 struct Merged {
   int64_t* rowptr;
-  int64_t* split;
   int32_t* col;
 };
 
@@ -16,10 +15,10 @@ template <class A> void copy_row(const Half& half, int64_t row, int64_t to, int3
   const auto at = [](const void* array, int64_t i) {
     return array == nullptr ? A(1) : static_cast<const A*>(array)[i];
   };
-  const A scale = at(half.row_scale, row);
+  const A scale = at(half.row_scale, row), coef = A(half.coef);
   for (int64_t e = half.rowptr[row]; e < half.rowptr[row + 1]; ++e, ++to) {
     col[to] = static_cast<const int32_t*>(half.col)[e];
-    value[to] = scale * at(half.weight, e) * at(half.col_scale, col[to]);
+    value[to] = coef * (scale * at(half.weight, e) * at(half.col_scale, col[to]));
   }
 }
 
@@ -27,35 +26,34 @@ template <class A> void merge_rows(const Half& pos, const Half& neg, int64_t num
   out.rowptr[0] = 0;
   parallel_rows(num_rows, RowCost{pos.rowptr, neg.rowptr, 1}, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const int64_t first = pos.rowptr[row] + neg.rowptr[row];
-      out.split[row] = pos.rowptr[row + 1] + neg.rowptr[row];
-      out.rowptr[row + 1] = pos.rowptr[row + 1] + neg.rowptr[row + 1];
+      const int64_t first = pos.rowptr[row] + neg.rowptr[row], split = pos.rowptr[row + 1] + neg.rowptr[row];
+      out.rowptr[2 * row + 1] = split;
+      out.rowptr[2 * row + 2] = pos.rowptr[row + 1] + neg.rowptr[row + 1];
       copy_row(pos, row, first, out.col, value);
-      copy_row(neg, row, out.split[row], out.col, value);
+      copy_row(neg, row, split, out.col, value);
     }
   });
 }
 
-// (rowptr, split, col, value) of two halves with int32 columns; weights and scales are of the type of `value`.
-std::tuple<Tensor, Tensor, Tensor, Tensor> merge_signs(Tensor pos_rowptr, Tensor pos_col, MaybeTensor pos_weight,
-                                                       MaybeTensor pos_row_scale, MaybeTensor pos_col_scale,
-                                                       Tensor neg_rowptr, Tensor neg_col, MaybeTensor neg_weight,
-                                                       MaybeTensor neg_row_scale, MaybeTensor neg_col_scale,
-                                                       bool float64) {
-  const Half pos = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, {}, {}, pos_col);
-  const Half neg = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, {}, {}, neg_col);
+// (rowptr, col, value) of two halves with int32 columns; weights and scales are of the type of `value`.
+std::tuple<Tensor, Tensor, Tensor> merge_signs(Tensor pos_rowptr, Tensor pos_col, MaybeTensor pos_weight,
+                                               MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, Tensor neg_rowptr,
+                                               Tensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale,
+                                               MaybeTensor neg_col_scale, double p, double q, bool float64) {
+  Half pos = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, {}, {}, pos_col);
+  Half neg = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, {}, {}, neg_col);
+  pos.coef = p;
+  neg.coef = q;
   const int64_t num_rows = pos_rowptr.numel() - 1, num_edges = pos.num_edges + neg.num_edges;
-  Tensor rowptr = torch::stable::new_empty(pos_rowptr, {num_rows + 1});
-  Tensor split = torch::stable::new_empty(pos_rowptr, {num_rows});
+  Tensor rowptr = torch::stable::new_empty(pos_rowptr, {2 * num_rows + 1});
   Tensor col = torch::stable::new_empty(pos_col, {num_edges});
   Tensor value = torch::stable::new_empty(pos_col, {num_edges}, float64 ? ScalarType::Double : ScalarType::Float);
-  const Merged out{static_cast<int64_t*>(rowptr.mutable_data_ptr()), static_cast<int64_t*>(split.mutable_data_ptr()),
-                   static_cast<int32_t*>(col.mutable_data_ptr())};
+  const Merged out{static_cast<int64_t*>(rowptr.mutable_data_ptr()), static_cast<int32_t*>(col.mutable_data_ptr())};
   if (float64)
     merge_rows(pos, neg, num_rows, out, static_cast<double*>(value.mutable_data_ptr()));
   else
     merge_rows(pos, neg, num_rows, out, static_cast<float*>(value.mutable_data_ptr()));
-  return {rowptr, split, col, value};
+  return {rowptr, col, value};
 }
 
 }  // namespace

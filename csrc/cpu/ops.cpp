@@ -1,4 +1,5 @@
 // The CPU implementations of the ops: tensors to structs, rows to threads.
+#include <cmath>
 #include <string>
 #include <tuple>
 
@@ -72,26 +73,29 @@ SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half&
   return params;
 }
 
-SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& split,
-                         const Tensor& col, const Tensor& value, const MaybeTensor& coef, double r, double p,
-                         double q) {
-  const int64_t num_rows = rowptr.numel() - 1;
-  SpmmParams params = spmm_params(x, residual, {}, {}, coef, r, p, q, num_rows);
-  Half list = half_of(rowptr, col, value, {}, {}, {}, {}, x);
-  const int64_t* const starts = list.rowptr;
-  const int64_t* const splits = static_cast<const int64_t*>(split.const_data_ptr());
-  // A sign whose coefficient is zero is not read.
-  params.merged = {params.half[0].coef != 0.0 ? starts : splits, splits,
-                   params.half[1].coef != 0.0 ? starts + 1 : splits};
-  params.half[0] = with_coef(list, x, params.half[0].coef);
+SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& col,
+                         const Tensor& value, const MaybeTensor& coef, double r, double p, double q) {
+  SpmmParams params = spmm_params(x, residual, {}, {}, coef, r, p, q, rowptr.numel() / 2);
+  p = params.half[0].coef;
+  q = params.half[1].coef;
+  const Half list = half_of(rowptr, col, value, {}, {}, {}, {}, x);
+  // A sign whose coefficient is zero is not read. The stronger one's is common to all edges, so no factor exceeds 1.
+  const double common = std::abs(p) >= std::abs(q) ? p : q;
+  params.merged.start = p != 0.0 ? list.rowptr : list.rowptr + 1;
+  params.merged.signs = (p != 0.0) + (q != 0.0);
+  params.merged.apart = params.merged.signs == 2 && p != q;
+  if (params.merged.apart) {
+    params.merged.factor[0] = p / common;
+    params.merged.factor[1] = q / common;
+  }
+  params.half[0] = with_coef(list, x, common);
   return params;
 }
 
 namespace {
 
 void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t, int64_t)) {
-  parallel_rows(params.num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, params.width},
-                [&](int64_t begin, int64_t end) { rows(params, begin, end); });
+  parallel_rows(params.num_rows, cost_of(params), [&](int64_t begin, int64_t end) { rows(params, begin, end); });
 }
 
 Tensor spmm(SpmmParams params, const Tensor& x, const RowKernels& run) {

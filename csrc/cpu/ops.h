@@ -8,9 +8,8 @@
   spmm_params(x, residual, SBP_HALF_OF(pos, x), SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x), coef, r, p, q, \
               num_rows)
 
-#define SBP_MERGED_ARGS \
-  Tensor rowptr, Tensor split, Tensor col, Tensor value, MaybeTensor coef, double r, double p, double q
-#define SBP_MERGED_PARAMS merged_params(x, residual, rowptr, split, col, value, coef, r, p, q)
+#define SBP_MERGED_ARGS Tensor rowptr, Tensor col, Tensor value, MaybeTensor coef, double r, double p, double q
+#define SBP_MERGED_PARAMS merged_params(x, residual, rowptr, col, value, coef, r, p, q)
 
 namespace sbp {
 
@@ -35,10 +34,15 @@ struct RowCost {
   const int64_t* pos;
   const int64_t* neg;
   int64_t width;
+  int64_t stride = 1;  // 2: row pointers of both signs in turn
   int64_t operator()(int64_t row) const {
-    return ((pos ? pos[row] : 0) + (neg ? neg[row] : 0) + 4 * row) * std::max<int64_t>(width, 16);
+    return ((pos ? pos[stride * row] : 0) + (neg ? neg[stride * row] : 0) + 4 * row) * std::max<int64_t>(width, 16);
   }
 };
+
+inline RowCost cost_of(const SpmmParams& params) {
+  return {params.half[0].rowptr, params.half[1].rowptr, params.width, params.merged.start != nullptr ? 2 : 1};
+}
 
 inline double read_scalar(const MaybeTensor& values, int64_t i, double otherwise) {
   if (!values.has_value()) return otherwise;
@@ -53,9 +57,9 @@ SpmmParams spmm_params(const Tensor& x, const MaybeTensor& residual, const Half&
 // Where the pass writes, rows of x's type; a result that no cache keeps goes past them.
 void write_to(SpmmParams& params, void* y, const Tensor& x);
 
-// The same where both signs are one list: `split` says where in each row the negative edges begin.
-SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& split,
-                         const Tensor& col, const Tensor& value, const MaybeTensor& coef, double r, double p, double q);
+// The same where both signs are one list (see merge_signs), as many rows of it as of both halves.
+SpmmParams merged_params(const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr, const Tensor& col,
+                         const Tensor& value, const MaybeTensor& coef, double r, double p, double q);
 
 // Sum the rows that each segment lists (`listed`: order and segptr), then the segments of each group.
 void sum_groups(const RowKernels& run, const Half& listed, const int64_t* group_segptr, int64_t num_segments,

@@ -71,6 +71,7 @@ SBP_INLINE void add_edges(Vec<Acc<S>, W> (&acc)[NV], const Half& half, int64_t r
 }
 
 // One loop over both signs: its end is foreseen wrongly once a row, not twice, and every edge has its factor at hand.
+// The same bits whether the list has the factors of the signs in its weights or they come with the call.
 template <class S, int W, int NV, bool kReachesBack> SBP_INLINE void add_merged_edges(Vec<Acc<S>, W> (&acc)[NV],
                                                                                       const SpmmParams& p, int64_t row,
                                                                                       int64_t offset, int64_t last) {
@@ -79,12 +80,21 @@ template <class S, int W, int NV, bool kReachesBack> SBP_INLINE void add_merged_
   const int32_t* col = static_cast<const int32_t*>(list.col);
   const A* weight = static_cast<const A*>(list.weight);
   const S* x = static_cast<const S*>(list.x) + offset;
-  // Looked up by the comparison: a choice that the compiler makes a branch of would be foreseen wrongly again.
-  const A coef[2] = {A(list.coef), A(p.half[1].coef)};
-  const int64_t split = p.merged.split[row], end = p.merged.last[row];
-  for (int64_t e = p.merged.first[row]; e < end; ++e) {
+  // One register: the compiler would rather add the offset again for every edge.
+  asm("" : "+r"(x));
+  const auto add = [&](int64_t e, A factor) __attribute__((always_inline)) {
     prefetch_ahead(list, col, x, e, NV * W);
-    add_row<S, W, NV, kReachesBack>(acc, coef[e >= split] * weight[e], x + int64_t(col[e]) * list.x_stride, last);
+    add_row<S, W, NV, kReachesBack>(acc, factor, x + int64_t(col[e]) * list.x_stride, last);
+  };
+  const int64_t* start = p.merged.start + 2 * row;
+  const int64_t end = start[p.merged.signs];
+  if (!p.merged.apart) {
+    for (int64_t e = *start; e < end; ++e) add(e, weight[e]);
+  } else {
+    // Looked up by the comparison: a choice that the compiler makes a branch of would be foreseen wrongly again.
+    const A factor[2] = {A(p.merged.factor[0]), A(p.merged.factor[1])};
+    const int64_t split = start[1];
+    for (int64_t e = *start; e < end; ++e) add(e, factor[e >= split] * weight[e]);
   }
 }
 
@@ -100,12 +110,20 @@ __attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int
                                         int64_t last) {
   using A = Acc<S>;
   constexpr int kPairs = kPaired<S, NV, kReachesBack>;
-  // A copy that no store can alias: its fields stay in registers.
+  constexpr bool kRounds = sizeof(S) != sizeof(A);
+  // A copy that no store can alias: its fields stay in registers. These are few, and short rows feel each of them, so
+  // what is read and written row by row is walked along, and z is y where they have one type.
   const SpmmParams p = params;
-  for (int64_t row = begin; row < end; ++row) {
+  const Vec<A, W> r = splat<W>(A(p.r)), coef[2] = {splat<W>(A(p.half[0].coef)), splat<W>(A(p.half[1].coef))};
+  const S* residual = p.residual == nullptr ? nullptr : at_row<S>(p.residual, begin, p.residual_stride) + offset;
+  const bool streams = !kReachesBack && p.streams && z == nullptr;
+  S* y = static_cast<S*>(p.y) + begin * p.width + offset;
+  if (!kRounds && z != nullptr) y = reinterpret_cast<S*>(z) + offset;
+  for (int64_t row = begin; row < end; ++row, y += p.width) {
     Vec<A, W> acc[NV] = {};
     if constexpr (kIsMerged<I>) {
       add_merged_edges<S, W, NV, kReachesBack>(acc, p, row, offset, last);
+      for (int k = 0; k < NV; ++k) acc[k] *= coef[0];
     } else {
       for (int h = 0; h < 2; ++h) {
         if (p.half[h].rowptr != nullptr) add_edges<S, I, W, NV, kReachesBack>(acc, p.half[h], row, offset, last);
@@ -114,25 +132,22 @@ __attribute__((noinline)) void sum_tile(const SpmmParams& params, Acc<S>* z, int
     if constexpr (kPairs > 0) {
       for (int k = 0; k < kPairs; k += 2) interleave<W>(acc[k], acc[k + 1]);
     }
-    if (p.residual != nullptr) {
-      const S* residual = at_row<S>(p.residual, row, p.residual_stride) + offset;
-      for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.r)) * load<W>(residual + start_of<W, NV>(k, last));
+    if (residual != nullptr) {
+      for (int k = 0; k < NV; ++k) acc[k] += r * load<W>(residual + start_of<W, NV>(k, last));
+      residual += p.residual_stride;
     }
     for (int h = 0; h < 2; ++h) {
       if (kIsMerged<I> || p.half[h].table == nullptr) continue;
       const A* table = table_row<A>(p.half[h], row, p.width) + offset;
-      for (int k = 0; k < NV; ++k) acc[k] += splat<W>(A(p.half[h].coef)) * load<W>(table + start_of<W, NV>(k, last));
+      for (int k = 0; k < NV; ++k) acc[k] += coef[h] * load<W>(table + start_of<W, NV>(k, last));
     }
-    if (z != nullptr) {
+    if (kRounds && z != nullptr) {
       A* out = z + (row - begin) * p.width + offset;
       for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
+    } else if (streams) {
+      for (int k = 0; k < NV; ++k) stream<W>(y + k * W, acc[k]);
     } else {
-      S* out = static_cast<S*>(p.y) + row * p.width + offset;
-      if (!kReachesBack && p.streams) {
-        for (int k = 0; k < NV; ++k) stream<W>(out + k * W, acc[k]);
-      } else {
-        for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
-      }
+      for (int k = 0; k < NV; ++k) store<W>(y + start_of<W, NV>(k, last), acc[k]);
     }
   }
 }

@@ -167,7 +167,8 @@ template <int W> SBP_INLINE void interleave(Vec<float, W>& even, Vec<float, W>& 
 #endif
 }
 
-template <int W, class A> SBP_INLINE Vec<A, W> splat(A value) { return Vec<A, W>{} + value; }
+// Minus zero, not plus: x + 0 is another bit pattern for x = -0, so the compiler would add.
+template <int W, class A> SBP_INLINE Vec<A, W> splat(A value) { return value - Vec<A, W>{}; }
 
 template <class A, int W> SBP_INLINE A add_lanes(Vec<A, W> v) {
   A sum = 0;

@@ -78,27 +78,26 @@ std::tuple<Tensor, Tensor> run_steps(SpmmParams params, const RowKernels& run, c
       params.residual = buffer[(k - 1) % 2];
       params.residual_stride = width;
     }
-    parallel_rows(num_rows, RowCost{params.half[0].rowptr, params.half[1].rowptr, width},
-                  [&](int64_t begin, int64_t end) {
-                    run.spmm(params, begin, end);
-                    if (!gamma.has_value()) return;
-                    SpmmParams mine = sum;
-                    if (k == 1) {
-                      mine.residual = x.const_data_ptr();
-                      mine.residual_stride = x.stride(0);
-                      mine.r = read_scalar(gamma, 0, 0.0);
-                      add.sum(mine, total.mutable_data_ptr(), begin, end);
-                    }
-                    mine.residual = params.y;
-                    mine.residual_stride = width;
-                    mine.r = read_scalar(gamma, k, 0.0);
-                    mine.half[0].table = total.const_data_ptr();
-                    mine.half[0].coef = 1.0;
-                    if (k < num_steps)
-                      add.sum(mine, total.mutable_data_ptr(), begin, end);
-                    else
-                      add.spmm(mine, begin, end);
-                  });
+    parallel_rows(num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
+      run.spmm(params, begin, end);
+      if (!gamma.has_value()) return;
+      SpmmParams mine = sum;
+      if (k == 1) {
+        mine.residual = x.const_data_ptr();
+        mine.residual_stride = x.stride(0);
+        mine.r = read_scalar(gamma, 0, 0.0);
+        add.sum(mine, total.mutable_data_ptr(), begin, end);
+      }
+      mine.residual = params.y;
+      mine.residual_stride = width;
+      mine.r = read_scalar(gamma, k, 0.0);
+      mine.half[0].table = total.const_data_ptr();
+      mine.half[0].coef = 1.0;
+      if (k < num_steps)
+        add.sum(mine, total.mutable_data_ptr(), begin, end);
+      else
+        add.spmm(mine, begin, end);
+    });
   }
   return {y, total_out};
 }

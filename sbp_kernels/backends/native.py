@@ -58,19 +58,18 @@ def signed_spmm(
 
 
 class Merged(NamedTuple):
-    """Both signs of a graph in one list of edges: row i's positive ones [rowptr_i, split_i), then its negative ones."""
+    """Both signs of a graph in one list of edges: rows 2i, 2i + 1 have the positive, the negative edges of row i."""
 
-    rowptr: Tensor  # int64 [num_rows + 1]
-    split: Tensor  # int64 [num_rows]
+    rowptr: Tensor  # int64 [2 num_rows + 1]
     col: Tensor  # int32 [num_edges]
-    value: Tensor  # weight and scales of an edge, accumulation type
+    value: Tensor  # weight and scales of an edge, and the factor of its sign, accumulation type
 
 
-def merge_signs(pos: Any, neg: Any, acc_dtype: torch.dtype) -> Merged | None:
+def merge_signs(pos: Any, neg: Any, factors: tuple[float, float], acc_dtype: torch.dtype) -> Merged | None:
     """One list of both terms' edges, whose loop a CPU foresees better than two; None where they need not be one."""
     if pos.col.device.type not in _LISTED or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
         return None
-    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], acc_dtype == torch.float64))
+    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], *factors, acc_dtype == torch.float64))
 
 
 def merged_spmm(
@@ -210,7 +209,7 @@ def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
 
 def _rows_together(x: Any) -> Any:
     """The same tensor with the features of a node side by side; rows may be any distance apart."""
-    return x if x is None or x.stride(1) == 1 else x.contiguous()
+    return x if x is None or x.is_contiguous() or x.stride(1) == 1 else x.contiguous()
 
 
 def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:

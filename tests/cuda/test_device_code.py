@@ -167,8 +167,8 @@ def test_steps(device_kernels, monkeypatch, name, at_once, layer_norm, dtype):
             x, residual = (_suite.features(graph.num_cols, width, dtype, seed=s) for s in (0, 1))
             wide = torch.float64 if dtype == torch.float64 else torch.float32
             call = Call(device_kernels, graph, (0.6, 0.44, -0.28), own_residual=not fixed, eps=eps)
-            halves, given = steps._summarised(call, x), residual if fixed else None
-            y, total = steps._run(call, halves, x, given, None, num_steps, gamma.to(wide))
+            summary, given = steps._summarised(call, x), residual if fixed else None
+            y, total = steps._run(call, summary, x, given, None, num_steps, gamma.to(wide))
             call = _suite.COEFFICIENTS | {"layer_norm": layer_norm}
             states = [x]
             exact = [x.double()]

@@ -14,37 +14,67 @@ from sbp_kernels.backends import native, reference
 from sbp_kernels.merged import merged
 from tests.graphs import GRAPHS, plain, weighted_and_scaled
 
+STEP = (0.5, 0.5, -0.25)
+
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("make", [plain, weighted_and_scaled], ids=["plain", "weighted"])
-def test_it_lists_the_edges_of_both_signs_row_by_row(make, dtype):
+@pytest.mark.parametrize("coefs", [STEP, (0.0, 0.2, -0.7), (1.0, 0.0, -3.0), (1.0, 3.0, 0.0)], ids=str)
+def test_it_lists_the_edges_of_both_signs_row_by_row(make, dtype, coefs):
     graph = make()
-    rowptr, split, col, value = merged(graph, dtype, native)
-    assert value.dtype == dtype
+    (rowptr, col, value), (r, *left) = merged(graph, dtype, native, coefs)
+    assert value.dtype == dtype and r == coefs[0]
+    assert 0.0 in coefs or left[0] == left[1]
     for row in range(graph.num_rows):
-        for half, (begin, end) in ((graph.pos, (rowptr[row], split[row])), (graph.neg, (split[row], rowptr[row + 1]))):
+        for sign, half in enumerate((graph.pos, graph.neg)):
+            begin, end = rowptr[2 * row + sign : 2 * row + sign + 2]
             got = torch.zeros(graph.num_cols, dtype=torch.float64).index_add(
-                0, col[begin:end].long(), value[begin:end].double()
+                0, col[begin:end].long(), left[sign] * value[begin:end].double()
             )
-            torch.testing.assert_close(got, half.to_dense()[row], rtol=1e-6, atol=1e-7)
+            torch.testing.assert_close(got, coefs[1 + sign] * half.to_dense()[row], rtol=1e-6, atol=1e-7)
 
 
 def test_it_is_made_once_and_only_where_it_is_read():
     graph = plain()
-    assert merged(graph, torch.float32, native) is merged(graph, torch.float32, native)
-    assert merged(graph, torch.float32, reference) is None
-    assert merged(SignedGraph(graph.pos), torch.float32, native) is None
-    assert merged(SignedGraph(graph.pos, ClassBlock.mean(graph.num_rows)), torch.float32, native) is None
-    assert merged(GRAPHS["int64 columns"](), torch.float32, native) is None
+    assert merged(graph, torch.float32, native, STEP)[0] is merged(graph, torch.float32, native, STEP)[0]
+    assert merged(graph, torch.float32, reference, STEP) is None
+    assert merged(SignedGraph(graph.pos), torch.float32, native, STEP) is None
+    assert merged(SignedGraph(graph.pos, ClassBlock.mean(graph.num_rows)), torch.float32, native, STEP) is None
+    assert merged(GRAPHS["int64 columns"](), torch.float32, native, STEP) is None
+
+
+def test_steps_of_another_size_share_it_and_another_ratio_makes_it_anew():
+    graph, alpha, beta = plain(), 0.7, 0.3
+    first, _ = merged(graph, torch.float32, native, (0.0, alpha, -beta))
+    for lam in torch.linspace(0.03, 1.0, 50).tolist():
+        edges, coefs = merged(graph, torch.float32, native, (1.0 - lam, lam * alpha, -lam * beta))
+        assert edges is first and coefs == (1.0 - lam, lam * alpha, lam * alpha)
+    other, _ = merged(graph, torch.float32, native, (0.0, beta, -alpha))
+    assert not torch.equal(other.value, first.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_the_result_does_not_tell_how_the_graph_was_used_before(dtype, num_steps):
+    graph = weighted_and_scaled()
+    x = torch.randn(graph.num_cols, 21).to(dtype)
+    once = signed_propagate(x, weighted_and_scaled(), beta=0.3, lam=0.6, num_steps=num_steps)
+    for alpha, beta in ((1.0, 1.0), (0.0, 0.5), (0.2, 0.9)):
+        signed_propagate(x, graph, alpha=alpha, beta=beta)
+        assert torch.equal(signed_propagate(x, graph, beta=0.3, lam=0.6, num_steps=num_steps), once)
+    number = torch.tensor([1.0, 0.3, 0.6], dtype=torch.float64)
+    if dtype == torch.float64:
+        learnt = dict(zip(("alpha", "beta", "lam"), number, strict=True))
+        assert torch.equal(signed_propagate(x, graph, **learnt, num_steps=num_steps), once)
 
 
 def test_weights_that_learn_are_read_from_their_halves():
     graph = plain()
     weight = torch.rand(graph.pos.num_edges, requires_grad=True)
     learning = graph.with_weights(weight, None)
-    assert merged(learning, torch.float32, native) is None
+    assert merged(learning, torch.float32, native, STEP) is None
     x = torch.randn(graph.num_cols, 5)
     for _ in range(2):
         want = signed_propagate(x, SignedGraph(graph.pos.with_weight(weight.detach().clone()), graph.neg))
@@ -95,7 +125,7 @@ def test_copies_make_their_own():
     graph, _, x = weighted()
     want = signed_propagate(x, graph)
     for copy in (copy_of(graph), pickle.loads(pickle.dumps(graph))):
-        assert not copy._merged and torch.equal(signed_propagate(x, copy), want)
+        assert not any(copy._merged) and torch.equal(signed_propagate(x, copy), want)
         copy.pos.weight.mul_(2.0)
         assert not torch.equal(signed_propagate(x, copy), want)
     assert torch.equal(signed_propagate(x, graph), want)
@@ -128,7 +158,7 @@ def test_a_sign_whose_coefficient_is_zero_is_not_read(learnt):
 def test_the_list_travels_with_the_transpose_and_keeps_its_gradient():
     graph = weighted_and_scaled()
     x = torch.randn(graph.num_cols, 4, dtype=torch.float64, requires_grad=True)
-    assert merged(graph.prepare().T, torch.float64, native) is not None
+    assert merged(graph.prepare().T, torch.float64, native, STEP) is not None
     torch.autograd.gradcheck(lambda x: signed_propagate(x, graph, beta=0.3, lam=0.6), x)
 
 
