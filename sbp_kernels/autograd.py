@@ -30,12 +30,12 @@ def spmm(
     weights: Weights | None = None,
 ) -> Tensor:
     """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
-    both = learnt_weights(call.graph, x) if weights is None else weights
-    if not takes_gradient(x, x_neg, residual, coef, *both):
-        return run(call, x, x_neg, residual, coef, *both)[0]
-    if call.eps is None and x_neg is residual is coef is both[0] is both[1] is None:
+    pos_weight, neg_weight = learnt_weights(call.graph, x) if weights is None else weights
+    if not takes_gradient(x, x_neg, residual, coef, pos_weight, neg_weight):
+        return run(call, x, x_neg, residual, coef, pos_weight, neg_weight)[0]
+    if call.eps is None and x_neg is residual is coef is pos_weight is neg_weight is None:
         return _Linear.apply(call, x)
-    out = _Spmm.apply(call, x, x_neg, residual, coef, *both)
+    out = _Spmm.apply(call, x, x_neg, residual, coef, pos_weight, neg_weight)
     return out if call.eps is None else out[0]
 
 

@@ -31,15 +31,12 @@ def acc_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def takes_gradient(x: Tensor, *others: Tensor | None) -> bool:
-    if not torch.is_grad_enabled():
-        return False
-    if x.requires_grad:
-        return True
-    # A loop: any() over a generator takes three times as long, which a small graph feels.
-    for other in others:  # noqa: SIM110
-        if other is not None and other.requires_grad:
-            return True
+def takes_gradient(*tensors: Tensor | None) -> bool:
+    if torch.is_grad_enabled():
+        # A loop: any() over a generator takes three times as long, which a small graph feels.
+        for tensor in tensors:
+            if tensor is not None and tensor.requires_grad:
+                return True
     return False
 
 
@@ -64,10 +61,9 @@ def run(
 
 def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:
     """The same operation on the transposed graph, whose weights follow from the ones given."""
-    graph = call.graph._for_one_use(pos_weight, neg_weight).T
     # Without an own residual the transposed operation has none at all.
-    coefs = call.coefs if call.own_residual else (0.0, *call.coefs[1:])
-    return Call(call.kernels, graph, coefs, call.own_residual, call.eps)
+    graph = call.graph._for_one_use(pos_weight, neg_weight).T
+    return Call(call.kernels, graph, call.coefs, call.own_residual, call.eps)
 
 
 def learnt_weights(graph: SignedGraph, x: Tensor) -> Weights:

@@ -23,11 +23,10 @@ LEARNT: Coefs = (0.0, 0.0, 0.0)
 class Kept(NamedTuple):
     """A list, and what it was made from."""
 
-    edges: Any  # None where halves are read
+    coefs: Coefs  # of the last call
+    found: tuple[Any, Coefs] | None  # the list, and the coefficients to call it with; None where halves are read
     factors: Signs  # of both signs' edges in the list
     stamp: Any  # of the weights
-    asked: Signs  # p and q of the last call
-    left: Signs  # what the sums of both signs are still to be multiplied by for these
 
 
 def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> tuple[Any, Coefs] | None:
@@ -39,35 +38,37 @@ def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coef
     """
     if not graph._lasts or not hasattr(kernels, "merge_signs"):
         return None
-    tracing = is_dynamo_compiling() or is_exporting()
-    known = not tracing and coefs is not LEARNT
+    if is_dynamo_compiling():
+        # It would not see someone write to weights, so those are read from their halves.
+        kept = graph._merged[False].get(acc_dtype) if graph.weightless else None
+        return None if kept is None or kept.found is None else (kept.found[0], coefs)
+    known = coefs is not LEARNT
     kept = graph._merged[known].get(acc_dtype)
-    if kept is None or not graph.weightless or (known and kept.asked != coefs[1:]):
-        # What a trace computes is a part of its graph, not a value; torch.compile finds what was prepared for it. It
-        # would not see someone write to weights, so those are read from their halves.
-        if tracing:
+    if kept is None or kept.coefs != coefs or not graph.weightless:
+        # What is computed while exporting is a part of the exported graph, not a value to keep.
+        if is_exporting():
             return None
-        kept = graph._merged[known][acc_dtype] = _renewed(kept, graph, acc_dtype, kernels, coefs[1:], known)
-    if kept.edges is None:
-        return None
-    return kept.edges, (coefs[0], *kept.left) if known else coefs
+        kept = graph._merged[known][acc_dtype] = _renewed(kept, graph, acc_dtype, kernels, coefs, known)
+    return kept.found
 
 
 def _renewed(
-    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, asked: Signs, known: bool
+    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs, known: bool
 ) -> Kept:
     stamp = _stamp(graph)
     if kept is not None and kept.stamp != stamp:
         kept = None
-    if kept is not None and kept.asked == asked:
+    if kept is not None and kept.coefs == coefs:
         return kept
-    factors, left = _relative(*asked, acc_dtype) if known else ((1.0, 1.0), asked)
+    r, p, q = coefs
+    factors, left = _relative(p, q, acc_dtype) if known else ((1.0, 1.0), (p, q))
     if kept is not None and kept.factors == factors:
-        return kept._replace(asked=asked, left=left)
+        found = None if kept.found is None else (kept.found[0], (r, *left))
+        return Kept(coefs, found, factors, stamp)
     edges, pos, neg = None, graph.pos, graph.neg
     if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
         edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
-    return Kept(edges, factors, stamp, asked, left)
+    return Kept(coefs, None if edges is None else (edges, (r, *left)), factors, stamp)
 
 
 def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]:
