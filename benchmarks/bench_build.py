@@ -18,7 +18,8 @@ from sbp_kernels.backends import BACKENDS
 from sbp_kernels.merged import merged
 
 from . import records
-from .harness import Contestant, clock, race
+from .clock import clock
+from .harness import Contestant, race
 from .methods import METHODS, best_backend, signed_graph
 from .oracle import Coefficients
 from .problem import Problem

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .clock import clock
 from .memory import peak_extra_bytes
 from .methods import METHODS
 from .oracle import Coefficients, Oracle
@@ -20,7 +21,7 @@ from .records import BACKWARD, FORWARD, LEARNS, OURS
 from .workloads import Workload
 
 # A sample repeats calls shorter than this, so that the clock's own cost does not count.
-_SAMPLE_SECONDS = 2e-3
+_SAMPLE_SECONDS = 4e-3
 _MIN_SAMPLES = 3
 # Before a sample, as first calls find a competitor's data in the caches and memory given back; for calls of a second.
 _WARM_CALLS = 3
@@ -135,9 +136,10 @@ def admit(method: str, case: Case, oracle: Oracle, dtype: torch.dtype) -> Contes
     start = time.perf_counter()
     entrant.extra_memory_bytes = peak_extra_bytes(call, x.device)
     entrant.seconds_per_call = time.perf_counter() - start
-    # The look at the memory counts in the time of a short call only.
+    # The look at the memory counts in the time of a short call only; a very short one is timed as often as it will be.
     if entrant.seconds_per_call < 0.5:
         entrant.seconds_per_call = clock(call, 1, x.device)
+        entrant.seconds_per_call = clock(call, _calls(entrant.seconds_per_call), x.device)
     return entrant
 
 
@@ -188,7 +190,7 @@ def race(
     """
     runners = [c for c in contestants if c.call is not None or c.remote is not None]
     strides = [_stride(c.seconds_per_call, rounds, budget) for c in runners]
-    inner = [1 if cold else max(1, int(_SAMPLE_SECONDS / max(c.seconds_per_call, 1e-7))) for c in runners]
+    inner = [1 if cold else _calls(c.seconds_per_call) for c in runners]
     limit = 0.0 if cold else _WARM_SECONDS
     warm = [min(n, _WARM_CALLS) * (c.seconds_per_call <= limit) for c, n in zip(runners, inner, strict=True)]
     cost = [(n + w) * max(c.seconds_per_call, 1e-7) for c, n, w in zip(runners, inner, warm, strict=True)]
@@ -203,6 +205,11 @@ def race(
                     tick(cost[i] / total)
 
 
+def _calls(seconds: float) -> int:
+    """How many calls of so many seconds make a sample."""
+    return max(1, int(_SAMPLE_SECONDS / max(seconds, 1e-7)))
+
+
 def _order(count: int, turn: int) -> list[int]:
     """Williams' design: over `count` turns each takes each place and, if even, follows every other equally often."""
     zigzag = [(i // 2 if i % 2 == 0 else count - 1 - i // 2) for i in range(count)]
@@ -212,31 +219,6 @@ def _order(count: int, turn: int) -> list[int]:
 def _stride(seconds: float, rounds: int, budget: float) -> int:
     wanted = min(rounds, max(_MIN_SAMPLES, int(budget / max(seconds, _SAMPLE_SECONDS))))
     return max(1, rounds // wanted)
-
-
-def clock(call: Callable[[], object], inner: int, device: torch.device, warm: int = 0) -> float:
-    """Seconds per call, over `inner` calls in a row after `warm` others."""
-    for _ in range(warm):
-        call()
-    if device.type == "cuda":
-        return _clock_cuda(call, inner, device)
-    start = time.perf_counter()
-    for _ in range(inner):
-        call()
-    return (time.perf_counter() - start) / inner
-
-
-def _clock_cuda(call: Callable[[], object], inner: int, device: torch.device) -> float:
-    # Events lie on the current stream of the current device: make that the tensors' own.
-    with torch.cuda.device(device):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        start.record()
-        for _ in range(inner):
-            call()
-        stop.record()
-        stop.synchronize()
-        return start.elapsed_time(stop) / 1e3 / inner
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .harness import Contestant, clock, race
+from .clock import clock
+from .harness import Contestant, race
 from .implicit_cases import Case
 from .memory import peak_extra_bytes
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .harness import Contestant, clock
+from .clock import clock
+from .harness import Contestant
 from .oracle import Oracle
 from .records import FORWARD
 from .workloads import Workload

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from .harness import Case, Contestant, admit, clock
+from .clock import clock
+from .harness import Case, Contestant, admit
 from .oracle import Coefficients, Oracle
 from .records import OURS
 from .workloads import load

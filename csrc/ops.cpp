@@ -20,7 +20,8 @@
 #define SBP_CSR(name)                                                                                               \
   "Tensor " name "_rowptr, Tensor " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " name \
   "_col_scale, "
-#define SBP_MERGED "Tensor rowptr, Tensor col, Tensor value, Tensor? coef, float r, float p, float q"
+// Last, and left out where `coef` is given: torch takes a microsecond to unpack them.
+#define SBP_MERGED "Tensor rowptr, Tensor col, Tensor value, Tensor? coef, float r=0., float p=0., float q=0."
 
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.
@@ -32,9 +33,10 @@ STABLE_TORCH_LIBRARY(sbp, m) {
             SBP_CLASS("neg") "bool own_residual, " SBP_PLAN ") -> (Tensor, Tensor)");
   // The same three where both signs of a row are one list of edges (see merge_signs); CPU only.
   m.def("merged_spmm(Tensor x, Tensor? residual, " SBP_MERGED ") -> Tensor");
-  m.def("merged_spmm_norm(Tensor x, Tensor? residual, " SBP_MERGED ", float eps) -> (Tensor, Tensor)");
-  m.def("merged_spmm_steps(Tensor x, Tensor? residual, " SBP_MERGED
-        ", float eps, SymInt num_steps, Tensor? gamma, bool own_residual) -> (Tensor, Tensor)");
+  m.def("merged_spmm_norm(Tensor x, Tensor? residual, float eps, " SBP_MERGED ") -> (Tensor, Tensor)");
+  m.def(
+      "merged_spmm_steps(Tensor x, Tensor? residual, float eps, SymInt num_steps, Tensor? gamma, bool "
+      "own_residual, " SBP_MERGED ") -> (Tensor, Tensor)");
   // (rowptr, col, value): row 2 i has the positive edges of row i, times `p`; row 2 i + 1 its negative ones, times `q`.
   m.def("merge_signs(" SBP_CSR("pos") SBP_CSR("neg") "float p, float q, bool float64) -> (Tensor, Tensor, Tensor)");
   m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows, " SBP_PLAN ") -> (Tensor, Tensor)");

@@ -39,13 +39,12 @@ def _merged_spmm(x, residual, rowptr, *rest):
     return x.new_empty(rowptr.numel() // 2, x.size(1))
 
 
-def _merged_spmm_norm(x, residual, rowptr, *rest):
+def _merged_spmm_norm(x, residual, eps, rowptr, *rest):
     n = rowptr.numel() // 2
     return x.new_empty(n, x.size(1)), x.new_empty(n, dtype=_wide(x))
 
 
-def _merged_spmm_steps(x, *rest):
-    gamma = rest[-2]
+def _merged_spmm_steps(x, residual, eps, num_steps, gamma, *rest):
     return x.new_empty(x.size()), x.new_empty(0 if gamma is None else x.size(0), x.size(1))
 
 

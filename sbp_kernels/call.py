@@ -53,7 +53,8 @@ def run(
     if x_neg is None and pos_weight is None and neg_weight is None:
         both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
         if both is not None:
-            return call.kernels.merged_spmm(x, residual, *both, coef, call.eps)
+            edges, coefs = both
+            return call.kernels.merged_spmm(x, residual, edges, coefs if coef is None else coef, call.eps)
     pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
     return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)

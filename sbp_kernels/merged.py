@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.compiler import is_dynamo_compiling, is_exporting
 
 from .csr import CSR
@@ -20,17 +21,21 @@ Signs = tuple[float, float]
 LEARNT: Coefs = (0.0, 0.0, 0.0)
 
 
+# The list, and the coefficients (r, p, q) to call it with, which in a trace are floats.
+Found = tuple[Any, Tensor | Coefs]
+
+
 class Kept(NamedTuple):
     """A list, and what it was made from."""
 
     coefs: Coefs  # of the last call
-    found: tuple[Any, Coefs] | None  # the list, and the coefficients to call it with; None where halves are read
+    found: Found | None  # None where halves are read
     factors: Signs  # of both signs' edges in the list
     stamp: Any  # of the weights
 
 
-def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> tuple[Any, Coefs] | None:
-    """The list, `kernels.merge_signs` of both halves, and the coefficients to call it with; None where halves are read.
+def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> Found | None:
+    """The list, `kernels.merge_signs` of both halves, and what to call it with; None where halves are read.
 
     Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row;
     another ratio makes the list anew. With `LEARNT` coefficients, or in a trace, which may vary them, they have not.
@@ -63,12 +68,13 @@ def _renewed(
     r, p, q = coefs
     factors, left = _relative(p, q, acc_dtype) if known else ((1.0, 1.0), (p, q))
     if kept is not None and kept.factors == factors:
-        found = None if kept.found is None else (kept.found[0], (r, *left))
-        return Kept(coefs, found, factors, stamp)
-    edges, pos, neg = None, graph.pos, graph.neg
-    if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
-        edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
-    return Kept(coefs, None if edges is None else (edges, (r, *left)), factors, stamp)
+        edges = None if kept.found is None else kept.found[0]
+    else:
+        edges, pos, neg = None, graph.pos, graph.neg
+        if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
+            edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
+    found = None if edges is None else (edges, torch.tensor((r, *left), dtype=torch.float64, device=graph.device))
+    return Kept(coefs, found, factors, stamp)
 
 
 def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]:

@@ -70,7 +70,7 @@ def _summarised(call: Call, x: Tensor, coef: Tensor | None = None) -> Any:
         return None
     both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
     if both is not None:
-        return both
+        return both if coef is None else (both[0], coef)
     halves = [_NO_HALF if half is None else half.summarised(acc_dtype(x)) for half in (call.graph.pos, call.graph.neg)]
     return None if any(half is None for half in halves) else (halves, call.coefs)
 

@@ -20,7 +20,7 @@ import sbp_kernels as sbp
 
 from .. import implicit_cases, implicit_measure, records
 from ..cells import PRESETS
-from ..harness import clock
+from ..clock import clock
 from ..measure import Session
 from ..methods import signed_graph
 

@@ -125,7 +125,7 @@ Tensor merged_spmm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS) {
   return spmm(SBP_MERGED_PARAMS, x, row_kernels(x, kMerged));
 }
 
-std::tuple<Tensor, Tensor> merged_spmm_norm(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS, double eps) {
+std::tuple<Tensor, Tensor> merged_spmm_norm(Tensor x, MaybeTensor residual, double eps, SBP_MERGED_ARGS) {
   return spmm_norm(SBP_MERGED_PARAMS, x, row_kernels(x, kMerged), eps);
 }
 

@@ -109,8 +109,8 @@ std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
   return run_steps(SBP_SPMM_PARAMS, run, x, eps, num_steps, gamma, classes, own_residual);
 }
 
-std::tuple<Tensor, Tensor> merged_spmm_steps(Tensor x, MaybeTensor residual, SBP_MERGED_ARGS, double eps,
-                                             int64_t num_steps, MaybeTensor gamma, bool own_residual) {
+std::tuple<Tensor, Tensor> merged_spmm_steps(Tensor x, MaybeTensor residual, double eps, int64_t num_steps,
+                                             MaybeTensor gamma, bool own_residual, SBP_MERGED_ARGS) {
   ClassSums none[2];
   return run_steps(SBP_MERGED_PARAMS, row_kernels(x, kMerged), x, eps, num_steps, gamma, none, own_residual);
 }

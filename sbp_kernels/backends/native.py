@@ -76,15 +76,16 @@ def merged_spmm(
     x: Tensor,
     residual: Tensor | None,
     merged: Merged,
-    coefs: tuple[float, float, float],
-    coef: Tensor | None,
+    coefs: Tensor | tuple[float, float, float],
     eps: float | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """`signed_spmm` of the edges in one list, x_neg = x."""
+    """`signed_spmm` of the edges in one list, x_neg = x; a tensor of coefficients is unpacked sooner than floats."""
     together = _rows_together(x)
     residual = together if residual is x else _rows_together(residual)
-    args = (together, residual, *merged, coef, *coefs)
-    return (_merged(*args), None) if eps is None else _merged_norm(*args, eps)
+    given = (coefs,) if isinstance(coefs, Tensor) else (None, *coefs)
+    if eps is None:
+        return _merged(together, residual, *merged, *given), None
+    return _merged_norm(together, residual, eps, *merged, *given)
 
 
 def signed_spmm_steps(
@@ -92,7 +93,7 @@ def signed_spmm_steps(
     residual: Tensor | None,
     own_residual: bool,
     halves: Any,
-    coefs: tuple[float, float, float],
+    coefs: Any,
     coef: Tensor | None,
     eps: float | None,
     num_steps: int,
@@ -108,8 +109,8 @@ def signed_spmm_steps(
     residual = x if own_residual else _rows_together(residual)
     eps = -1.0 if eps is None else eps
     if isinstance(halves, Merged):
-        args = (x, residual, *halves, coef, *coefs, eps)
-        return _ops.merged_spmm_steps(*args, num_steps, gamma, own_residual)
+        given = (coefs,) if isinstance(coefs, Tensor) else (None, *coefs)
+        return _ops.merged_spmm_steps(x, residual, eps, num_steps, gamma, own_residual, *halves, *given)
     (pos, pos_class), (neg, neg_class) = halves
     pos, neg = _same_index_type(pos, neg)
     classes = (*(pos_class or _EMPTY[:4]), *(neg_class or _EMPTY[:4]))

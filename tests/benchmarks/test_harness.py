@@ -198,7 +198,7 @@ def test_a_cold_sample_is_one_call(monkeypatch):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize(("seconds", "called"), [(1e-4, 20 + 3), (0.5, 1 + 1), (2.0, 1)])
+@pytest.mark.parametrize(("seconds", "called"), [(1e-4, 40 + 3), (0.5, 1 + 1), (2.0, 1)])
 def test_a_warm_sample_follows_others_of_its_own(seconds, called):
     calls = []
     race([Contestant("a", torch.float32, lambda: calls.append(0), seconds_per_call=seconds)], CPU, 1, budget=10.0)
