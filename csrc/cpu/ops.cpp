@@ -15,7 +15,8 @@ namespace sbp {
 namespace {
 
 // A result larger than this part of the last cache goes past it: with all else that a step reads, it would not be found
-// there again. Measured on a Zen 5 with 32 MB, loops over several steps included: from 5 MB on faster, at 3 MB slower.
+// there again. Measured on an AMD EPYC with 32 MB, loops over several steps included: from 5 MB on faster, at 3 MB
+// slower.
 int64_t kept_bytes() {
   long size = 0;
 #if defined(_SC_LEVEL3_CACHE_SIZE)

@@ -15,7 +15,7 @@ namespace sbp {
 
 // The half as a CPU reads it: with its coefficient, and with prefetches where x does not stay in cache anyway.
 inline Half with_coef(Half half, const Tensor& x, double coef) {
-  // Features that are in or near the second-level cache would only pay for being asked for twice. On a Zen 5 with
+  // Features that are in or near the second-level cache would only pay for being asked for twice. On an AMD EPYC with
   // 1 MB of it, not asking is up to 1.2 times as fast until the features take 2.5 MB.
   constexpr int64_t kCached = 5 << 19;
   if (x.numel() * size_of(x.scalar_type()) > kCached) half.prefetch_end = half.num_edges - kAhead;

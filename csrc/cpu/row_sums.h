@@ -5,7 +5,7 @@
 constexpr int kMaxVecs = kBytes == 64 ? 16 : 8;
 
 // Into the second-level cache: the few line-fill buffers of the first level stay free for the loads
-// at hand. On a Zen 5 this halves the time of the whole pass against a prefetch to the first level.
+// at hand. On an AMD EPYC this halves the time of the whole pass against a prefetch to the first level.
 SBP_INLINE void prefetch_row(const void* row, int64_t bytes) {
   for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(static_cast<const char*>(row) + k, 0, 2);
 }
