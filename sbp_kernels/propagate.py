@@ -6,7 +6,7 @@ import math
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_autocast_enabled
 
 from .autograd import pair
 from .backends import BACKENDS, select
@@ -175,6 +175,6 @@ def _autocast(x: Tensor) -> Tensor:
     if isinstance(x, Tensor) and x.dtype == torch.float32:
         # Spelling out the device takes five times as long as this question, which a small graph feels.
         device = "cpu" if x.is_cpu else x.device.type
-        if torch.is_autocast_enabled(device):
+        if is_autocast_enabled(device):
             return x.to(torch.get_autocast_dtype(device))
     return x

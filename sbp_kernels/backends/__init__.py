@@ -41,7 +41,7 @@ def select(x: torch.Tensor, name: str | None) -> ModuleType:
     if name is None and _forced:
         name = _forced[-1]
     if name is not None:
-        kernels = BACKENDS[check_name(name)]
+        kernels = BACKENDS.get(name) or BACKENDS[check_name(name)]
         reason = kernels.unsupported(x)
         if reason is not None:
             raise NotImplementedError(f"backend {name!r} cannot run this call: {reason}")
