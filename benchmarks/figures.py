@@ -117,12 +117,12 @@ def degrees(rows: Sequence[Row], stem: Path) -> list[Path] | None:
             bounds = [[abs(r.value - float(r.row[k] or r.value)) for r in found] for k in ("ratio_low", "ratio_high")]
             place = [mean_degree(r.row) for r in found], [r.value for r in found]
             axes.errorbar(*place, yerr=bounds, fmt=marker, color=colour, label=f"than {label}", ms=4, elinewidth=0.8)
-        # Above the highest point of each graph.
-        ratios = sorted((r for peer in PEERS for r in against(rows, peer)), key=lambda r: r.value)
+        # Upright below the points: graphs of about one degree stand close together.
+        ratios = [r for peer in PEERS for r in against(rows, peer)]
         for name, ratio in {r.row["workload"]: r for r in ratios}.items():
             if not name.startswith("degree-"):
-                at = (mean_degree(ratio.row), ratio.value)
-                axes.annotate(name, at, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center", color="0.3")
+                at = {"x": mean_degree(ratio.row), "y": 0.02, "transform": axes.get_xaxis_transform()}
+                axes.text(s=name, **at, fontsize=7, rotation=90, ha="center", va="bottom", color="0.3")
         axes.axhline(1.0, color="0.4", linewidth=0.8, linestyle=DASHED)
         _times(axes)
         axes.set_xscale("log", base=2)
