@@ -26,7 +26,8 @@ class SignedGraph:
 
     On the CPU the first step over two sparse halves with fixed weights keeps both as one list of edges, 8 bytes
     each (12 for float64 features) and 16 a row; the first backward pass another one unless the graph is symmetric.
-    It is made for a ratio alpha : beta, and anew for another; learnt coefficients and torch.compile keep their own.
+    It is made for a ratio alpha : beta, and anew after many steps of another; until then these, learnt coefficients
+    and torch.compile read one of their own.
     Scales must not be written to after the first step.
 
     Args:

@@ -19,6 +19,8 @@ Coefs = tuple[float, float, float]
 Signs = tuple[float, float]
 # Coefficients that come as a tensor.
 LEARNT: Coefs = (0.0, 0.0, 0.0)
+# Steps of other ratios before the list is made anew, which takes as long as two or three narrow ones.
+_PATIENCE = 32
 
 
 # The list, and the coefficients (r, p, q) to call it with, which in a trace are floats.
@@ -32,13 +34,14 @@ class Kept(NamedTuple):
     found: Found | None  # None where halves are read
     factors: Signs  # of both signs' edges in the list
     stamp: Any  # of the weights
+    others: int = 0  # steps of other ratios since
 
 
 def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> Found | None:
     """The list, `kernels.merge_signs` of both halves, and what to call it with; None where halves are read.
 
-    Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row;
-    another ratio makes the list anew. With `LEARNT` coefficients, or in a trace, which may vary them, they have not.
+    Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row.
+    With `LEARNT` coefficients, or in a trace, which may vary them, they have not; nor for a ratio that is seldom.
     Halves are read by backends without lists, and where they are not both sparse, learn, or serve one call only.
     """
     if not graph._lasts or not hasattr(kernels, "merge_signs"):
@@ -53,20 +56,26 @@ def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coef
         # What is computed while exporting is a part of the exported graph, not a value to keep.
         if is_exporting():
             return None
-        kept = graph._merged[known][acc_dtype] = _renewed(kept, graph, acc_dtype, kernels, coefs, known)
+        graph._merged[known][acc_dtype], found = _renewed(kept, graph, acc_dtype, kernels, coefs, known)
+        return found
     return kept.found
 
 
 def _renewed(
     kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs, known: bool
-) -> Kept:
+) -> tuple[Kept, Found | None]:
+    """What is kept from now on, and what this call reads."""
     stamp = _stamp(graph)
     if kept is not None and kept.stamp != stamp:
         kept = None
     if kept is not None and kept.coefs == coefs:
-        return kept
+        return kept, kept.found
     r, p, q = coefs
     factors, left = _relative(p, q, acc_dtype) if known else ((1.0, 1.0), (p, q))
+    if kept is not None and kept.factors != factors and kept.others < _PATIENCE:
+        plain = merged(graph, acc_dtype, kernels, LEARNT)
+        found = None if plain is None else (plain[0], torch.tensor(coefs, dtype=torch.float64, device=graph.device))
+        return kept._replace(others=kept.others + 1), found
     if kept is not None and kept.factors == factors:
         edges = None if kept.found is None else kept.found[0]
     else:
@@ -74,7 +83,7 @@ def _renewed(
         if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
             edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
     found = None if edges is None else (edges, torch.tensor((r, *left), dtype=torch.float64, device=graph.device))
-    return Kept(coefs, found, factors, stamp)
+    return Kept(coefs, found, factors, stamp), found
 
 
 def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]:

@@ -46,14 +46,20 @@ def test_it_is_made_once_and_only_where_it_is_read():
     assert merged(GRAPHS["int64 columns"](), torch.float32, native, STEP) is None
 
 
-def test_steps_of_another_size_share_it_and_another_ratio_makes_it_anew():
+def test_steps_of_another_size_share_it_and_a_frequent_ratio_makes_it_anew():
     graph, alpha, beta = plain(), 0.7, 0.3
     first, _ = merged(graph, torch.float32, native, (0.0, alpha, -beta))
     for lam in torch.linspace(0.03, 1.0, 50).tolist():
         edges, coefs = merged(graph, torch.float32, native, (1.0 - lam, lam * alpha, -lam * beta))
         assert edges is first and coefs.tolist() == [1.0 - lam, lam * alpha, lam * alpha]
-    other, _ = merged(graph, torch.float32, native, (0.0, beta, -alpha))
-    assert not torch.equal(other.value, first.value)
+    swapped = (0.0, beta, -alpha)
+    for _ in range(32):
+        # A ratio that is seldom finds edges without factors, and the first one its own.
+        edges, coefs = merged(graph, torch.float32, native, swapped)
+        assert coefs.tolist() == list(swapped) and bool((edges.value > 0).all())
+        assert merged(graph, torch.float32, native, (0.0, alpha, -beta))[0] is first
+    edges, coefs = merged(graph, torch.float32, native, swapped)
+    assert coefs.tolist() == [0.0, -alpha, -alpha] and not torch.equal(edges.value, first.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -63,7 +69,8 @@ def test_the_result_does_not_tell_how_the_graph_was_used_before(dtype, num_steps
     x = torch.randn(graph.num_cols, 21).to(dtype)
     once = signed_propagate(x, weighted_and_scaled(), beta=0.3, lam=0.6, num_steps=num_steps)
     for alpha, beta in ((1.0, 1.0), (0.0, 0.5), (0.2, 0.9)):
-        signed_propagate(x, graph, alpha=alpha, beta=beta)
+        for _ in range(20):
+            signed_propagate(x, graph, alpha=alpha, beta=beta)
         assert torch.equal(signed_propagate(x, graph, beta=0.3, lam=0.6, num_steps=num_steps), once)
     number = torch.tensor([1.0, 0.3, 0.6], dtype=torch.float64)
     if dtype == torch.float64:
