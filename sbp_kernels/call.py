@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .graph import SignedGraph
-from .merged import LEARNT, Coefs, merged
+from .merged import Coefs, merged
 from .term import Term
 
 Weights = tuple[Tensor | None, Tensor | None]
@@ -51,10 +51,9 @@ def run(
 ) -> tuple[Tensor, Tensor | None]:
     residual = x if call.own_residual else residual
     if x_neg is None and pos_weight is None and neg_weight is None:
-        both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
+        both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs, coef)
         if both is not None:
-            edges, coefs = both
-            return call.kernels.merged_spmm(x, residual, edges, coefs if coef is None else coef, call.eps)
+            return call.kernels.merged_spmm(x, residual, *both, call.eps)
     pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
     return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)

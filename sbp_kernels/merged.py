@@ -37,7 +37,9 @@ class Kept(NamedTuple):
     others: int = 0  # steps of other ratios since
 
 
-def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs) -> Found | None:
+def merged(
+    graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs, coef: Tensor | None = None
+) -> Found | None:
     """The list, `kernels.merge_signs` of both halves, and what to call it with; None where halves are read.
 
     Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row.
@@ -49,20 +51,23 @@ def merged(graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coef
     if is_dynamo_compiling():
         # It would not see someone write to weights, so those are read from their halves.
         kept = graph._merged[False].get(acc_dtype) if graph.weightless else None
-        return None if kept is None or kept.found is None else (kept.found[0], coefs)
+        return None if kept is None or kept.found is None else (kept.found[0], coefs if coef is None else coef)
+    if coef is not None:
+        found = merged(graph, acc_dtype, kernels, LEARNT)
+        return None if found is None else (found[0], coef)
     known = coefs is not LEARNT
     kept = graph._merged[known].get(acc_dtype)
     if kept is None or kept.coefs != coefs or not graph.weightless:
         # What is computed while exporting is a part of the exported graph, not a value to keep.
         if is_exporting():
             return None
-        graph._merged[known][acc_dtype], found = _renewed(kept, graph, acc_dtype, kernels, coefs, known)
+        graph._merged[known][acc_dtype], found = _renewed(kept, graph, acc_dtype, kernels, coefs)
         return found
     return kept.found
 
 
 def _renewed(
-    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs, known: bool
+    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs
 ) -> tuple[Kept, Found | None]:
     """What is kept from now on, and what this call reads."""
     stamp = _stamp(graph)
@@ -71,11 +76,10 @@ def _renewed(
     if kept is not None and kept.coefs == coefs:
         return kept, kept.found
     r, p, q = coefs
-    factors, left = _relative(p, q, acc_dtype) if known else ((1.0, 1.0), (p, q))
+    factors, left = _relative(p, q, acc_dtype)
     if kept is not None and kept.factors != factors and kept.others < _PATIENCE:
-        plain = merged(graph, acc_dtype, kernels, LEARNT)
-        found = None if plain is None else (plain[0], torch.tensor(coefs, dtype=torch.float64, device=graph.device))
-        return kept._replace(others=kept.others + 1), found
+        own = torch.tensor(coefs, dtype=torch.float64, device=graph.device)
+        return kept._replace(others=kept.others + 1), merged(graph, acc_dtype, kernels, LEARNT, own)
     if kept is not None and kept.factors == factors:
         edges = None if kept.found is None else kept.found[0]
     else:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .autograd import spmm
 from .call import Call, acc_dtype, flip, takes_gradient
-from .merged import LEARNT, merged
+from .merged import merged
 
 
 def steps(
@@ -68,9 +68,9 @@ def _summarised(call: Call, x: Tensor, coef: Tensor | None = None) -> Any:
     """Both halves and (r, p, q) for `signed_spmm_steps`, or None where backend or halves need a call a step."""
     if not hasattr(call.kernels, "signed_spmm_steps"):
         return None
-    both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs if coef is None else LEARNT)
+    both = merged(call.graph, acc_dtype(x), call.kernels, call.coefs, coef)
     if both is not None:
-        return both if coef is None else (both[0], coef)
+        return both
     halves = [_NO_HALF if half is None else half.summarised(acc_dtype(x)) for half in (call.graph.pos, call.graph.neg)]
     return None if any(half is None for half in halves) else (halves, call.coefs)
 
