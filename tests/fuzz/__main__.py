@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Read when the libraries load, here and in the workers; the kernels' own threads are set by the calls.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1" if name != "OMP_NUM_THREADS" else "2")
+    # One line a call that vmap cannot batch.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     options = parse(arguments)
     if options.isa is not None:
         os.environ["SBP_CPU_ISA"] = options.isa

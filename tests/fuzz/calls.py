@@ -6,6 +6,7 @@ from .choices import Reader, table
 from .graphs import Spec
 from .tensors import TAME, WILD
 
+OPS = table(("propagate", 216), ("pair", 30), ("write", 8), ("overlap", 2))
 WIDTHS = table(
     *((d, 7) for d in range(1, 18)),
     (0, 5),
@@ -41,6 +42,7 @@ STRENGTHS = table(
 )
 SIZES_OF_STEP = table((1.0, 50), (0.5, 70), (0.1, 40), (0.9, 40), (0.0, 20), (1 / 3, 36))
 NUMBERS = table(("float", 150), ("int", 8), ("numpy float64", 8), ("numpy float32", 8), ("tensor", 60), ("vector", 22))
+TAME_NUMBERS = table(("float", 128), ("tensor", 100), ("vector", 28))
 SCALARS = table(("float32", 120), ("float64", 80), ("bfloat16", 28), ("float16", 28))
 NORMS = table((None, 180), ("flag", 44), ("module", 32))
 BACKENDS = table((None, 190), ("native", 26), ("reference", 40))
@@ -68,7 +70,7 @@ TRANSFORMS = ("jvp", "vjp", "grad", "forward over reverse", "reverse over forwar
 def call_spec(data: bytes, graph: Spec) -> Spec:
     """Decode the bytes of a call on a graph."""
     r = Reader(data)
-    op = r.pick(table(("propagate", 216), ("pair", 30), ("write", 7), ("overlap", 3)))
+    op = r.pick(OPS)
     if op == "write":
         return {
             "op": op,
@@ -110,7 +112,7 @@ def _propagation(r: Reader, spec: Spec, graph: Spec) -> None:
     tame = spec["mode"] != "value"
     spec["steps"] = r.pick(STEPS) if square else 1
     spec["residual"] = r.pick(LEAF_LAYOUTS if tame else LAYOUTS) if r.chance(40) else None
-    numbers = table(("float", 128), ("tensor", 100), ("vector", 28)) if tame else NUMBERS
+    numbers = TAME_NUMBERS if tame else NUMBERS
     kinds = [r.pick(numbers) for _ in range(3)]
     if r.chance(60):
         kinds = ["float"] * 3

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from . import actions
 from .calls import call_spec
 from .checks import Problem, check_value, title_of
+from .derivatives import check_derivative
 from .graphs import Spec, graph_spec
 from .world import World
 
@@ -57,13 +58,19 @@ def _checked(call: Spec, world: World) -> Problem | None:
             return actions.overlap()
         if call["mode"] == "value":
             return check_value(call, world)[0]
+        return check_derivative(call, world)[0]
     except Exception as error:
         return _raised(title_of(call, world), error)
-    return None
 
 
 def _raised(title: str, error: Exception) -> Problem:
-    """A legal call that raised."""
+    """A legal call that raised; grouped by the line that raised."""
     where: Any = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-    return Problem("exception", f"{type(error).__name__} in {title}", text)
+    place = "/".join(where.filename.split("/")[-2:])
+    words = [word for word in title.split() if word in ("extreme", "similarity", "autocast")]
+    mode = " ".join(title.split(" default")[0].split(" native")[0].split(" reference")[0].split()[1:])
+    return Problem(
+        "exception",
+        " ".join([f"{type(error).__name__} at {place}:{where.lineno} in {mode}", *words]),
+        f"{title}: {error}",
+    )

@@ -36,6 +36,9 @@ WEIGHTS = table(
 )
 WEIGHT_TYPES = table(("float32", 90), ("float64", 80), ("bfloat16", 40), ("float16", 40))
 KINDS = table(("edges", 176), ("labels", 22), ("block", 14), ("mean", 12), ("similarity", 18), (None, 14))
+BUILDERS = table(("halves", 150), ("pair", 60), ("signed", 46))
+MAKERS = table(("edge_index", 180), ("csr", 76))
+JOINT = table((None, 170), ("sym", 43), ("row", 43))
 NORMS = table((None, 140), ("sym", 60), ("row", 56))
 
 
@@ -44,7 +47,7 @@ def graph_spec(data: bytes) -> Spec:
     r = Reader(data)
     rows = r.pick(SIZES)
     cols = r.pick(SIZES) if r.chance(15) else rows
-    builder = r.pick(table(("halves", 150), ("pair", 60), ("signed", 46)))
+    builder = r.pick(BUILDERS)
     threads = 2 if r.chance(3) else 1
     spec: Spec = {"rows": rows, "cols": cols, "builder": builder, "threads": threads}
     spec["moves"] = [r.one_of(("pickle", "copy", "to", "prepare", "with_weights", "transpose twice"))] * r.chance(12)
@@ -57,7 +60,7 @@ def graph_spec(data: bytes) -> Spec:
         spec["pos"], spec["neg"] = _edges(r, rows, cols), _edges(r, rows, cols)
         for half in (spec["pos"], spec["neg"]):
             half.update(make="edge_index", scales=False)
-        spec["joint"] = r.pick(table((None, 170), ("sym", 43), ("row", 43)))
+        spec["joint"] = r.pick(JOINT)
         if spec["joint"]:
             # Both halves keep their weights until they are normalised together.
             spec["pos"].update(norm=None, loops=False)
@@ -81,7 +84,7 @@ def _edges(r: Reader, rows: int, cols: int) -> Spec:
         "weight_type": r.pick(WEIGHT_TYPES),
         "grad": r.chance(30),
         "index": "int32" if r.chance(10) else "int64",
-        "make": r.pick(table(("edge_index", 180), ("csr", 76))),
+        "make": r.pick(MAKERS),
         "columns": "int64" if r.chance(25) else "int32",
         "norm": r.pick(NORMS),
         "loops": r.chance(20) and rows == cols,

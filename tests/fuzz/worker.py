@@ -21,7 +21,7 @@ from .rooms import ROOMS, room_of
 # Calls of a chunk: what one Hypothesis run generates.
 CHUNK = 500
 # Seconds that shrinking may take for each new kind of failure.
-SHRINK_SECONDS = 10.0
+SHRINK_SECONDS = 5.0
 # Memory that a call may allocate beyond what the process has at the start.
 MEMORY = 2 << 30
 
