@@ -65,9 +65,9 @@ class SignedGraph:
                 raise ValueError(f"pos and neg must have one shape, got {a[0]}x{a[1]} and {b[0]}x{b[1]}")
             if pos.device != neg.device:
                 raise ValueError(f"pos and neg must be on one device, got {pos.device} and {neg.device}")
-        half: Any = neg if pos is None else pos
+        any_half: Any = neg if pos is None else pos
         self._pos, self._neg = pos, neg
-        self._num_rows, self._num_cols, self._device = half.num_rows, half.num_cols, half.device
+        self._num_rows, self._num_cols, self._device = any_half.num_rows, any_half.num_cols, any_half.device
         # Neither half has edge weights or x0. Cached, because this check is measurable on small graphs.
         self._weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
@@ -109,8 +109,7 @@ class SignedGraph:
     ) -> SignedGraph:
         """Build from one `edge_index` with signed weights: an edge of weight w < 0 repels with |w|.
 
-        Weights that are all +1 or -1 are not stored. Weights that require a gradient keep it; their
-        signs are read once, here.
+        Weights that are all +1 or -1 are not stored. The signs of weights that require a gradient are read once, here.
         """
         source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
         check_tensor("edge_weight", edge_weight)
@@ -157,10 +156,9 @@ class SignedGraph:
             return self._transposed
         transposed = SignedGraph(pos, neg)
         transposed._plans = self._plans[::-1]
-        kept = not any(half is not None and half.learns() for half in (self._pos, self._neg))
-        transposed._lasts = self._lasts and kept
-        if kept:
-            self._transposed = transposed
+        fixed = not any(half is not None and half.learns() for half in (self._pos, self._neg))
+        transposed._lasts = self._lasts and fixed
+        self._transposed = transposed if fixed else self._transposed
         return transposed
 
     def prepare(self) -> SignedGraph:
@@ -172,13 +170,12 @@ class SignedGraph:
         """How this backend shares out the rows, computed at the first use; it does not depend on the weights."""
         plan = self._plans[0].get(kernels.__name__, _NOT_MADE)
         if plan is _NOT_MADE:
-            halves = (self._pos, self._neg)
-            pos, neg = (half.pattern._rowptr if isinstance(half, CSR) else None for half in halves)
-            plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
+            rows = (half.pattern._rowptr if isinstance(half, CSR) else None for half in (self._pos, self._neg))
+            plan = self._plans[0][kernels.__name__] = kernels.row_plan(*rows)
         return plan
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and pickles make their own of all that is kept here.
+        # Copies and pickles share no cache.
         return SignedGraph, (self._pos, self._neg)
 
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
@@ -235,17 +232,19 @@ class SignedGraph:
         \( d_i = \sum_j |A^+_{ij}| + |A^-_{ij}| \), which needs two sparse halves.
         """
         if not joint:
-            scale = lambda half: half.normalize(mode) if isinstance(half, CSR) else half  # noqa: E731
-            return SignedGraph(scale(self.pos), scale(self.neg))
+            halves = (self._pos, self._neg)
+            return SignedGraph(*(half.normalize(mode) if isinstance(half, CSR) else half for half in halves))
         if not isinstance(self._pos, CSR) or not isinstance(self._neg, CSR):
-            raise ValueError("joint degrees need two sparse halves")
+            raise ValueError(f"joint degrees need two sparse halves, got {self!r}")
         rows, cols = (degree(self.pos, dim) + degree(self.neg, dim) for dim in (0, 1))
         return SignedGraph(*(half.scaled(*degree_scales(half, mode, rows, cols)) for half in (self._pos, self._neg)))
 
     def to(self, device: torch.device | str) -> SignedGraph:
         """The same graph on another device."""
-        move = lambda half: None if half is None else half.to(device)  # noqa: E731
-        return SignedGraph(move(self.pos), move(self.neg))
+        return SignedGraph(*(None if half is None else half.to(device) for half in (self._pos, self._neg)))
 
     def __repr__(self) -> str:
         return f"SignedGraph(pos={self.pos!r}, neg={self.neg!r})"
+
+
+torch.serialization.add_safe_globals([SignedGraph])

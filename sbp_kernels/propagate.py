@@ -214,7 +214,7 @@ def _autocast(x: Tensor) -> Tensor:
     if isinstance(x, Tensor) and x.dtype == torch.float32:
         # x.device.type takes five times as long as x.is_cpu, which is measurable on small graphs.
         device = "cpu" if x.is_cpu else x.device.type
-        if is_autocast_enabled(device):
+        if device != "meta" and is_autocast_enabled(device):
             return x.to(torch.get_autocast_dtype(device))
     return x
 
