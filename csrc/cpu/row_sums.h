@@ -172,21 +172,21 @@ template <class S, class I> void sum_rows(const SpmmParams& p, Acc<S>* z, int64_
   constexpr int64_t kFull = kMaxVecs * W;
   const int64_t width = p.width;
   if (width >= W) {
+    // The last tile has at least one whole vector, so that it never reaches back into the tile before it: where z is
+    // the table as well, that tile has updated its features already, and they would be added twice.
+    const bool borrows = width > kFull && width % kFull != 0 && width % kFull < W;
+    const int64_t full_tiles = width - width % kFull - (borrows ? kFull : 0);
     // A row of several tiles is finished before the next: its neighbours' pages are then found once, not once a tile.
     const int64_t rows = width <= kFull ? end - begin : 1;
     for (int64_t row = begin; row < end; row += rows) {
       Acc<S>* const out = z == nullptr ? nullptr : z + (row - begin) * width;
       int64_t offset = 0;
-      for (int64_t left = width; left >= kFull; left = width - offset) {
-        // The last tile has at least one whole vector, so that it never reaches back into the tile before it: where z
-        // is the table as well, that tile has updated its features already, and they would be added twice.
-        if (left > kFull && left < kFull + W) {
-          sum_tile<S, I, W, kMaxVecs - 2, false>(p, out, row, row + rows, offset, (kMaxVecs - 3) * W);
-          offset += kFull - 2 * W;
-        } else {
-          sum_tile<S, I, W, kMaxVecs, false>(p, out, row, row + rows, offset, (kMaxVecs - 1) * W);
-          offset += kFull;
-        }
+      for (; offset < full_tiles; offset += kFull) {
+        sum_tile<S, I, W, kMaxVecs, false>(p, out, row, row + rows, offset, (kMaxVecs - 1) * W);
+      }
+      if (borrows) {
+        sum_tile<S, I, W, kMaxVecs - 2, false>(p, out, row, row + rows, offset, (kMaxVecs - 3) * W);
+        offset += kFull - 2 * W;
       }
       sum_rest<S, I, W, kMaxVecs>(p, out, row, row + rows, offset, width - offset);
     }
