@@ -74,6 +74,16 @@ HALVES: dict[str, tuple[Callable[[Point], SignedGraph], Callable[[Point], tuple[
         lambda p: SignedGraph(Similarity(p["x0"], -1.0, 0.7).T, CSR.from_edge_index(POS, None, N)),
         lambda p: (dense_softmax(p["x0"]).T, dense(POS, torch.ones(11, dtype=torch.float64))),
     ),
+    "fixed weights": (
+        lambda p: SignedGraph.from_edge_index(
+            POS, NEG, N, pos_edge_weight=POINT["pos"], neg_edge_weight=-POINT["neg"]
+        ).normalize("row"),
+        lambda p: (_row(dense(POS, POINT["pos"])), -_row(dense(NEG, POINT["neg"]))),
+    ),
+    "fixed features": (
+        lambda p: SignedGraph(Similarity(POINT["x0"], -1.0, 0.7), CSR.from_edge_index(POS, POINT["pos"], N)),
+        lambda p: (dense_softmax(POINT["x0"]), dense(POS, POINT["pos"])),
+    ),
     "one half": (
         lambda p: SignedGraph(neg=CSR.from_edge_index(NEG, p["neg"], N)),
         lambda p: (torch.zeros(N, N, dtype=torch.float64), dense(NEG, p["neg"])),
@@ -100,6 +110,11 @@ def _sym(matrix: Tensor) -> Tensor:
     degree = matrix.abs().sum(1)
     scale = torch.where(degree > 0, degree.clamp_min(1e-30).rsqrt(), 0.0)
     return scale[:, None] * matrix * scale
+
+
+def _row(matrix: Tensor) -> Tensor:
+    degree = matrix.abs().sum(1, keepdim=True)
+    return torch.where(degree > 0, matrix / degree.clamp_min(1e-30), 0.0)
 
 
 AFFINE = torch.nn.LayerNorm(D, eps=1e-3, dtype=torch.float64)
