@@ -2,6 +2,13 @@
 
 import sys
 
-from .cli import main
+from .ending import Ending
 
-sys.exit(main())
+ending = Ending()
+ending.catch_signals()
+with ending:
+    from .cli import main
+
+    main(ending=ending)
+ending.ignore_signals()
+sys.exit(ending.status)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from .config import OPTIONS
+from .config import OPTIONS, Option
 from .experiments import PLANS
 from .presets import BACKBONES, MODEL_PRESETS
 
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence on stderr."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
+        self.exit(2, f"error: {' '.join(message.split())}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -118,10 +118,21 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
+def value_of(option: Option | None, text: str) -> Any:
+    """Return a setting's value from its text; raise ValueError where the text is of another type."""
+    if option is None or option.type is str:
+        return text
+    if option.type is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return option.type(text)
+
+
 def _split(text: str) -> int | str:
-    if text == "all" or text.isdecimal():
+    if text == "all" or (text.isdecimal() and len(text) < 10):
         return text if text == "all" else int(text)
-    raise argparse.ArgumentTypeError(f"must be a number or all, got {text}")
+    raise argparse.ArgumentTypeError(f"must be a number or all, got {text or 'nothing'}")
 
 
 def _names(text: str) -> list[str]:
@@ -132,4 +143,4 @@ def _depths(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers with commas between, got {text}") from None
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, got {text or 'nothing'}") from None
