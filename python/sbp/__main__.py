@@ -1,12 +1,14 @@
 """`python -m sbp`."""
 
 import sys
+import warnings
 
 from .ending import Ending
 
 ending = Ending()
-ending.catch_signals()
 with ending:
+    ending.catch_signals()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     from .cli import main
 
     main(ending=ending)

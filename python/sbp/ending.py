@@ -27,6 +27,7 @@ class Ending:
     def __init__(self) -> None:
         self.status, self.hint = 0, ""
         self._signal: int | None = None
+        self._said = False
         self._caught: list[int] = []
 
     def __enter__(self) -> Ending:
@@ -50,6 +51,10 @@ class Ending:
         sentence = None if error is None else explain(error)
         if sentence is None:
             return False
+        if isinstance(error, OSError) and error.filename is None:
+            # All files are written with their names: only a print has none.
+            sentence = f"standard output: {sentence}"
+            _drop_stdout()
         with suppress(OSError):
             print(f"error: {sentence}", file=sys.stderr)
         self.status = 2
@@ -91,6 +96,9 @@ class Ending:
 
     def _say_stopped(self) -> None:
         self.ignore_signals()
+        if self._said:
+            return
+        self._said = True
         word = "interrupted" if self._signal == signal.SIGINT else "terminated"
         line = f"{word}: {self.hint}" if self.hint else word
         if self._caught:
@@ -109,7 +117,6 @@ def _flush_stdout() -> OSError | None:
             sys.stdout.flush()
     except OSError as error:
         _drop_stdout()
-        error.filename = "standard output"
         return error
     return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class UserError(ValueError):
@@ -16,6 +15,8 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     names = sorted(known)
     if name in names:
         return
+    from difflib import get_close_matches
+
     near = get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(f"unknown {kind} '{name}': {hint}known are {', '.join(names)}")

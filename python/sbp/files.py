@@ -54,7 +54,7 @@ def write(path: Path, content: bytes | str) -> None:
 def read_json(path: Path, decode: Callable[[Any], T]) -> T | None:
     """Return what `decode` makes of a JSON file; None if there is no file, a `UserError` if it holds anything else."""
     try:
-        return decode(json.loads(path.read_bytes(), parse_constant=_refuse))
+        return decode(json.loads(path.read_text("utf-8"), parse_constant=_refuse))
     except FileNotFoundError:
         return None
     except OSError as cause:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, NoReturn
 
 from .config import OPTIONS, Option
@@ -27,6 +28,10 @@ Datasets are read from --root in the layout of PyG (root/Cora/raw/...), or downl
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence on stderr."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse hides that a pipe is closed or a disk full; the command line ends on it.
+        print(message, end="", file=file or sys.stderr)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {' '.join(message.split())}\n")
@@ -63,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     theory.add_argument("--split", type=int, default=0, metavar="K", help="which split (default 0)")
     theory.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     _add_reproduce(commands.add_parser("reproduce", allow_abbrev=False, help="a table or figure of the paper"))
-    names = commands.add_parser("list", help="the models and datasets there are")
+    names = commands.add_parser("list", allow_abbrev=False, help="the models and datasets there are")
     names.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

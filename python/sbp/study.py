@@ -81,8 +81,10 @@ def sweep(
     """Measure every model at every value of one setting; models without it are measured once. Arguments as `train`."""
     require_known("setting", setting, OPTIONS)
     models = _known(dataset, models, {**settings, setting: None})
-    if not values:
-        raise UserError(f"sweep needs values of {setting}, got none")
+    if not models or not values:
+        raise UserError(f"sweep needs a model and values of {setting}, got models {models} and values {list(values)}")
+    if setting in settings:
+        raise UserError(f"sweep varies {setting}: it must not be set as well, got {settings[setting]}")
     _require_few("values", values)
     groups: list[list[Config]] = []
     for model in models:
