@@ -10,8 +10,9 @@ from torch import Tensor
 from torch_geometric.typing import OptTensor, PairTensor
 from torch_geometric.utils import is_sparse
 
-from ..pyg.adjacency import adjacency
-from .fused import Fused, aggregate, mix
+from ..pyg.adjacency import layer_adjacency
+from ..pyg.compiled import refuse_to_compile
+from .fused import Fused, aggregate, mix, promoted
 
 
 class FAConv(Fused, pyg.FAConv):
@@ -36,11 +37,13 @@ class FAConv(Fused, pyg.FAConv):
             raise ValueError("FAConv takes edge_weight only with normalize=False")
         if not self.normalize and edge_weight is None and not is_sparse(edge_index):
             raise ValueError("FAConv(normalize=False) needs edge_weight")
+        refuse_to_compile()
         edges, weight = self._gcn_edges(x, edge_index, edge_weight)
         source, target = edges if self.flow == "source_to_target" else edges.flip(0)
         gate = self.att_l(x).index_select(-2, source) + self.att_r(x).index_select(-2, target)
         gate = gate.tanh().squeeze(-1)
         weight = F.dropout(gate, p=self.dropout, training=self.training) * weight
-        graph = adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
+        graph = layer_adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
+        x = promoted(x, edge_weight)
         out = mix(x, graph, x_0, 1.0, self.eps) if self.eps != 0.0 else aggregate(x, graph)
         return (out, (edges, gate)) if asked else out

@@ -9,8 +9,9 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from ..graph import SignedGraph
+from .autodiff import differentiable
+from .compiled import recall
 from .data import from_data, to_data
-from .kept import recall
 
 # What a graph comes from, by kind of its negatives.
 _EDGES = ("edge_index", "edge_weight", "edge_attr")
@@ -65,7 +66,7 @@ class ToSignedGraph(BaseTransform):
     def graph(self, data: Data) -> SignedGraph:
         """The graph alone, `from_data` with these arguments; kept as long as the tensors of the data stay."""
         tensors = [data.get(name) for name in _SOURCES[self.options["negatives"]]]
-        if any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors):
+        if any(map(differentiable, tensors)):
             return from_data(data, **self.options)
 
         def signed_data_graph(options: tuple[Any, ...], *tensors: Tensor | None) -> SignedGraph:
