@@ -11,10 +11,11 @@ from torch_geometric.typing import OptTensor, SparseTensor
 
 from ..graph import SignedGraph
 from ..pyg.adjacency import layer_adjacency
-from ..pyg.autodiff import differentiable, in_transform
+from ..pyg.autodiff import differentiable
 from ..pyg.compiled import Deferred
 from ..pyg.gcn_norm import gcn_edges, pyg_norm
 from ..pyg.ops import propagate
+from ..transforms import active
 from .replacement import Replacement
 
 # The parts of PyG's message passing that one fused pass takes the place of.
@@ -106,7 +107,7 @@ class Fused(Replacement):
         if found is None:
             found = pyg_norm(edge_index, edge_weight, x.size(-2), loops, self.flow, x.dtype)
             # Weights that torch.func or forward mode differentiates do not outlive the transform.
-            if not (in_transform() and differentiable(edge_weight)):
+            if not (active() and differentiable(edge_weight)):
                 setattr(self, "_cached_adj_t" if matrix else "_cached_edge_index", found)
         return (found, None) if matrix else found
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import negative_sampling
 
-from ..pyg.autodiff import fixed, outside_transforms
+from ..pyg.autodiff import fixed
 from ..pyg.compiled import recall
+from ..transforms import outside
 
 
 @torch.compiler.disable
 def absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
     """PyG's `negative_sampling` of both kinds of edges together: `[2, about num_edges]`, no loops."""
-    with outside_transforms():
+    with outside():
         return _absent_edges(fixed(pos_edge_index), fixed(neg_edge_index), num_nodes)
 
 

@@ -12,12 +12,14 @@ from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
 from ..autograd import spmm
 from ..backends import select
 from ..call import Call, acc_dtype, flip
+from ..composed import edge_grad
 from ..csr import CSR
 from ..graph import SignedGraph
 from ..pattern import Pattern
-from ..pyg.autodiff import fixed, in_transform, outside_transforms
+from ..pyg.autodiff import fixed
 from ..pyg.compiled import recall
 from ..pyg.edges import list_edges
+from ..transforms import active, outside
 from .replacement import Replacement, called_only
 from .sampling import absent_edges, absent_targets
 from .signed import SignedConv
@@ -93,23 +95,26 @@ def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
 def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
     """|z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is no neighbour of i."""
     _check(z, edge_index)
-    with outside_transforms():
+    with outside():
         # The edges are no part of what a transform differentiates.
         edge_index = fixed(edge_index)
         k = absent_targets(edge_index, z.size(0))
         near, order = recall(_rows, (z.size(0),), edge_index)
-        far = CSR._trusted(Pattern(near.rowptr, k.index_select(0, order).to(near.col.dtype), near.num_cols))
+        rowptr, col = near.pattern._rowptr, near.pattern._col
+        others = k.index_select(0, order).to(col.dtype)
+        far = CSR._trusted(Pattern(rowptr, others, near.num_cols))
     square = z.square().sum(1)
-    difference = square.index_select(0, near.col) - square.index_select(0, far.col)
+    difference = square.index_select(0, col) - square.index_select(0, others)
     return difference - 2.0 * _edge_dots(z, near, far)
 
 
 def _edge_dots(z: Tensor, near: CSR, far: CSR) -> Tensor:
     """<z_i, z_j - z_k> for the edges (i, j) of one matrix and (i, k) of the other: `[num_edges]`."""
-    if in_transform():
-        rows = near.pattern.row_index()
-        return (z.index_select(0, rows) * (z.index_select(0, near.col) - z.index_select(0, far.col))).sum(1)
-    return _EdgeDots.apply(Call(select(z, None), SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
+    kernels = select(z, None)
+    if active():
+        weight = z.new_empty(near.num_edges, dtype=acc_dtype(z))
+        return (edge_grad(kernels, near, weight, z, z) - edge_grad(kernels, far, weight, z, z)).to(z.dtype)
+    return _EdgeDots.apply(Call(kernels, SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
 
 
 class _EdgeDots(torch.autograd.Function):

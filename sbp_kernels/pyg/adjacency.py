@@ -153,7 +153,7 @@ def _build_pair(
 
 def _normalize(matrix: Any, mode: str | None) -> CSR:
     if mode == "mean":
-        return matrix.scaled(1.0 / matrix.rowptr.diff().clamp(min=1).double(), None)
+        return matrix.scaled(1.0 / matrix.pattern._rowptr.diff().clamp(min=1).double(), None)
     return matrix if mode is None else matrix.normalize(mode)
 
 

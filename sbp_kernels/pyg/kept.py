@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .autodiff import fixed, in_transform, outside_transforms
+from ..transforms import active, outside
+from .autodiff import fixed
 
 
 class _Entry(NamedTuple):
@@ -55,7 +56,7 @@ class Kept:
                     self._entries.move_to_end(key)
             return entry.value
         # Built to serve every later call, so not as inference tensors, nor within a gradient or a transform.
-        with torch.inference_mode(False), torch.no_grad(), outside_transforms():
+        with torch.inference_mode(False), torch.no_grad(), outside():
             value = make()
         if not any(isinstance(source, Tensor) and source.is_inference() for source in present):
             self._keep(key, present, value)
@@ -124,7 +125,7 @@ clear_kept = clear_cache
 
 def cached(build: Callable[..., Any], options: tuple[Any, ...], *sources: Any) -> Any:
     """Return `build(options, *sources)`, built once for these tensors, none of which is differentiable."""
-    if in_transform():
+    if active():
         sources = tuple(map(fixed, sources))
     return _KEPT.get(sources, (build.__name__, *options), lambda: _run(build, options, *sources))
 

@@ -14,10 +14,11 @@ from torch_geometric_signed_directed.utils.general.get_magnetic_signed_Laplacian
 from ... import SignedGraph
 from ...csr import CSR
 from ...pattern import Pattern
-from ...pyg.autodiff import differentiable, in_transform
+from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, recall, recall_graph, refuse_to_compile
 from ...pyg.edges import list_edges
 from ...pyg.ops import pair
+from ...transforms import active
 from ..fused import Fused
 
 # (Number of nodes, twice), flow, dtype, q, lambda_max, normalization, absolute_degree.
@@ -107,7 +108,7 @@ class MSConv(Fused, _MSConv):
         else:
             refuse_to_compile()
             found = _entries(options, edge_index, edge_weight)
-            if in_transform():
+            if active():
                 # Tensors of a torch.func transform do not outlive it.
                 return found
         self.cached_num_edges, self.cached_q, self.cached_result = edge_index.size(1), self.q, found
