@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch_geometric.typing import OptTensor, PairTensor
 from torch_geometric.utils import is_sparse
 
 from ..pyg.adjacency import layer_adjacency
-from ..pyg.compiled import refuse_to_compile
+from ..pyg.compiled import run_eager
 from .fused import Fused, aggregate, mix, promoted
 
 
@@ -33,11 +34,12 @@ class FAConv(Fused, pyg.FAConv):
         # A sparse matrix of attention weights is PyG's own business.
         if (asked and is_sparse(edge_index)) or self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight, return_attention_weights)
+        if torch.compiler.is_dynamo_compiling():
+            return run_eager(self.forward, x, x_0, edge_index, edge_weight, return_attention_weights)
         if self.normalize and edge_weight is not None:
             raise ValueError("FAConv takes edge_weight only with normalize=False")
         if not self.normalize and edge_weight is None and not is_sparse(edge_index):
             raise ValueError("FAConv(normalize=False) needs edge_weight")
-        refuse_to_compile()
         edges, weight = self._gcn_edges(x, edge_index, edge_weight)
         source, target = edges if self.flow == "source_to_target" else edges.flip(0)
         gate = self.att_l(x).index_select(-2, source) + self.att_r(x).index_select(-2, target)

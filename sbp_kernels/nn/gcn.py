@@ -10,7 +10,7 @@ import torch_geometric.nn as pyg
 from torch import Tensor
 
 from ..pyg.adjacency import layer_adjacency
-from ..pyg.compiled import refuse_to_compile
+from ..pyg.compiled import must_run_eager, run_eager
 from .fused import Fused, aggregate, mix, promoted
 from .replacement import called_only
 
@@ -22,6 +22,8 @@ class GCNConv(Fused, pyg.GCNConv):
         # PyG says that it takes no tuple.
         if isinstance(x, (tuple, list)) or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight, 2.0 if self.improved else 1.0)
         else:
@@ -41,6 +43,8 @@ class SGConv(Fused, pyg.SGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._cached_x is not None or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
         graph = layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
         lin = self.lin
@@ -60,6 +64,8 @@ class LGConv(Fused, pyg.LGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         mode = "sym" if self.normalize else None
         graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=mode)
         return aggregate(promoted(x, edge_weight), graph)
@@ -74,9 +80,11 @@ class APPNP(Fused, pyg.APPNP):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        drops = self.dropout > 0 and self.training
+        if must_run_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         x = promoted(x, edge_weight)
-        if self.dropout > 0 and self.training:
-            refuse_to_compile()
+        if drops:
             return self._with_dropout(x, *self._gcn_edges(x, edge_index, edge_weight))
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)
@@ -106,6 +114,8 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
     def forward(self, x: Tensor, x_0: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, x_0, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
+from ..pyg.compiled import run_eager
 from ..similarity import Similarity
 from .arguments import number, positive
 from .replacement import Replacement
@@ -80,6 +81,9 @@ class ContraNorm(torch.nn.Module):
         if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
             got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"x must be floating of shape [num_nodes, features], got {got}")
+        if torch.compiler.is_dynamo_compiling():
+            # The graph is built from x in every call.
+            return run_eager(self.forward, x)
         x0 = F.normalize(x, dim=1) if self.normalize else x
         graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
         x = torch.lerp(x, signed_propagate(x, graph), -self.scale)

@@ -12,7 +12,7 @@ from ..graph import SignedGraph
 from ..implicit import ClassBlock
 from ..pyg.adjacency import adjacency
 from ..pyg.autodiff import differentiable
-from ..pyg.compiled import deferrable, recall_graph, refuse_to_compile
+from ..pyg.compiled import deferrable, must_run_eager, recall_graph, run_eager
 from ..pyg.ops import propagate
 from ..similarity import Similarity
 from .arguments import number, positive
@@ -127,8 +127,10 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f"x must be a tensor [num_nodes, features], got {got}")
         size = (x.size(0), x.size(0))
         options = (size, 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
+        if must_run_eager(*sources):
+            rest = {"y": y, "known": known, "x0": x0, "edge_weight": edge_weight, "neg_edge_weight": neg_edge_weight}
+            return run_eager(self.forward, x, edge_index, neg_edge_index, residual=residual, **rest)
         if any(map(differentiable, sources)):
-            refuse_to_compile()
             return self._steps(x, _graph(options, *sources), residual)
         return self._steps(x, recall_graph(_graph, options, *sources), residual)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch._guards import CompileContext
 
+from .autodiff import differentiable
 from .kept import _KEPT, cached
 
 # A graph that is a constant costs a recompilation, of which a frame has 8 (`torch._dynamo.config.recompile_limit`):
@@ -35,11 +36,11 @@ class Deferred(NamedTuple):
     All of it are tensors, sizes and text, so it is the same in any process that reads the compiled code.
     """
 
-    build: str
-    options: str  # JSON of the options after the size
+    sources: tuple[Tensor, ...]
+    # JSON of the name of the function that builds it, its options after the size, which sources are given, and
+    # which one it is where the function builds several graphs.
+    recipe: str
     size: tuple[int, int]  # sources, targets
-    sources: tuple[Tensor | None, ...]
-    part: tuple[int, ...] = ()  # which one, where the function builds several graphs
 
     @property
     def num_rows(self) -> int:
@@ -47,9 +48,10 @@ class Deferred(NamedTuple):
 
     def realize(self) -> Any:
         """Return the graph itself; outside of compiled code."""
-        build = _BUILDS[self.build]
-        value = cached(build, (self.size, *json.loads(self.options)), *self.sources)
-        for index in self.part:
+        build, options, given, part = json.loads(self.recipe)
+        tensors = iter(self.sources)
+        value = cached(_BUILDS[build], (self.size, *options), *(next(tensors) if there else None for there in given))
+        for index in part:
             value = value[index]
         return value
 
@@ -84,7 +86,9 @@ def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tu
     """
     size = options[0] if isinstance(options[0], tuple) else (options[0], options[0])
     if defers():
-        return Deferred(build.__name__, _text(options[1:]), size, sources, part)
+        given = tuple(source is not None for source in sources)
+        recipe = _recipe(build.__name__, options[1:], given, part)
+        return Deferred(tuple(source for source in sources if source is not None), recipe, size)
     value = recall(build, (size, *options[1:]), *sources)
     for index in part:
         value = value[index]
@@ -98,10 +102,24 @@ def defers() -> bool:
     return torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS
 
 
+_REFUSAL = "edge weights that learn or change are not implemented under torch.compile"
+
+
 def refuse_to_compile() -> None:
-    """Raise where torch.compile traces a layer whose edge weights change in every call: it then runs eager."""
+    """Raise where torch.compile traces edge weights that change in every call."""
     if torch.compiler.is_dynamo_compiling():
-        raise NotImplementedError("edge weights that learn or change are not implemented under torch.compile")
+        raise NotImplementedError(_REFUSAL)
+
+
+def must_run_eager(*weights: Any) -> bool:
+    """Return whether torch.compile traces a call of which one of the weights needs a derivative."""
+    return torch.compiler.is_dynamo_compiling() and any(map(differentiable, weights))
+
+
+@torch.compiler.disable(reason=_REFUSAL)  # type: ignore[untyped-decorator]
+def run_eager(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that torch.compile must not trace, nor any that it calls: these would recompile for ever."""
+    return function(*args, **kwargs)
 
 
 def _number(option: Any) -> Any:
@@ -118,8 +136,8 @@ def _compilations() -> int:
     return 0 if identity is None else identity.frame_compile_id or 0
 
 
-def _text(options: tuple[Any, ...]) -> str:
-    return json.dumps(options)
+def _recipe(build: str, options: tuple[Any, ...], given: tuple[bool, ...], part: tuple[int, ...]) -> str:
+    return json.dumps([build, options, given, part])
 
 
 def _trace(build: Build, options: tuple[Any, ...], *sources: Any) -> str:
@@ -140,7 +158,7 @@ def _version(source: Tensor) -> int:
     return source._version
 
 
-_AT_TRACE_TIME: tuple[Any, ...] = (_trace, _version, _compilations, _text)
+_AT_TRACE_TIME: tuple[Any, ...] = (_trace, _version, _compilations, _recipe)
 for _function in _AT_TRACE_TIME:
     # While torch.compile traces, it runs for real: sorting depends on data (see `SignedGraph._prepare`).
     _function._dynamo_marked_constant = True

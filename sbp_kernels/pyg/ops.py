@@ -23,7 +23,7 @@ from ..graph import SignedGraph
 from ..propagate import _autocast, signed_pair, signed_propagate
 from .compiled import Deferred
 
-_GRAPH = "Tensor?[] sources, str build, str options, SymInt[] size, int[] part"
+_GRAPH = "Tensor[] sources, str recipe, SymInt[] size"
 _STEPS = "bool transposed, float alpha, float beta, float lam, int num_steps"
 _SCHEMAS = (
     "require_version(Tensor source, int version) -> ()",
@@ -78,16 +78,16 @@ def _deferred(
 
 
 def _arguments(graph: Deferred) -> tuple[Any, ...]:
-    return list(graph.sources), graph.build, graph.options, list(graph.size), list(graph.part)
+    return list(graph.sources), graph.recipe, list(graph.size)
 
 
-def _graph(sources, build, options, size, part) -> SignedGraph:
-    return Deferred(build, options, tuple(size), tuple(sources), tuple(part)).realize()
+def _graph(sources, recipe, size) -> SignedGraph:
+    return Deferred(tuple(sources), recipe, tuple(size)).realize()
 
 
-def _propagate(x, residual, sources, build, options, size, part, transposed, alpha, beta, lam, num_steps):
+def _propagate(x, residual, sources, recipe, size, transposed, alpha, beta, lam, num_steps):
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        graph = _graph(sources, build, options, size, part)
+        graph = _graph(sources, recipe, size)
         out = signed_propagate(
             x,
             graph.T if transposed else graph,
@@ -119,19 +119,17 @@ def _require_version(source, version):
 
 def _save_graph(ctx, graph):
     """Save the arguments `_GRAPH` for the backward pass."""
-    sources, *rest = graph
-    ctx.save_for_backward(*(source for source in sources if source is not None))
-    ctx.absent, ctx.rest = [source is None for source in sources], rest
+    sources, *ctx.rest = graph
+    ctx.save_for_backward(*sources)
 
 
 def _saved_graph(ctx):
-    tensors = iter(ctx.saved_tensors)
-    return [None if absent else next(tensors) for absent in ctx.absent], *ctx.rest
+    return list(ctx.saved_tensors), *ctx.rest
 
 
 def _save_propagate(ctx, inputs, output):
-    _save_graph(ctx, inputs[2:7])
-    ctx.has_residual, ctx.steps = inputs[1] is not None, inputs[7:]
+    _save_graph(ctx, inputs[2:5])
+    ctx.has_residual, ctx.steps = inputs[1] is not None, inputs[5:]
 
 
 def _propagate_backward(ctx, grad):
@@ -148,7 +146,7 @@ def _propagate_backward(ctx, grad):
             dres = (1.0 - lam if num_steps else 0.0) * grad
             if num_steps > 1:
                 dres = run(dres, grad, *graph, back, alpha, beta, lam, num_steps - 1)
-    return dx, dres, [None] * len(graph[0]), *[None] * 9
+    return dx, dres, [None] * len(graph[0]), *[None] * 7
 
 
 def _save_pair(ctx, inputs, output):
@@ -157,7 +155,7 @@ def _save_pair(ctx, inputs, output):
 
 def _pair_backward(ctx, grad_pos, grad_neg):
     graph = _saved_graph(ctx)
-    return torch.ops.sbp_pyg.unpair(grad_pos, grad_neg, *graph), [None] * len(graph[0]), *[None] * 4
+    return torch.ops.sbp_pyg.unpair(grad_pos, grad_neg, *graph), [None] * len(graph[0]), None, None
 
 
 def _save_unpair(ctx, inputs, output):
@@ -166,35 +164,36 @@ def _save_unpair(ctx, inputs, output):
 
 def _unpair_backward(ctx, grad):
     graph = _saved_graph(ctx)
-    return *torch.ops.sbp_pyg.pair(grad, *graph), [None] * len(graph[0]), *[None] * 4
+    return *torch.ops.sbp_pyg.pair(grad, *graph), [None] * len(graph[0]), None, None
 
 
 def _fake_require_version(source, version):
     return None
 
 
-def _fake_propagate(x, residual, sources, build, options, size, part, transposed, *steps):
+def _fake_propagate(x, residual, sources, recipe, size, transposed, *steps):
     return x.new_empty(size[0] if transposed else size[1], x.size(1))
 
 
-def _fake_pair(x, sources, build, options, size, part):
+def _fake_pair(x, sources, recipe, size):
     return x.new_empty(size[1], x.size(1)), x.new_empty(size[1], x.size(1))
 
 
-def _fake_unpair(pos, neg, sources, build, options, size, part):
+def _fake_unpair(pos, neg, sources, recipe, size):
     return pos.new_empty(size[0], pos.size(1))
 
 
 # The ops live as long as this object does.
 _LIBRARY = torch.library.Library("sbp_pyg", "DEF")
-for _schema, _kernel, _fake in zip(
-    _SCHEMAS,
-    (_require_version, _propagate, _pair, _unpair),
-    (_fake_require_version, _fake_propagate, _fake_pair, _fake_unpair),
-    strict=True,
-):
-    _name = _schema.partition("(")[0]
+_KERNELS: dict[str, tuple[Any, Any]] = {
+    "require_version": (_require_version, _fake_require_version),
+    "propagate": (_propagate, _fake_propagate),
+    "pair": (_pair, _fake_pair),
+    "unpair": (_unpair, _fake_unpair),
+}
+for _schema in _SCHEMAS:
     _LIBRARY.define(_schema)
+for _name, (_kernel, _fake) in _KERNELS.items():
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"sbp_pyg::{_name}", _fake, lib=_LIBRARY)
 for _name, _backward, _save in (

@@ -15,7 +15,7 @@ from ... import SignedGraph
 from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, recall, recall_graph, refuse_to_compile
+from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import list_edges
 from ...pyg.ops import pair
 from ...transforms import active
@@ -55,6 +55,8 @@ class MSConv(Fused, _MSConv):
         stale = stale and (edge_index.size(1), self.q) != (self.cached_num_edges, self.cached_q)
         if x_real.dim() != 2 or stale or self._runs_pyg(x_real):
             return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
+        if must_run_eager(self.q, edge_weight, lambda_max):
+            return run_eager(self.forward, x_real, x_imag, edge_index, edge_weight, lambda_max)
         graph = self._laplacian(x_real, edge_index, edge_weight, lambda_max)
         bias = 0.0 if self.bias is None else self.bias.repeat(2)
         # Clenshaw: B_k = X W_k + 2 L B_(k + 1) - B_(k + 2), and Y = X W_0 + L B_1 - B_2.
@@ -93,7 +95,6 @@ class MSConv(Fused, _MSConv):
         elif not any(map(differentiable, (q, edge_weight, lambda_max))):
             return recall_graph(_msconv_laplacian, options, edge_index, edge_weight)
         else:
-            refuse_to_compile()
             pattern, order = recall(_msconv_pattern, (size, self.flow), edge_index)
             norm = _entries(options, edge_index, edge_weight)[1]
         norm = norm.index_select(0, order)
@@ -106,7 +107,6 @@ class MSConv(Fused, _MSConv):
         if not any(map(differentiable, (edge_weight, options[4]))):
             found = recall(_entries, options, edge_index, edge_weight)
         else:
-            refuse_to_compile()
             found = _entries(options, edge_index, edge_weight)
             if active():
                 # Tensors of a torch.func transform do not outlive it.

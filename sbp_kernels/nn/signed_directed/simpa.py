@@ -12,7 +12,7 @@ from ... import SignedGraph
 from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, recall, recall_graph, refuse_to_compile
+from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges, with_loops
 from ...pyg.ops import propagate
 from ..fused import promoted
@@ -50,6 +50,8 @@ class SIMPA(Replacement, signed.SIMPA):
         if self._runs_pyg(x_p):
             return super().forward(edge_index_p, edge_weight_p, edge_index_n, edge_weight_n, x_p, x_n, x_pt, x_nt)
         edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
+        if must_run_eager(*edges):
+            return run_eager(self.forward, *edges, x_p, x_n, x_pt, x_nt)
         x_p, x_n, x_pt, x_nt = (_promoted(x, edge_weight_p, edge_weight_n) for x in (x_p, x_n, x_pt, x_nt))
         options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
         if self._undirected:
@@ -92,7 +94,6 @@ def _graphs(turn: int, options: tuple[Any, ...], edges: tuple[Any, ...]) -> tupl
     if not any(map(differentiable, edges)):
         pos, neg = (recall_graph(_simpa_graphs, options, *edges, part=(turn, half)) for half in (0, 1))
         return pos, neg
-    refuse_to_compile()
     (pos, pos_weight, neg, neg_weight), (n, fill_p, fill_n, _) = edges, options
     return _matrix(pos, pos_weight, fill_p, bool(turn), n), _matrix(neg, neg_weight, fill_n, bool(turn), n)
 
