@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
-from ..pyg.compiled import run_eager
+from ..pyg.compiled import recorded, run_eager
 from ..similarity import Similarity
 from .arguments import number, positive
 from .replacement import Replacement
@@ -43,8 +43,8 @@ class ContraNorm(torch.nn.Module):
     r"""ContraNorm, exactly (arXiv 2303.06562): \( X \leftarrow (1 + s) X - s\, P X \), then LayerNorm if asked.
 
     \( P = \mathrm{softmax}(\tilde X \tilde X^\top / \tau) \), with rows of \( \tilde X \) of unit length as in the
-    authors' code for graphs, is streamed: memory O(n d) where they hold n² numbers. Gradients, of first order,
-    flow through P as well.
+    authors' code for graphs, is streamed: memory O(n d) where they hold n² numbers. Gradients flow through P as
+    well. Programs of torch.jit.trace and torch.export are made of torch's own operations, and hold n² numbers.
 
     Args:
         scale: s >= 0, the strength of repulsion.
@@ -81,12 +81,16 @@ class ContraNorm(torch.nn.Module):
         if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
             got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"x must be floating of shape [num_nodes, features], got {got}")
-        if torch.compiler.is_dynamo_compiling():
+        if torch.compiler.is_dynamo_compiling() and not recorded():
             # The graph is built from x in every call.
             return run_eager(self.forward, x)
         x0 = F.normalize(x, dim=1) if self.normalize else x
-        graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
-        x = torch.lerp(x, signed_propagate(x, graph), -self.scale)
+        if recorded():
+            smooth = torch.softmax(x0 @ x0.T / self.temperature, dim=1) @ x
+        else:
+            graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
+            smooth = signed_propagate(x, graph)
+        x = torch.lerp(x, smooth, -self.scale)
         return x if self.norm is None else self.norm(x)
 
     def __repr__(self) -> str:

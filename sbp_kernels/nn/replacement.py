@@ -12,6 +12,8 @@ import torch
 from torch_geometric.inspector import Inspector
 from torch_geometric.nn import Linear, MessagePassing
 
+from ..pyg.compiled import recorded
+
 # Reasons that a layer has already warned about. Beside the layers, so that no copy or pickle holds them.
 _WARNED: weakref.WeakKeyDictionary[torch.nn.Module, set[str]] = weakref.WeakKeyDictionary()
 
@@ -38,7 +40,7 @@ class Replacement:
 
     def _runs_pyg(self: Any, x: Any) -> bool:
         """Return whether PyG's own `forward` is to run; warn once for each reason of this layer."""
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if recorded():
             return True
         reason = self.pyg_reason(x)
         if reason is None:

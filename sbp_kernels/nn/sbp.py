@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..graph import SignedGraph
 from ..implicit import ClassBlock
-from ..pyg.adjacency import adjacency
+from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
-from ..pyg.compiled import deferrable, must_run_eager, recall_graph, run_eager
+from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
 from ..pyg.ops import propagate
 from ..similarity import Similarity
 from .arguments import number, positive
@@ -131,6 +131,7 @@ class SBPConv(torch.nn.Module):
             rest = {"y": y, "known": known, "x0": x0, "edge_weight": edge_weight, "neg_edge_weight": neg_edge_weight}
             return run_eager(self.forward, x, edge_index, neg_edge_index, residual=residual, **rest)
         if any(map(differentiable, sources)):
+            refuse_to_record()
             return self._steps(x, _graph(options, *sources), residual)
         return self._steps(x, recall_graph(_graph, options, *sources), residual)
 
@@ -163,9 +164,10 @@ def _graph(
     x0: Tensor | None,
 ) -> SignedGraph:
     size, loops, normalize, temperature = options
-    pos = adjacency(edge_index, edge_weight, size=size, self_loops=loops, normalize=normalize).pos
+    flow = "source_to_target"
+    pos = find_graph(edge_index, edge_weight, (size, flow, loops, normalize)).pos
     if neg_edge_index is not None:
-        return SignedGraph(pos, adjacency(neg_edge_index, neg_edge_weight, size=size, normalize=normalize).pos)
+        return SignedGraph(pos, find_graph(neg_edge_index, neg_edge_weight, (size, flow, None, normalize)).pos)
     if y is not None and known is not None:
         return SignedGraph(pos, ClassBlock.from_labels(y, known))
     return SignedGraph(pos, None if x0 is None else Similarity(x0, sign=-1.0, temperature=temperature))

@@ -11,7 +11,7 @@ from torch_geometric.utils import is_sparse
 from ..csr import CSR
 from ..graph import SignedGraph
 from .autodiff import differentiable
-from .compiled import deferrable, recall, recall_graph, refuse_to_compile
+from .compiled import deferrable, recall, recall_graph, refuse_to_compile, refuse_to_record
 from .edges import Edges, Size, check_options, check_weight, list_edges, read_edges, values_of
 
 
@@ -47,10 +47,12 @@ def adjacency(
 
     Raises:
         ValueError: the arguments are no adjacency, or none of that size.
-        NotImplementedError: `torch.func.vmap` gives its entries different edges.
+        NotImplementedError: `torch.func.vmap` gives its entries different edges, or torch.jit.trace or torch.export
+            records the call: the edges would be constants of the program.
     """
+    refuse_to_record()
     check_options(size, flow, self_loops, normalize)
-    return _graph(edge_index, edge_weight, (_pair_of(size), flow, self_loops, normalize), keep, recall)
+    return find_graph(edge_index, edge_weight, (_pair_of(size), flow, self_loops, normalize), keep)
 
 
 def layer_adjacency(
@@ -64,10 +66,13 @@ def layer_adjacency(
     keep: bool = True,
 ) -> Any:
     """Return `adjacency`, or in code that was compiled several times a `Deferred`."""
-    return _graph(edge_index, edge_weight, ((size, size), flow, self_loops, normalize), keep, recall_graph)
+    return find_graph(edge_index, edge_weight, ((size, size), flow, self_loops, normalize), keep, recall_graph)
 
 
-def _graph(edge_index: Any, edge_weight: Any, options: tuple[Any, ...], keep: bool, find: Callable[..., Any]) -> Any:
+def find_graph(
+    edge_index: Any, edge_weight: Any, options: tuple[Any, ...], keep: bool = True, find: Callable[..., Any] = recall
+) -> Any:
+    """Return `adjacency` of valid options ((sources, targets) or None, flow, self_loops, normalize)."""
     edge_weight = None if is_sparse(edge_index) else edge_weight
     if not keep or differentiable(edge_index) or differentiable(edge_weight):
         refuse_to_compile()
@@ -92,9 +97,16 @@ def signed_adjacency(
     weights that require a gradient are then split in every call, unlike in `adjacency`. With `joint`, both
     halves are normalised by the degrees of the whole graph.
     """
+    refuse_to_record()
     check_options(size, flow, None, normalize)
+    if not isinstance(joint, bool):
+        raise ValueError(f"joint must be True or False, got {joint!r}")
     sources = (pos_edge_index, pos_edge_weight, neg_edge_index, neg_edge_weight)
-    options = (_pair_of(size), flow, normalize, joint)
+    return find_signed_graph((_pair_of(size), flow, normalize, joint), *sources)
+
+
+def find_signed_graph(options: tuple[Any, ...], *sources: Any) -> SignedGraph:
+    """Return `signed_adjacency` of valid options ((sources, targets) or None, flow, normalize, joint)."""
     return (
         _build_pair(options, *sources) if any(map(differentiable, sources)) else recall(_build_pair, options, *sources)
     )
@@ -146,7 +158,7 @@ def _build_pair(
             sizes = [list_edges(half, None, flow)[1] for half in (pos, neg)]
             size = tuple(map(max, *sizes))
         weighted = ((pos, pos_weight), (neg, neg_weight))
-        halves = [adjacency(i, w, size=size, flow=flow, normalize=each).pos for i, w in weighted]  # type: ignore[misc]
+        halves = [find_graph(edges, weight, (size, flow, None, each)).pos for edges, weight in weighted]
     graph = SignedGraph(*halves)
     return graph.normalize(normalize, joint=True) if joint and normalize is not None else graph
 

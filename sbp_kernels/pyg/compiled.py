@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
+import warnings
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -86,6 +87,11 @@ def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tu
     """
     size = options[0] if isinstance(options[0], tuple) else (options[0], options[0])
     if defers():
+        if torch.jit.is_tracing():
+            # There, sizes are tensors, and an op takes no list of those.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
+                size = tuple(map(int, size))
         given = tuple(source is not None for source in sources)
         recipe = _recipe(build.__name__, options[1:], given, part)
         return Deferred(tuple(source for source in sources if source is not None), recipe, size)
@@ -97,9 +103,12 @@ def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tu
 
 def defers() -> bool:
     """Return whether graphs are to be looked up when the code runs, rather than while it is traced."""
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
-        return True
-    return torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS
+    return recorded() or (torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS)
+
+
+def recorded() -> bool:
+    """Return whether torch.jit.trace or torch.export records this call: a graph would be a constant of the record."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 _REFUSAL = "edge weights that learn or change are not implemented under torch.compile"
@@ -120,6 +129,16 @@ def must_run_eager(*weights: Any) -> bool:
 def run_eager(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function that torch.compile must not trace, nor any that it calls: these would recompile for ever."""
     return function(*args, **kwargs)
+
+
+def refuse_to_record() -> None:
+    """Raise where a graph would become a constant of a program that gets its edges as an input."""
+    if recorded():
+        raise NotImplementedError(
+            "torch.jit.trace and torch.export would make the edges constants of the program: build the graph outside "
+            "of it, or use the layers of sbp_kernels.nn, whose edges stay inputs as long as no edge weight or x0 needs "
+            "a gradient"
+        )
 
 
 def _number(option: Any) -> Any:

@@ -11,7 +11,7 @@ from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
 from ...csr import CSR
-from ...pyg.adjacency import signed_adjacency
+from ...pyg.adjacency import find_signed_graph
 from ...pyg.compiled import deferrable, recall_graph
 from ...pyg.ops import pair, propagate
 from ..fused import Fused
@@ -73,7 +73,7 @@ class _Means:
 @deferrable
 def _sgcn_means(options: tuple[Any, ...], pos_edge_index: Any, neg_edge_index: Any) -> tuple[SignedGraph, ...]:
     size, flow = options
-    graph = signed_adjacency(pos_edge_index, neg_edge_index, size=size, flow=flow, normalize="mean")
+    graph = find_signed_graph((size, flow, "mean", False), pos_edge_index, None, neg_edge_index, None)
     # The values of a sparse matrix do not count: a mean is one over the number of edges.
     pos, neg = (half.with_weight(None) for half in (graph.pos, graph.neg) if isinstance(half, CSR))
     return SignedGraph(pos, neg), SignedGraph(pos), SignedGraph(neg)
