@@ -2,7 +2,7 @@
 #pragma once
 
 #include "isa.h"
-#include "tensors.h"
+#include "parallel.h"
 
 #define SBP_SPMM_PARAMS                                                                                          \
   spmm_params(x, residual, SBP_HALF_OF(pos, x), SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x), coef, r, p, q, \

@@ -3,7 +3,7 @@
 #include <tuple>
 #include <vector>
 
-#include "tensors.h"
+#include "parallel.h"
 
 namespace sbp {
 namespace {

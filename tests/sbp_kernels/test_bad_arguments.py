@@ -77,7 +77,7 @@ CASES = {
         "must be a finite number, got nan",
     ),
     "temperature string": (lambda: Similarity(torch.ones(2, 2), temperature="1"), "must be a finite number, got '1'"),
-    "loops NaN": (lambda: G.add_self_loops(torch.nan), "fill_value a finite number, got nan"),
+    "loops NaN": (lambda: G.add_self_loops(torch.nan), "fill_value must be a finite"),
     "loops string": (lambda: G.add_self_loops("1"), "fill_value must be a finite number, got '1'"),
     "loops on labels": (lambda: SignedGraph(labelled(0.5).neg).add_self_loops(), "needs sparse positive edges"),
     "normalize None": (lambda: G.normalize(None), 'mode must be "row" or "sym", got None'),
