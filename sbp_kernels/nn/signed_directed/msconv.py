@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import list_edges
 from ...pyg.ops import pair
-from ...transforms import active
+from ...transforms import active, is_wrapped, outside
 from ..fused import Fused
 
 # (Number of nodes, twice), flow, dtype, q, lambda_max, normalization, absolute_degree.
@@ -76,7 +77,8 @@ class MSConv(Fused, _MSConv):
     def _laplacian(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, lambda_max: Any) -> Any:
         """The scaled Laplacian, its real part as the positive half, its imaginary part as the negative one."""
         if self.trainable_q:
-            with torch.no_grad():
+            # A transform allows no change of a tensor from outside of it; one of its own it tracks by itself.
+            with torch.no_grad(), nullcontext() if is_wrapped(self.q) else outside():
                 self.q.clamp_(0, self.max_q)
             if lambda_max is None and self.normalization != "sym":
                 raise ValueError('a trainable q needs lambda_max, or normalization="sym"')
