@@ -14,6 +14,7 @@ from torch_geometric.utils import is_sparse
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.compiled import run_eager
 from .fused import Fused, aggregate, mix, promoted
+from .replacement import check_features
 
 
 class FAConv(Fused, pyg.FAConv):
@@ -30,9 +31,11 @@ class FAConv(Fused, pyg.FAConv):
         edge_weight: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
+        if self.eps != 0.0:
+            check_features("x_0", x_0)
         asked = isinstance(return_attention_weights, bool)
         # A sparse matrix of attention weights is PyG's own business.
-        if (asked and is_sparse(edge_index)) or self._runs_pyg(x):
+        if self._runs_pyg(x) or (asked and is_sparse(edge_index)):
             return super().forward(x, x_0, edge_index, edge_weight, return_attention_weights)
         if torch.compiler.is_dynamo_compiling():
             return run_eager(self.forward, x, x_0, edge_index, edge_weight, return_attention_weights)

@@ -32,6 +32,13 @@ def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> T
     return _GENERAL(self, edge_index, size, **kwargs)
 
 
+def reason_of_features(x: Any) -> str | None:
+    """Why no fused pass takes these features, or None."""
+    if isinstance(x, Tensor) and x.layout == torch.strided and x.dtype in _TYPES:
+        return None
+    return "its features are no dense tensor of float32, float64, bfloat16 or float16"
+
+
 class Fused(Replacement):
     """Mixin before a layer of PyG's: constructor, parameters and `repr` are inherited, `forward` runs fused.
 
@@ -59,8 +66,9 @@ class Fused(Replacement):
         if self.aggr not in self._AGGREGATIONS:
             return f"its aggregation is {self.aggr!r}, not one of {', '.join(self._AGGREGATIONS)}"
         if x is not None:
-            if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _TYPES:
-                return "its features are no dense tensor of float32, float64, bfloat16 or float16"
+            reason = reason_of_features(x)
+            if reason is not None:
+                return reason
             if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
                 return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
         if self._own_steps:

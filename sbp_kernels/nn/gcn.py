@@ -12,7 +12,7 @@ from torch import Tensor
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.compiled import must_run_eager, run_eager
 from .fused import Fused, aggregate, mix, promoted
-from .replacement import called_only
+from .replacement import called_only, check_features
 
 
 class GCNConv(Fused, pyg.GCNConv):
@@ -41,7 +41,7 @@ class SGConv(Fused, pyg.SGConv):
     _cached_x: Tensor | None
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
-        if self._cached_x is not None or self._runs_pyg(x):
+        if self._runs_pyg(x) or self._cached_x is not None:
             return super().forward(x, edge_index, edge_weight)
         if must_run_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
@@ -112,6 +112,7 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
     \( (1 - \beta) H + \beta H \Theta \)."""
 
     def forward(self, x: Tensor, x_0: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        check_features("x_0", x_0)
         if self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight)
         if must_run_eager(edge_weight):

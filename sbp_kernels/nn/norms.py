@@ -14,7 +14,7 @@ from ..propagate import signed_propagate
 from ..pyg.compiled import recorded, run_eager
 from ..similarity import Similarity
 from .arguments import number, positive
-from .replacement import Replacement
+from .replacement import Replacement, check_features
 
 
 class PairNorm(Replacement, pyg.PairNorm):
@@ -27,7 +27,8 @@ class PairNorm(Replacement, pyg.PairNorm):
         return "scale_individually=True needs the norm of every row" if self.scale_individually else None
 
     def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None) -> Tensor:
-        if batch is not None or self.scale_individually or not isinstance(x, Tensor):
+        check_features("x", x)
+        if batch is not None or self.scale_individually:
             return super().forward(x, batch, batch_size)
         x = x - x.mean(dim=0, keepdim=True)
         # By rows: one sum over all of x would lose digits.

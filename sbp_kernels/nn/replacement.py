@@ -9,9 +9,11 @@ import weakref
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch_geometric.inspector import Inspector
 from torch_geometric.nn import Linear, MessagePassing
 
+from ..checks import describe
 from ..pyg.compiled import recorded
 
 # Reasons that a layer has already warned about. Beside the layers, so that no copy or pickle holds them.
@@ -22,6 +24,21 @@ def original(layer: type) -> type:
     """Return the class of PyG or PyGSD that a class of ours takes the place of."""
     packages = ("torch_geometric.", "torch_geometric_signed_directed.")
     return next(base for base in layer.__mro__ if base.__module__.startswith(packages))
+
+
+def check_features(name: str, x: Any) -> None:
+    """Raise ValueError unless x is a tensor, which PyG's layers take for granted."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a tensor of features, got {describe(x)}")
+
+
+def ends_of(x: Any) -> tuple[Tensor, Tensor]:
+    """Return the features of sources and targets, from one tensor or a pair."""
+    if isinstance(x, Tensor):
+        return x, x
+    if not isinstance(x, (tuple, list)) or len(x) != 2 or not all(isinstance(part, Tensor) for part in x):
+        raise ValueError(f"x must be a tensor of features, or a pair (of sources, of targets), got {describe(x)}")
+    return x[0], x[1]
 
 
 class Replacement:
@@ -39,7 +56,8 @@ class Replacement:
         return None
 
     def _runs_pyg(self: Any, x: Any) -> bool:
-        """Return whether PyG's own `forward` is to run; warn once for each reason of this layer."""
+        """Return whether PyG's own `forward` is to run on features x; warn once for each reason of this layer."""
+        check_features("x", x)
         if recorded():
             return True
         reason = self.pyg_reason(x)

@@ -12,6 +12,7 @@ from torch_geometric.typing import PairTensor
 from ..pyg.adjacency import layer_signed_adjacency
 from ..pyg.ops import pair
 from .fused import Fused
+from .replacement import ends_of
 
 
 class SignedConv(Fused, pyg.SignedConv):
@@ -24,8 +25,8 @@ class SignedConv(Fused, pyg.SignedConv):
     propagate_type: ClassVar[dict[str, Any]] = {"x": PairTensor}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
-        source, target = (x, x) if isinstance(x, Tensor) else x
-        if source.dim() != 2 or self._runs_pyg(source):
+        source, target = ends_of(x)
+        if self._runs_pyg(source) or source.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
         # PyG reads the number of targets off x, or off a sparse matrix.
         size, mode = (source.size(0), target.size(0)), self._AGGREGATIONS[self.aggr]

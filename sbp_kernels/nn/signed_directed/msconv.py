@@ -17,10 +17,12 @@ from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
-from ...pyg.edges import list_edges
+from ...pyg.edges import check_weight, list_edges
 from ...pyg.ops import pair
 from ...transforms import active, is_wrapped, outside
+from ..arguments import number
 from ..fused import Fused
+from ..replacement import check_features
 
 # (Number of nodes, twice), flow, dtype, q, lambda_max, normalization, absolute_degree.
 _Options = tuple[tuple[int, int], str, str, Any, Any, str | None, bool]
@@ -51,10 +53,12 @@ class MSConv(Fused, _MSConv):
         lambda_max: Any = None,
     ) -> tuple[Tensor, Tensor]:
         """As in PyGSD."""
+        check_features("x_imag", x_imag)
         # A cached Laplacian of another graph or q is an error of PyGSD's, with its own words.
         stale = self.cached and not self.trainable_q and self.cached_result is not None
+        stale = stale and isinstance(edge_index, Tensor)
         stale = stale and (edge_index.size(1), self.q) != (self.cached_num_edges, self.cached_q)
-        if x_real.dim() != 2 or stale or self._runs_pyg(x_real):
+        if self._runs_pyg(x_real) or x_real.dim() != 2 or stale:
             return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
         if must_run_eager(self.q, edge_weight, lambda_max):
             return run_eager(self.forward, x_real, x_imag, edge_index, edge_weight, lambda_max)
@@ -82,6 +86,10 @@ class MSConv(Fused, _MSConv):
                 self.q.clamp_(0, self.max_q)
             if lambda_max is None and self.normalization != "sym":
                 raise ValueError('a trainable q needs lambda_max, or normalization="sym"')
+        if isinstance(lambda_max, Tensor) and lambda_max.numel() != 1:
+            raise ValueError(f"lambda_max must be one number, got shape {tuple(lambda_max.shape)}")
+        if lambda_max is not None and not isinstance(lambda_max, Tensor):
+            lambda_max = number("lambda_max", lambda_max)
         size = (x.size(0), x.size(0))
         # By value: a parameter that is frozen may still be written to.
         q, lambda_max = (
@@ -133,7 +141,9 @@ def _entries(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) 
     """PyGSD's edges and complex entries of the scaled Laplacian."""
     (n, _), _, dtype_name, q, lambda_max, normalization, absolute = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
-    list_edges(edge_index, n, "source_to_target")
+    edges = list_edges(edge_index, n, "source_to_target")[0]
+    if edge_weight is not None:
+        edge_weight = check_weight(edge_weight, edges.size(1), edges.device)
     if lambda_max is None and normalization != "sym":
         lambda_max = get_magnetic_signed_Laplacian(
             edge_index, edge_weight, None, q=q, return_lambda_max=True, absolute_degree=absolute

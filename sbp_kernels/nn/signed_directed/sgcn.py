@@ -15,7 +15,7 @@ from ...pyg.adjacency import find_signed_graph
 from ...pyg.compiled import deferrable, recall_graph
 from ...pyg.ops import pair, propagate
 from ..fused import Fused
-from ..replacement import called_only
+from ..replacement import called_only, ends_of
 
 
 class SGCNConv(Fused, signed.SGCNConv):
@@ -33,8 +33,9 @@ class SGCNConv(Fused, signed.SGCNConv):
 
     def forward(self, x: Tensor | tuple[Tensor, Tensor], pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
         """As in PyGSD."""
-        source, target = (x, x) if isinstance(x, Tensor) else x
-        if source.dim() != 2 or self._runs_pyg(source):
+        source, target = ends_of(x)
+        width = self.in_dim if self.first_aggr else 2 * self.in_dim
+        if self._runs_pyg(source) or source.dim() != 2 or not source.size(1) == target.size(-1) == width:
             return super().forward(x, pos_edge_index, neg_edge_index)
         edges = ((source.size(0), target.size(0)), self.flow), pos_edge_index, neg_edge_index
         narrow = self.first_aggr and self.out_dim <= self.in_dim and not called_only(self.lin_b, self.lin_u)

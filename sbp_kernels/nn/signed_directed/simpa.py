@@ -9,14 +9,15 @@ from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
+from ...checks import describe
 from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges, with_loops
 from ...pyg.ops import propagate
-from ..fused import promoted
-from ..replacement import Replacement
+from ..fused import promoted, reason_of_features
+from ..replacement import Replacement, check_features
 
 
 class SIMPA(Replacement, signed.SIMPA):
@@ -35,6 +36,9 @@ class SIMPA(Replacement, signed.SIMPA):
 
     _bypassed = ("conv_layer_p", "conv_layer_n")
 
+    def pyg_reason(self, x: Any = None) -> str | None:
+        return None if x is None else reason_of_features(x)
+
     def forward(
         self,
         edge_index_p: Tensor,
@@ -47,20 +51,23 @@ class SIMPA(Replacement, signed.SIMPA):
         x_nt: Tensor | None = None,
     ) -> Tensor:
         """As in PyGSD."""
-        if self._runs_pyg(x_p):
+        check_features("x_n", x_n)
+        if not self._undirected and not (isinstance(x_pt, Tensor) and isinstance(x_nt, Tensor)):
+            raise ValueError(f"a directed SIMPA needs x_pt and x_nt, got {describe(x_pt)} and {describe(x_nt)}")
+        if self._runs_pyg(x_p) or x_p.dim() != 2:
             return super().forward(edge_index_p, edge_weight_p, edge_index_n, edge_weight_n, x_p, x_n, x_pt, x_nt)
         edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
         if must_run_eager(*edges):
             return run_eager(self.forward, *edges, x_p, x_n, x_pt, x_nt)
+        # Of this type are the sums of PyGSD's layer, to which it adds messages that may be of a wider one.
+        dtype = torch.promote_types((self._w_p if self._undirected else self._w_sp).dtype, x_p.dtype)
         x_p, x_n, x_pt, x_nt = (_promoted(x, edge_weight_p, edge_weight_n) for x in (x_p, x_n, x_pt, x_nt))
         options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
         if self._undirected:
-            return self._walk(_graphs(0, options, edges), x_p, x_n, self._w_p, self._w_n)
-        if x_pt is None or x_nt is None:
-            raise ValueError("a directed SIMPA needs x_pt and x_nt")
+            return self._walk(_graphs(0, options, edges), x_p, x_n, self._w_p, self._w_n).to(dtype)
         along = self._walk(_graphs(0, options, edges), x_p, x_n, self._w_sp, self._w_sn)
         against = self._walk(_graphs(1, options, edges), x_pt, x_nt, self._w_tp, self._w_tn)
-        return torch.cat([along, against], dim=1)
+        return torch.cat([along, against], dim=1).to(dtype)
 
     def _walk(self, graphs: tuple[Any, Any], x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor) -> Tensor:
         (pos, neg), hops, d = graphs, self._hop_p - 1, x_p.size(1)

@@ -40,7 +40,7 @@ class SNEAConv(Fused, signed.SNEAConv):
 
     def forward(self, x: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """As in PyGSD."""
-        if x.dim() != 2 or self._runs_pyg(x):
+        if self._runs_pyg(x) or x.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
         friends, foes = (_half(edges, x.size(0), self.flow) for edges in (pos_edge_index, neg_edge_index))
         if self.first_aggr:
