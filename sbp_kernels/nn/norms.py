@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 
+from ..checks import check_tensor, describe
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
 from ..pyg.compiled import recorded, run_eager
@@ -79,9 +80,11 @@ class ContraNorm(torch.nn.Module):
         raise NotImplementedError("TorchScript cannot compile ContraNorm: use torch.jit.trace or torch.export")
 
     def forward(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
-            got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"x must be floating of shape [num_nodes, features], got {got}")
+        check_tensor("x", x)
+        if x.dim() != 2 or not x.is_floating_point():
+            raise ValueError(f"x must be floating of shape [num_nodes, features], got {describe(x)}")
+        if self.norm is not None and self.norm.normalized_shape != (x.size(1),):
+            raise ValueError(f"x must have channels={self.norm.normalized_shape[0]} features, got {x.size(1)}")
         if torch.compiler.is_dynamo_compiling() and not recorded():
             # The graph is built from x in every call.
             return run_eager(self.forward, x)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import describe
 from ..graph import SignedGraph
 from ..implicit import ClassBlock
 from ..pyg.adjacency import find_graph
@@ -16,6 +17,7 @@ from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_r
 from ..pyg.ops import propagate
 from ..similarity import Similarity
 from .arguments import number, positive
+from .replacement import ends_of
 
 _COEFFICIENTS = ("alpha", "beta", "lam")
 
@@ -70,8 +72,8 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f"lam must lie in [0, 1], got {lam}")
         for name, value in self.initial.items():
             setattr(self, name, torch.nn.Parameter(torch.tensor(value)) if name in self.learnable else value)
-        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 0:
-            raise ValueError(f"num_steps must be an integer >= 0, got {num_steps!r}")
+        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 0 <= num_steps < 2**31:
+            raise ValueError(f"num_steps must be an integer >= 0 and < 2**31, got {describe(num_steps)}")
         if not isinstance(layer_norm, (bool, torch.nn.LayerNorm)):
             raise ValueError(f"layer_norm must be True, False or a torch.nn.LayerNorm, got {layer_norm!r}")
         if not isinstance(add_self_loops, bool):
@@ -120,7 +122,8 @@ class SBPConv(torch.nn.Module):
             if any(source is not None for source in sources[1:]):
                 raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
             if isinstance(x, (tuple, list)):
-                x, residual = x[0], x[1] if residual is None else residual
+                x, own = ends_of(x)
+                residual = own if residual is None else residual
             return self._steps(x, edge_index, residual)
         if not isinstance(x, Tensor) or x.dim() != 2:
             got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__

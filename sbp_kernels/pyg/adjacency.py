@@ -52,6 +52,8 @@ def adjacency(
     """
     refuse_to_record()
     check_options(size, flow, self_loops, normalize)
+    if not isinstance(keep, bool):
+        raise ValueError(f"keep must be True or False, got {keep!r}")
     return find_graph(edge_index, edge_weight, (_pair_of(size), flow, self_loops, normalize), keep)
 
 
@@ -101,6 +103,8 @@ def signed_adjacency(
     check_options(size, flow, None, normalize)
     if not isinstance(joint, bool):
         raise ValueError(f"joint must be True or False, got {joint!r}")
+    if neg_edge_index is None and neg_edge_weight is not None:
+        raise ValueError("neg_edge_weight needs neg_edge_index")
     sources = (pos_edge_index, pos_edge_weight, neg_edge_index, neg_edge_weight)
     return find_signed_graph((_pair_of(size), flow, normalize, joint), *sources)
 

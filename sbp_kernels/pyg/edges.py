@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.typing import SparseTensor
 from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_index
 
-from ..checks import check_edges, check_values
+from ..checks import check_edges, check_real, check_values
 from ..csr import CSR
 from ..pattern import Pattern
 
@@ -51,9 +50,10 @@ def check_options(size: Any, flow: Any, self_loops: Any, normalize: Any) -> None
         raise ValueError(f"size must be a number of nodes >= 0, a pair (sources, targets) or None, got {size!r}")
     if flow not in ("source_to_target", "target_to_source"):
         raise ValueError(f'flow must be "source_to_target" or "target_to_source", got {flow!r}')
-    number = isinstance(self_loops, (int, float)) and not isinstance(self_loops, bool)
-    if self_loops is not None and not (number and math.isfinite(self_loops)):
-        raise ValueError(f"self_loops must be a finite number or None, got {self_loops!r}")
+    if isinstance(self_loops, bool):
+        raise ValueError(f"self_loops must be a number or None, got {self_loops}")
+    if self_loops is not None:
+        check_real("self_loops", self_loops)
     if normalize not in (None, "sym", "row", "mean"):
         raise ValueError(f'normalize must be "sym", "row", "mean" or None, got {normalize!r}')
 
