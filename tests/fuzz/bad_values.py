@@ -159,7 +159,7 @@ MAY: dict[str, set[str]] = {
     "fill": _NUMBERS | {"float scalar", "int scalar", "one vector", "bool scalar", "1e300", "2**40", "2**63", "same"},
     "mode": _SAME,
     "flag": _TRUTH | {"same"},
-    "group": _VIEWS | {"int64", "efficient zeros"},
+    "group": _VIEWS | {"int64", "efficient zeros", "empty", "one fewer", "one more"},
     "block": _VIEWS | _FLOATS | {"-1 inside", "huge inside", "10**6 inside", "efficient zeros", "transposed"},
     "labels": _VIEWS | {"int64", "efficient zeros", "10**6 inside"},
     "known": _VIEWS | {"bool", "efficient zeros"},

@@ -135,18 +135,23 @@ class Derivative:
         return mode(self.formula.bind(alg), args, change(self.cotangent), [change(t) for t in self.tangents])
 
     def want(self) -> list[Expected]:
-        exact = self._evaluate(Exact(), 1.0)
+        exact, trace = self._evaluate(Exact(), 1.0), []
         if self.formula.nonlinear:
             plain = Exact()
             self.formula.bind(plain)(*self.args.exact)
-            base = Majorant(plain.trace)
+            trace = plain.trace
+            base = Majorant(trace)
             self.formula.bind(base)(*(a.abs() for a in self.args.exact))
-            low, high = (self._evaluate(Majorant(plain.trace, s, base.constants), s) for s in (1.0, 1.0 + STEP))
+            low, high = (self._evaluate(Majorant(trace, s, base.constants), s) for s in (1.0, 1.0 + STEP))
             sizes = [torch.maximum((b - a) / STEP, a) for a, b in zip(low, high, strict=True)]
         else:
             sizes = self._evaluate(Majorant([]), 1.0)
         out = [self._expected(i, *pair) for i, pair in enumerate(zip(exact, sizes, strict=True))]
         types = self.dtypes(len(sizes))
+        if self.call["mode"] not in RESULT_FIRST:
+            # The result itself, times the cotangents, is stored as well.
+            size = self.formula.bind(Majorant(trace))(*(a.abs() for a in self.args.exact))
+            sizes, types = [*sizes, 16 * size], [*types, DTYPES[self.inputs.dtype]]
         if any(not bool((size <= torch.finfo(t).max / 8).all()) for size, t in zip(sizes, types, strict=True)):
             # Features between the steps may have overflowed; what is made of them may be anything.
             for want in out:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bad_arguments, core
+from . import abuse, core
 
-ROOMS: dict[str, ModuleType] = {"core": core, "errors": bad_arguments}
+ROOMS: dict[str, ModuleType] = {"core": core, "errors": abuse}
 # Of a hundred chunks, how many go to each room.
 SHARES = {"core": 86, "errors": 14}
 
