@@ -100,18 +100,22 @@ class _Spmm(torch.autograd.Function):
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
         call: Call = ctx.call
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
+        dtype = grad.dtype
         if call.eps is not None:
             grad = layer_norm_backward(grad, grad_rstd, y, rstd)
+            # Before standardisation gradients are larger by 1/std, which float16 may not hold.
+            grad = grad if dtype == torch.float16 else grad.to(dtype)
+            x, x_neg, residual = (None if t is None else t.to(grad.dtype) for t in (x, x_neg, residual))
         r, p, q = call.coefs if coef is None else coef.unbind()
         plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
             dx, dx_neg = pair(flip(plain, pos_weight, neg_weight), grad)
-            dx, dx_neg = (p * dx).to(grad.dtype), (q * dx_neg).to(grad.dtype)
+            dx, dx_neg = (p * dx).to(dtype), (q * dx_neg).to(dtype)
         elif needs_x:
-            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef)
+            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef).to(dtype)
         if needs_residual:
-            dres = (r * grad).to(grad.dtype)
+            dres = (r * grad).to(dtype)
         if needs_coef:
             dcoef = _dot(plain, grad, x, residual, pos_weight, neg_weight)
         if needs_pos:

@@ -19,7 +19,7 @@ from torch import Tensor
 from .call import Call, Weights, acc_dtype, learnt_weights
 from .csr import CSR
 from .similarity import MAX_DENSE, Similarity, softmax_matrix
-from .transforms import outside
+from .transforms import full_precision, outside
 
 _UNIT = (0.0, 1.0, 0.0)
 
@@ -174,10 +174,14 @@ def _dense_gradient(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Tenso
     _check_dense(half)
     wide = torch.promote_types(x0.dtype, acc_dtype(a))
     a, b = (b, a) if half.transposed else (a, b)
-    x, weight = x0.to(wide), softmax_matrix(x0.to(wide), half.scale)
-    inner = a.to(wide) @ b.to(wide).T
+    with full_precision(a):
+        return _dense_gradient_of(half, x0.to(wide), a.to(wide), b.to(wide)).to(x0.dtype)
+
+
+def _dense_gradient_of(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    weight, inner = softmax_matrix(x0, half.scale), a @ b.T
     logit = weight * (inner - (weight * inner).sum(1, keepdim=True))
-    return (half.scale.to(wide) * ((logit + logit.T) @ x)).to(x0.dtype)
+    return half.scale.to(x0.dtype) * ((logit + logit.T) @ x0)
 
 
 def _dense_tangent(half: Similarity, x0: Tensor, x0_t: Tensor, x: Tensor) -> Tensor:
@@ -185,10 +189,11 @@ def _dense_tangent(half: Similarity, x0: Tensor, x0_t: Tensor, x: Tensor) -> Ten
     _check_dense(half)
     wide = torch.promote_types(x0.dtype, acc_dtype(x))
     own, along = x0.to(wide), x0_t.to(wide)
-    weight, half_logit = softmax_matrix(own, half.scale), along @ own.T
-    logit = half.scale.to(wide) * (half_logit + half_logit.T)
-    tangent = weight * (logit - (weight * logit).sum(1, keepdim=True))
-    return ((tangent.T if half.transposed else tangent) @ x.to(wide)).to(acc_dtype(x))
+    with full_precision(x):
+        weight, half_logit = softmax_matrix(own, half.scale), along @ own.T
+        logit = half.scale.to(wide) * (half_logit + half_logit.T)
+        tangent = weight * (logit - (weight * logit).sum(1, keepdim=True))
+        return ((tangent.T if half.transposed else tangent) @ x.to(wide)).to(acc_dtype(x))
 
 
 def edge_grad_backward(half: Similarity, x0: Tensor, a: Tensor, b: Tensor, grad: Tensor) -> list[Tensor | None]:

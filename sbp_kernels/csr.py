@@ -22,7 +22,7 @@ from .degrees import degree, degree_scales, fold_scales, needs_folding, with_sel
 from .pattern import Pattern
 from .sparse_matrix import SparseMatrix, own_copy
 from .term import Term
-from .transforms import outside, plain
+from .transforms import needs_derivative, outside, plain
 from .weight import EdgeWeight
 
 
@@ -143,10 +143,12 @@ class CSR(SparseMatrix):
         return self.scaled(*degree_scales(self, mode, degree(self, 0)))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
-        """The matrix between two diagonals; folded into the weights if those take a gradient."""
+        """The matrix between two diagonals; folded into the weights if those or the scales need a derivative."""
         weight = self.weight
-        if weight is None or not self.learns():
+        if not (self.learns() or needs_derivative(row_scale) or needs_derivative(col_scale)):
             return CSR._trusted(self._pattern, weight, row_scale, col_scale)
+        if weight is None:
+            weight = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
         return CSR._trusted(self._pattern, fold_scales(self._pattern, weight, row_scale, col_scale).to(weight.dtype))
 
     def to(self, device: torch.device | str) -> CSR:

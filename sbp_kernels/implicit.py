@@ -11,7 +11,7 @@ from .checks import check_count, check_device, check_finite, check_index, check_
 from .low_rank import LowRank, of_labels
 from .sparse_matrix import own_copy
 from .term import Term
-from .transforms import needs_derivative, outside, plain
+from .transforms import full_precision, needs_derivative, outside, plain
 
 # Classes from which on a label block is kept as a diagonal and two outer products.
 MANY_GROUPS = 256
@@ -193,9 +193,10 @@ class ClassBlock:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        if self._factors is not None:
-            return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
-        return Term(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
+        with full_precision(x):
+            if self._factors is not None:
+                return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
+            return Term(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
 
     def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, tuple[Tensor, ...]] | None:
         """This adjacency for several steps in one call, whose kernels make the table anew in each step."""

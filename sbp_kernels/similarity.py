@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checks import check_device, check_finite, check_real, check_tensor, describe
 from .term import Term
-from .transforms import is_wrapped, needs_derivative, outside
+from .transforms import full_precision, is_wrapped, needs_derivative, outside
 
 # By accumulation type, backend and version of x0: the log-sum-exp of the rows, and the matrix or None.
 Kept = dict[tuple[torch.dtype, str, Any], tuple[Tensor, Tensor | None]]
@@ -116,13 +116,17 @@ class Similarity:
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
+        with full_precision(x):
+            return Term(table=self._product(x, acc_dtype, kernels, weight))
+
+    def _product(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None) -> Tensor:
         if weight is not None:
             lse = kernels.similarity_lse(weight, self._scale)
-            return Term(table=kernels.similarity(weight, x, lse, self._scale, self._is_transposed))
+            return kernels.similarity(weight, x, lse, self._scale, self._is_transposed)
         lse, matrix = self._prepared(acc_dtype, kernels, again=True)
         if matrix is not None:
-            return Term(table=(matrix.T if self._is_transposed else matrix) @ x.to(acc_dtype))
-        return Term(table=kernels.similarity(self._factor(acc_dtype), x, lse, self._scale, self._is_transposed))
+            return (matrix.T if self._is_transposed else matrix) @ x.to(acc_dtype)
+        return kernels.similarity(self._factor(acc_dtype), x, lse, self._scale, self._is_transposed)
 
     def summarised(self, acc_dtype: torch.dtype) -> None:
         """The kernels of several steps make no table of this kind."""
@@ -130,7 +134,8 @@ class Similarity:
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
-        return self._prepared(acc_dtype, kernels, again=False)[0]
+        with full_precision(self._x0):
+            return self._prepared(acc_dtype, kernels, again=False)[0]
 
     def _prepared(self, acc_dtype: torch.dtype, kernels: Any, again: bool) -> tuple[Tensor, Tensor | None]:
         """The log-sum-exp and, for a product that is not the first, the matrix where the backend keeps it."""
@@ -180,8 +185,9 @@ class Similarity:
         """Gradient of <a, A b> with respect to x0 (given as `weight`), `[num_nodes, width]`."""
         # <a, P^T b> = <b, P a>.
         a, b = (b, a) if self._is_transposed else (a, b)
-        lse = kernels.similarity_lse(weight, self._scale)
-        return kernels.similarity_grad(weight, a, b, lse, self._scale).to(weight.dtype)
+        with full_precision(a):
+            lse = kernels.similarity_lse(weight, self._scale)
+            return kernels.similarity_grad(weight, a, b, lse, self._scale).to(weight.dtype)
 
     def _factor(self, acc_dtype: torch.dtype) -> Tensor:
         """x0 as kernels multiply it; products of two 16-bit numbers are exact in float32, so those stay 16-bit."""

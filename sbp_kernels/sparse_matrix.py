@@ -100,16 +100,19 @@ class SparseMatrix:
         return transposed
 
     def _transpose(self) -> Self:
-        transposed, weight = self.transpose_with(self.weight)
-        return transposed if weight is None else transposed._with_weight(weight)
+        pattern, order = self._pattern.transpose()
+        weight = self.weight
+        if pattern is self._pattern and weight is None and self._row_scale is self._col_scale:
+            return self
+        weight = None if weight is None else weight.index_select(0, order)
+        return self._trusted(pattern, weight, self._col_scale, self._row_scale)
 
     def transpose_with(self, weight: Tensor | None) -> tuple[Self, Tensor | None]:
-        """The transpose without weights, and the given weights (if any) in its edge order."""
+        """The transpose and, in its edge order, weights to use instead of the matrix's own; None for those."""
+        if weight is None:
+            return self.T, None
         pattern, order = self._pattern.transpose()
-        if pattern is self._pattern and weight is None and self._weight is None and self._row_scale is self._col_scale:
-            return self, None
-        weight = None if weight is None else weight.index_select(0, order)
-        return self._trusted(pattern, None, self._col_scale, self._row_scale), weight
+        return self._trusted(pattern, None, self._col_scale, self._row_scale), weight.index_select(0, order)
 
     def _with_weight(self, weight: Tensor | EdgeWeight | None) -> Self:
         """`with_weight` of weights that are valid."""

@@ -1,4 +1,4 @@
-"""Forward-mode differentiation and `torch.func`: whether one is active, and values built outside of it."""
+"""Contexts of the caller's: forward-mode differentiation, `torch.func`, autocast; what must run outside of them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def needs_derivative(tensor: Tensor | None) -> bool:
     if is_wrapped(tensor):
         return True
     return _forward_ad._current_level >= 0 and _forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Run the block without autocast on the tensor's device: its matrix products would round to 16 bits."""
+    device = tensor.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def plain(tensor: Tensor) -> Tensor:

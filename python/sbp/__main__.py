@@ -1,7 +1,16 @@
 """`python -m sbp`."""
 
 import sys
+import warnings
 
-from .cli import main
+from .ending import Ending
 
-sys.exit(main())
+ending = Ending()
+with ending:
+    ending.catch_signals()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    from .cli import main
+
+    main(ending=ending)
+ending.ignore_signals()
+sys.exit(ending.status)

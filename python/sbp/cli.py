@@ -7,38 +7,54 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import OPTIONS
-from .parser import build_parser
+from .ending import Ending
+from .errors import note
+from .files import require_writable, write
+from .parser import build_parser, value_of
 
 if TYPE_CHECKING:
     from .runner import Options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for a user's error, 130 if interrupted."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.list:
-        args.command, args.json = "list", False
-    if args.command is None:
-        parser.print_help()
-        return 0
-    try:
-        return _COMMANDS[args.command](args)
-    # What the kernels and the file system refuse is the user's to mend as well.
-    except (ValueError, NotImplementedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+def main(argv: Sequence[str] | None = None, ending: Ending | None = None) -> int:
+    """Run the command line and return its exit status, as `Ending` has it."""
+    ending = ending or Ending()
+    with ending:
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if args.list:
+            args.command, args.json = "list", False
+        if args.command is None:
+            parser.print_help()
+        else:
+            ending.hint = _hint(args)
+            if _stores(args):
+                require_writable(Path(args.out))
+            _COMMANDS[args.command](args)
+    return ending.status
 
 
-def _train(args: argparse.Namespace) -> int:
+def _stores(args: argparse.Namespace) -> bool:
+    """Whether the command writes files: tables and figures, or finished runs."""
+    return args.command in ("depth", "sweep", "reproduce") or getattr(args, "keep", False)
+
+
+def _hint(args: argparse.Namespace) -> str:
+    """Return how a stopped command is resumed."""
+    if args.command in ("signed", "list"):
+        return ""
+    if args.command != "reproduce" and not args.keep:
+        return "nothing was kept; with --keep the same command resumes where it was stopped"
+    same = "the same command without --fresh" if args.fresh else "the same command"
+    return f"finished runs are in {Path(args.out) / 'runs'}; {same} resumes there"
+
+
+def _train(args: argparse.Namespace) -> None:
     from .report import show_layers, show_train
     from .result import document
     from .runner import is_signed
@@ -48,38 +64,38 @@ def _train(args: argparse.Namespace) -> int:
     results = [train(args.dataset, args.model, args.layers, options=options, **settings)]
     if args.ablation and is_signed(results[0].config):
         results.append(train(args.dataset, args.model, args.layers, options=options, **{**settings, "beta": 0.0}))
+    _note_reads(options)
     if args.json:
         print(document("train", results))
     else:
         show_train(results)
         show_layers(results)
-    return 0
 
 
-def _depth(args: argparse.Namespace) -> int:
+def _depth(args: argparse.Namespace) -> None:
     from .report import show_depth
     from .study import depth
 
     options = _options(args)
     results = depth(args.dataset, args.models, args.layers, ablation=args.ablation, options=options, **_settings(args))
+    _note_reads(options)
     _write(args, f"depth_{args.dataset}", results, "layers", show_depth)
-    return 0
 
 
-def _sweep(args: argparse.Namespace) -> int:
+def _sweep(args: argparse.Namespace) -> None:
     from .report import show_sweep
     from .study import sweep
 
-    convert = OPTIONS[args.setting].type if args.setting in OPTIONS else str
+    option = OPTIONS.get(args.setting)
     try:
-        values = [convert(value) for value in args.values]
+        values = [value_of(option, value) for value in args.values]
     except ValueError:
-        got = ",".join(args.values)
-        raise ValueError(f"{args.setting} takes values of type {convert.__name__}, got {got}") from None
+        kind, got = option.type.__name__ if option else "str", ",".join(args.values)
+        raise ValueError(f"{args.setting} takes values of type {kind}, got {got}") from None
     options = _options(args)
     results = sweep(args.dataset, args.models, args.setting, values, args.layers, options=options, **_settings(args))
+    _note_reads(options)
     _write(args, f"sweep_{args.dataset}_{args.setting}", results, args.setting, lambda r: show_sweep(r, args.setting))
-    return 0
 
 
 def _write(
@@ -89,11 +105,9 @@ def _write(
     from .plot import save_figure
     from .result import document, write_csv
 
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem, text = folder / name, document(args.command, results)
+    stem, text = Path(args.out) / name, document(args.command, results)
     write_csv(stem.with_suffix(".csv"), results)
-    stem.with_suffix(".json").write_text(text + "\n")
+    write(stem.with_suffix(".json"), text + "\n")
     save_figure(results, stem, axis)
     if args.json:
         print(text)
@@ -102,7 +116,7 @@ def _write(
         print(f"written: {stem}.png, .svg, .csv and .json")
 
 
-def _signed(args: argparse.Namespace) -> int:
+def _signed(args: argparse.Namespace) -> None:
     from .report import show_signs
     from .signs import document, signs
 
@@ -111,10 +125,9 @@ def _signed(args: argparse.Namespace) -> int:
         print(document(data, readings))
     else:
         show_signs(args.dataset, readings)
-    return 0
 
 
-def _reproduce(args: argparse.Namespace) -> int:
+def _reproduce(args: argparse.Namespace) -> None:
     from .comparison import document, show, write
     from .reproduce import Request, reproduce
     from .runner import Options
@@ -125,16 +138,16 @@ def _reproduce(args: argparse.Namespace) -> int:
     options = Options(args.root, Store(folder, args.fresh), progress=shown, stand_ins=args.quick)
     request = Request(args.datasets, args.layers, args.seeds, args.learn, args.all, args.quick)
     plan, outcomes = reproduce(args.name, options, request)
+    _note_reads(options)
     files = write(plan, outcomes, folder)
     if args.json:
         print(document(plan, outcomes))
     else:
         show(plan, outcomes)
         print(f"written: {', '.join(str(file) for file in files)}")
-    return 0
 
 
-def _list(args: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> None:
     from .datasets import list_datasets
     from .report import show_list
     from .study import list_models
@@ -144,7 +157,12 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps({"models": models, "datasets": datasets}, indent=2))
     else:
         show_list(models, datasets)
-    return 0
+
+
+def _note_reads(options: Options) -> None:
+    store = options.store
+    if options.progress and store is not None and store.runs_read:
+        note(f"{store.runs_read} finished runs were read from {store.folder / 'runs'}; --fresh computes them again")
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

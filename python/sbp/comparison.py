@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,9 +11,11 @@ from typing import Any
 
 from rich.table import Table
 
+from . import files
 from .cells import Cell, Plan
 from .measures import Outcome
 from .report import new_table, open_console
+from .result import write_rows as write_rows
 
 # Columns of the paper beside each other: three fit the width of a terminal with their three numbers each.
 _BESIDE = 3
@@ -129,21 +130,12 @@ def document(made: Plan, outcomes: Sequence[Outcome]) -> str:
     return json.dumps(content, indent=2, allow_nan=False)
 
 
-def write_rows(path: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Write rows of the same columns as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-
-
 def write(made: Plan, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
     """Write rows, document and figure; return the files."""
     from .figures import draw
 
-    folder.mkdir(parents=True, exist_ok=True)
     stem = folder / made.name
-    stem.with_suffix(".json").write_text(document(made, outcomes) + "\n")
+    files.write(stem.with_suffix(".json"), document(made, outcomes) + "\n")
     if not outcomes:
         return [stem.with_suffix(".json")]
     write_rows(stem.with_suffix(".csv"), rows(made, outcomes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -73,13 +72,28 @@ OPTIONS: dict[str, Option] = {
 
 # Numbers that must lie in a range, ends included unless it is open on the right.
 _RANGES: dict[str, tuple[float, float, str]] = {
+    "lam": (0.0, 1.0, "]"),
     "label_ratio": (0.0, 1.0, "]"),
     "drop_rate": (0.0, 1.0, ")"),
     "dropout": (0.0, 1.0, ")"),
     "teleport": (0.0, 1.0, "]"),
     "phi": (-1.0, 1.0, "]"),
 }
-_AT_LEAST_ONE = ("epochs", "hidden", "heads")
+# The least value of other numbers; those not named may be negative.
+_LEAST = {"lr": 0.0, "weight_decay": 0.0, "theta": 0.0, "temperature": 1e-30}
+_FLOAT32_MAX = 3.4028234e38
+# Whole numbers: the least and the most. The most are far above any study: 100,000 steps take minutes on the smallest
+# graph, and a list of more seeds or values would itself fill the memory. `limits` knows the data's size as well.
+COUNTS = {
+    "layers": (0, 100_000),
+    "seeds": (1, 10_000),
+    "first_seed": (0, 2**32 - 1),
+    "epochs": (1, 10_000_000),
+    "hidden": (1, 1_000_000),
+    "heads": (1, 1_000),
+}
+# Settings whose default is to have none.
+_MAY_BE_NONE = ("phi", "backend")
 
 
 def resolve(
@@ -117,10 +131,15 @@ def resolve(
     given = {"split": split, "seeds": seeds, "first_seed": first_seed}
     runs.update({name: value for name, value in given.items() if value is not None})
     values.update(overrides)
-    _check(layers, runs["seeds"], values)
+    for name, value in {"layers": layers, "seeds": runs["seeds"], "first_seed": runs["first_seed"]}.items():
+        _check_count(name, value)
+    if runs["split"] != "all" and (not isinstance(runs["split"], int) or runs["split"] not in range(num_splits)):
+        raise UserError(f"split must be an index below {num_splits} for {dataset}, got {runs['split']}")
     values = {name: value(layers) if callable(value) else value for name, value in values.items()}
+    for name, value in values.items():
+        _check(name, value)
     unset: dict[str, Any] = {name: None for name in OPTIONS if name not in values}
-    splits = tuple(range(num_splits)) if runs["split"] == "all" else (int(runs["split"]),)
+    splits = tuple(range(num_splits)) if runs["split"] == "all" else (runs["split"],)
     first = runs["first_seed"]
     return Config(
         dataset, model, backbone, layers, splits, tuple(range(first, first + runs["seeds"])), **unset, **values
@@ -140,19 +159,40 @@ def _backbone(model: str, backbone: str | None) -> str:
     return backbone or known[0]
 
 
-def _check(layers: int, seeds: int, values: dict[str, Any]) -> None:
-    if layers < 0:
-        raise UserError(f"layers must be >= 0, got {layers}")
-    if seeds < 1:
-        raise UserError(f"seeds must be >= 1, got {seeds}")
-    for name, value in values.items():
-        if value is None or name not in OPTIONS:
-            continue
-        choices = OPTIONS[name].choices
-        if choices and value not in choices:
-            raise UserError(f"{name} must be one of {', '.join(choices)}, got {value}")
-        if name in _AT_LEAST_ONE and value < 1:
-            raise UserError(f"{name} must be >= 1, got {value}")
-        low, high, end = _RANGES.get(name, (-math.inf, math.inf, "]"))
-        if name in _RANGES and not (low <= value < high or (end == "]" and value == high)):
+def _check(name: str, value: Any) -> None:
+    """Raise a `UserError` unless a setting's value has its type and lies in its range."""
+    option = OPTIONS[name]
+    if value is None and name in _MAY_BE_NONE:
+        return
+    if name in COUNTS:
+        _check_count(name, value)
+    elif option.type is float:
+        _check_number(name, value, option.help)
+    elif not isinstance(value, option.type):
+        raise UserError(f"{name} must be of type {option.type.__name__}, got {value!r}")
+    elif option.choices and value not in option.choices:
+        raise UserError(f"{name} must be one of {', '.join(option.choices)}, got {value}")
+
+
+def _check_count(name: str, value: Any) -> None:
+    low, high = COUNTS[name]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{name} must be a whole number, got {value!r}")
+    if value < low:
+        raise UserError(f"{name} must be >= {low}, got {value}")
+    if value > high:
+        raise UserError(f"{name} must be <= {high:,}, got {value:.3g}")
+
+
+def _check_number(name: str, value: Any, about: str) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UserError(f"{name} must be a number, got {value!r}")
+    if name in _RANGES:
+        low, high, end = _RANGES[name]
+        if not (low <= value < high or (end == "]" and value == high)):
             raise UserError(f"{name} must lie in [{low:g}, {high:g}{end}, got {value}")
+        return
+    low = _LEAST.get(name, -_FLOAT32_MAX)
+    if not low <= value <= _FLOAT32_MAX:
+        rule = f"finite in float32 and >= {low:g}" if name in _LEAST else "finite in float32"
+        raise UserError(f"{name} must be {rule}, got {value}; it is the {about}")

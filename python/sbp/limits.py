@@ -26,11 +26,24 @@ def too_large(config: Config, nodes: int, edges: int, features: int) -> str:
                 f"too large: n² · 2 d · steps = {products:.1e} products for n = {nodes:,}, d = {width}, "
                 f"more than {MAX_PRODUCTS:.0e} (--all runs it)"
             )
-    held = 4.0 * nodes * (6 * features + (0 if config.backbone == "sgc" else 4 * config.hidden * config.layers))
-    needed, memory = held + 40.0 * edges, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        return (
-            f"too large: {needed / 2**30:.0f} GiB for n = {nodes:,}, d = {features}, "
-            f"more than this machine's {memory / 2**30:.0f} (--all runs it)"
-        )
-    return ""
+    why = too_much_memory(config, nodes, edges, features)
+    return f"{why} (--all runs it)" if why else ""
+
+
+def too_much_memory(config: Config, nodes: int, edges: int, features: int, classes: int = 1) -> str:
+    """Return why a run does not fit into this machine's memory, "" if it does.
+
+    n x d features are held about six times over, a network's hidden layers four times; a weight takes four numbers,
+    with its gradient and Adam's two moments.
+    """
+    held = 6.0 * nodes * features
+    if config.backbone == "sgc":
+        held += 4.0 * features * classes * len(config.seeds)
+    else:
+        wide = float(config.hidden) * (config.heads or 1)
+        held += config.layers * (4.0 * nodes * wide + 4.0 * wide * config.hidden) + 4.0 * features * wide
+    needed, memory = 4.0 * held + 40.0 * edges, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= memory:
+        return ""
+    sizes = f"n = {nodes:,}, d = {features:,}" + ("" if config.backbone == "sgc" else f", hidden = {config.hidden:,}")
+    return f"too large: {needed / 2**30:.0f} GiB for {sizes}, more than this machine's {memory / 2**30:.0f}"

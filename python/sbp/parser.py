@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
-from .config import OPTIONS
+from .config import OPTIONS, Option
 from .experiments import PLANS
 from .presets import BACKBONES, MODEL_PRESETS
 
@@ -28,8 +29,12 @@ Datasets are read from --root in the layout of PyG (root/Cora/raw/...), or downl
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence on stderr."""
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse hides that a pipe is closed or a disk full; the command line ends on it.
+        print(message, end="", file=file or sys.stderr)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
+        self.exit(2, f"error: {' '.join(message.split())}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     theory.add_argument("--split", type=int, default=0, metavar="K", help="which split (default 0)")
     theory.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     _add_reproduce(commands.add_parser("reproduce", allow_abbrev=False, help="a table or figure of the paper"))
-    names = commands.add_parser("list", help="the models and datasets there are")
+    names = commands.add_parser("list", allow_abbrev=False, help="the models and datasets there are")
     names.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -118,10 +123,21 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
+def value_of(option: Option | None, text: str) -> Any:
+    """Return a setting's value from its text; raise ValueError where the text is of another type."""
+    if option is None or option.type is str:
+        return text
+    if option.type is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return option.type(text)
+
+
 def _split(text: str) -> int | str:
-    if text == "all" or text.isdecimal():
+    if text == "all" or (text.isdecimal() and len(text) < 10):
         return text if text == "all" else int(text)
-    raise argparse.ArgumentTypeError(f"must be a number or all, got {text}")
+    raise argparse.ArgumentTypeError(f"must be a number or all, got {text or 'nothing'}")
 
 
 def _names(text: str) -> list[str]:
@@ -132,4 +148,4 @@ def _depths(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers with commas between, got {text}") from None
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, got {text or 'nothing'}") from None

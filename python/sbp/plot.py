@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from .files import atomic
 from .result import Result
 
 # Okabe and Ito's palette stays apart under colour blindness; its yellow is left out.
@@ -69,9 +70,10 @@ def save_figure(results: Sequence[Result], stem: Path, axis: str = "layers") -> 
 
 def write(figure: Figure, stem: Path) -> None:
     """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same figure."""
-    figure.savefig(stem.with_suffix(".png"), dpi=200)
     # A date in the file would make every run's figure differ.
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    for kind, options in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
+        with atomic(stem.with_suffix(f".{kind}")) as file:
+            figure.savefig(file, format=kind, **options)
 
 
 class _Axis:

@@ -115,9 +115,15 @@ def show_signs(dataset: str, readings: Sequence[Reading]) -> None:
     console.print(table)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # Rich would end the process here; the command line does, and with its own exit status.
+        raise
+
+
 def open_console() -> Console:
     """Return a console as wide as the terminal, or of a fixed width in a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    return _Console() if sys.stdout is not None and sys.stdout.isatty() else _Console(width=_PIPE_WIDTH)
 
 
 def new_table() -> Table:
@@ -127,9 +133,10 @@ def new_table() -> Table:
 
 def _caption(results: Sequence[Result]) -> str:
     config, graph = results[0].config, results[0].graph
+    homophily = "-" if graph["homophily"] is None else f"{graph['homophily']:.2f}"
     splits = f"split {config.splits[0]}" if len(config.splits) == 1 else f"{len(config.splits)} splits"
     return (
-        f"{config.dataset}: {graph['nodes']} nodes, {graph['edges']} edges, homophily {graph['homophily']:.2f}, "
+        f"{config.dataset}: {graph['nodes']} nodes, {graph['edges']} edges, homophily {homophily}, "
         f"{splits}, {len(config.seeds)} seeds"
     )
 

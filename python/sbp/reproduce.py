@@ -17,7 +17,7 @@ from .errors import UserError
 from .experiments import plan
 from .limits import too_large
 from .measures import Outcome, accuracy, embedding, imbalance, seconds, spread
-from .runner import Options, load
+from .runner import Options, load, require_runnable
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ def reproduce(name: str, options: Options | None = None, request: Request | None
     made = plan(name, request.datasets, request.layers, request.learn)
     if options.stand_ins:
         made = replace(made, reading=f"Synthetic stand-ins, these numbers mean nothing. {made.reading}".strip())
+    if made.measure != "imbalance":
+        # All of them first: a wrong request must not show after hours of the cells before it.
+        require_runnable([_config(cell, request) for cell in made.cells])
     found: list[Outcome] = []
     # disable=None: silent where stderr is no terminal.
     with tqdm(total=len(made.cells), unit="cell", desc=name, disable=None if options.progress else True) as bar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import platform
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ import torch
 import sbp_kernels
 
 from .config import Config
+from .files import write
+from .plain import decode
 
 ROLES = ("train", "val", "test")
+# Of the files of finished runs; another number is another version's file.
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,15 @@ class Layer:
     rank: float | None
 
 
+# What `runner.describe` says of a graph, besides its roles.
+GRAPH_FIELDS = frozenset({"nodes", "edges", "features", "classes", "homophily", *ROLES})
+
+
 @dataclass
 class Part:
     """What one split gave for some seeds: the runs, the features the last linear layer saw, seconds by stage."""
 
-    graph: dict[str, Any]
+    graph: dict[str, float | None]
     runs: list[Run] = field(default_factory=list)
     last: Layer | None = None
     layers: list[Layer] = field(default_factory=list)
@@ -52,19 +61,24 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> Part:
-        """Return what `to_dict` wrote."""
-        last = values["last"] and Layer(**values["last"])
-        return Part(
-            values["graph"],
-            [Run(**run) for run in values["runs"]],
-            last,
-            [Layer(**layer) for layer in values["layers"]],
-            values["seconds"],
-        )
+    def from_dict(values: Any, runs: Sequence[tuple[int, int]] | None = None) -> Part:
+        """Return what `to_dict` wrote; raise ValueError for anything else, and for other splits and seeds than `runs`.
+
+        Files without a format are of the versions before it had a number.
+        """
+        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"it has format {values['format']!r}, this version reads {FORMAT}")
+        plain = {k: v for k, v in values.items() if k != "format"} if isinstance(values, dict) else values
+        part: Part = decode(Part, plain, "it")
+        if set(part.seconds) != {"propagate", "train"} or not set(part.graph) >= GRAPH_FIELDS:
+            raise ValueError(f"its graph or seconds lack a field, got {sorted(part.graph)} and {sorted(part.seconds)}")
+        found = [(run.split, run.seed) for run in part.runs]
+        if runs is not None and found != list(runs):
+            raise ValueError(f"its runs must be of the splits and seeds {list(runs)}, got {found}")
+        return part
 
 
 @dataclass
@@ -146,11 +160,16 @@ def document(command: str, results: Sequence[Result]) -> str:
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
     """Write one row a setting: every label's curve against depth."""
-    rows = [_row(result) for result in results]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(path, [_row(result) for result in results], line_end="\r\n")
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], line_end: str = "\n") -> None:
+    """Write rows of the same columns as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator=line_end)
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, text.getvalue())
 
 
 def _row(result: Result) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import homophily
 from tqdm import tqdm
 
+from sbp_kernels.backends import check_name
+
 from .config import Config
 from .datasets import load_dataset, load_stand_in
 from .errors import UserError
 from .fit import fit_linear
+from .limits import too_much_memory
 from .metrics import accuracy, dirichlet_energy, effective_rank
 from .models import MODELS, Model
 from .presets import MODEL_PRESETS
@@ -41,7 +44,11 @@ class Options:
 
 
 def measure(configs: Sequence[Config], options: Options) -> list[Result]:
-    """Run settings on the dataset, splits and seeds they share; those that differ in depth go on from each other."""
+    """Run settings on the dataset, splits and seeds they share; those that differ in depth go on from each other.
+
+    Raises `UserError` for settings that nothing here can run, before any data is read.
+    """
+    require_runnable(configs)
     results = [Result(config, label(config)) for config in configs]
     splits = configs[0].splits
     # disable=None: silent where stderr is no terminal.
@@ -49,6 +56,8 @@ def measure(configs: Sequence[Config], options: Options) -> list[Result]:
     with tqdm(total=len(configs) * len(splits), unit="run", leave=False, disable=hidden) as bar:
         for split in splits:
             sweep = Sweep(prepare(load(configs[0], options, split), configs[0]))
+            for config in configs:
+                require_memory(config, sweep.data)
             for result in results:
                 bar.set_description(f"{result.label}, {result.config.layers} layers")
                 result.add(*_parts(replace(result.config, splits=(split,)), sweep, options))
@@ -90,11 +99,29 @@ def prepare(data: Data, config: Config) -> Data:
     """Normalise the features as asked and move everything to the run's device."""
     if config.feature_norm == "row":
         data = NormalizeFeatures()(data)
-    try:
-        return data.to(config.device)
-    # torch has no error class of its own for a device that it does not know or was not built for.
-    except (RuntimeError, AssertionError) as cause:
-        raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
+    return data.to(config.device)
+
+
+def require_runnable(configs: Sequence[Config]) -> None:
+    """Raise a `UserError` for a backbone, backend or device that cannot run what is asked of it."""
+    for config in configs:
+        if config.backbone != "sgc" and config.layers < 1:
+            raise UserError(f"layers must be >= 1 on the backbone {config.backbone}, got {config.layers}")
+        if config.backend is not None:
+            check_name(config.backend)
+        try:
+            if torch.empty(0, device=config.device).is_meta:
+                raise RuntimeError("it holds no numbers")
+        # torch has no error class of its own for a device that it does not know or was not built for.
+        except (RuntimeError, AssertionError) as cause:
+            raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
+
+
+def require_memory(config: Config, data: Data) -> None:
+    """Raise a `UserError` for a run that needs more memory than this machine has, before any of it is allocated."""
+    why = too_much_memory(config, data.num_nodes, data.num_edges, data.num_features, _classes(data))
+    if why:
+        raise UserError(f"{label(config)} with {config.layers} layers is {why}")
 
 
 def label(config: Config) -> str:
@@ -111,14 +138,19 @@ def is_signed(config: Config) -> bool:
 def describe(data: Data) -> dict[str, Any]:
     """Return the size of a graph, directed edges counted as stored, and its edge homophily, where labels are known."""
     known = (data.y[data.edge_index] >= 0).all(dim=0)
+    ratio = homophily(data.edge_index[:, known], data.y) if bool(known.any()) else None
     return {
         "nodes": data.num_nodes,
         "edges": data.num_edges,
         "features": data.num_features,
-        "classes": int(data.y.max()) + 1,
-        "homophily": round(homophily(data.edge_index[:, known], data.y), 4),
+        "classes": _classes(data),
+        "homophily": None if ratio is None else round(ratio, 4),
         **{role: int(data[f"{role}_mask"].sum()) for role in ROLES},
     }
+
+
+def _classes(data: Data) -> int:
+    return int(data.y.max()) + 1
 
 
 def _on(config: Config) -> str:
@@ -137,11 +169,8 @@ def _kept(config: Config, sweep: Sweep, options: Options, make: Any) -> Part:
     if options.store is None:
         return make(config, sweep, options)
     path = options.store.run_path(sweep.data, config, options.metrics, options.per_layer)
-    found = options.store.read(path)
-    if found is None:
-        found = make(config, sweep, options).to_dict()
-        options.store.write(path, found)
-    return Part.from_dict(found)
+    runs = [(config.splits[0], seed) for seed in config.seeds]
+    return options.store.run(path, runs, lambda: make(config, sweep, options))
 
 
 def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
@@ -160,7 +189,7 @@ def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
             x,
             data.y,
             data.train_mask,
-            part.graph["classes"],
+            _classes(data),
             config.seeds,
             epochs=config.epochs,
             lr=config.lr,
@@ -176,16 +205,16 @@ def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
 def _trained(config: Config, sweep: Sweep, options: Options) -> Part:
     """Train the whole network of one seed; metrics are of its hidden layers at the last epoch."""
     data, part = sweep.data, Part(describe(sweep.data))
-    if config.backbone != "sgc" and config.layers < 1:
-        raise UserError(f"layers must be >= 1 on the backbone {config.backbone}, got {config.layers}")
     (seed,) = config.seeds
-    checkpoint = None
+    checkpoint, fresh = None, options.store is not None and options.store.fresh
     if options.store is not None:
         checkpoint = options.store.run_path(data, config, options.metrics, options.per_layer).with_suffix(".pt")
     # The global generators serve the run alone, and are as before after it.
     with torch.random.fork_rng(), _clock(part, "train"):
-        trainer = Trainer(data, config, part.graph["classes"], seed, checkpoint)
-        part.runs = [_score(data, trainer.fit(options.progress), config, seed)]
+        trainer = Trainer(data, config, _classes(data), seed, checkpoint)
+        # The store removes the checkpoint once the run is written.
+        part.runs = [_score(data, trainer.fit(options.progress, resume=not fresh, remove=False), config, seed)]
+    part.seconds["train"] += trainer.seconds
     if options.metrics and part.runs[0].test is not None:
         with torch.no_grad():
             hidden = trainer.network.eval().hidden(data.x)

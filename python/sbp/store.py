@@ -17,6 +17,8 @@ from torch_geometric.data import Data
 import sbp_kernels
 
 from .config import Config
+from .files import atomic, claimed, read_json, read_tensors, remove_stale, write
+from .result import Part
 
 # Features that took less are propagated again rather than read.
 _WORTH_SECONDS = 1.0
@@ -39,36 +41,53 @@ class Store:
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
-        self.folder, self.fresh = folder, fresh
+        self.folder, self.fresh, self.runs_read = folder, fresh, 0
+        for part in ("runs", "propagated"):
+            remove_stale(folder / part)
 
     def run_path(self, data: Data, config: Config, *measured: bool) -> Path:
         """Return the file of one setting on one split; `measured` says what is measured besides."""
         return self.folder / "runs" / f"{config.dataset}-{config.model}-{_digest(data, config, *measured)}.json"
 
-    def read(self, path: Path) -> dict[str, Any] | None:
-        """Return what a finished run wrote; None if there is none, or runs are to be made afresh."""
-        return None if self.fresh or not path.exists() else json.loads(path.read_text())
+    def run(self, path: Path, runs: list[tuple[int, int]], make: Callable[[], Part]) -> Part:
+        """Return the finished run in `path`, of these splits and seeds; without one, make and write it.
 
-    def write(self, path: Path, content: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(content, allow_nan=False))
-        part.replace(path)
+        Of several processes that want one run, one makes it. A checkpoint beside it goes when it is written.
+        """
+        found = self._read(path, runs)
+        if found is None:
+            with claimed(path):
+                found = self._read(path, runs)
+                if found is None:
+                    made = make()
+                    write(path, json.dumps(made.to_dict(), allow_nan=False))
+                    path.with_suffix(".pt").unlink(missing_ok=True)
+                    return made
+        self.runs_read += 1
+        return found
+
+    def _read(self, path: Path, runs: list[tuple[int, int]]) -> Part | None:
+        return None if self.fresh else read_json(path, lambda values: Part.from_dict(values, runs))
 
     def features(self, data: Data, config: Config, make: Callable[[], Tensor]) -> Tensor:
         """Return propagated features, from the folder if they are there; keep those that took long to make."""
         rule = replace(config, **_OF_TRAINING)
         path = self.folder / "propagated" / f"{config.dataset}-{config.model}-{_digest(data, rule)}.pt"
-        if path.exists() and not self.fresh:
-            return torch.load(path, weights_only=True, map_location=data.x.device)
+        found = None if self.fresh else read_tensors(path, data.x.device, _features)
+        if found is not None:
+            return found
         start = time.perf_counter()
         x = make()
         if time.perf_counter() - start > _WORTH_SECONDS:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            torch.save(x, part)
-            part.replace(path)
+            with atomic(path) as file:
+                torch.save(x, file)
         return x
+
+
+def _features(x: Any) -> Tensor:
+    if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
+        raise ValueError(f"features must be a floating tensor [n, d], got a {type(x).__name__}")
+    return x
 
 
 def _digest(data: Data, config: Config, *measured: bool) -> str:

@@ -12,7 +12,10 @@ from .errors import UserError, require_known
 from .models import MODELS
 from .presets import BACKBONES, MODEL_PRESETS
 from .result import Result
-from .runner import Options, is_signed, measure
+from .runner import Options, is_signed, measure, require_runnable
+
+# Of one curve: more than a figure can show.
+_MOST_POINTS = 1000
 
 
 def train(
@@ -53,14 +56,15 @@ def depth(
     models = _known(dataset, models, settings)
     if not models or not layers:
         raise UserError(f"depth needs a model and a depth, got models {models} and layers {list(layers)}")
-    options = options or Options(root, metrics=True)
-    results: list[Result] = []
+    _require_few("depths", layers)
+    # All of them first: a wrong setting of the last model must not show after hours of the others.
+    groups: list[list[Config]] = []
     for model in models:
         configs = [_resolve(dataset, model, n, settings) for n in sorted(set(layers))]
-        results += measure(configs, options)
+        groups.append(configs)
         if ablation and is_signed(configs[0]):
-            results += measure([replace(c, beta=0.0) for c in configs], options)
-    return results
+            groups.append([replace(c, beta=0.0) for c in configs])
+    return _measure_all(groups, options or Options(root, metrics=True))
 
 
 def sweep(
@@ -77,15 +81,19 @@ def sweep(
     """Measure every model at every value of one setting; models without it are measured once. Arguments as `train`."""
     require_known("setting", setting, OPTIONS)
     models = _known(dataset, models, {**settings, setting: None})
-    if not values:
-        raise UserError(f"sweep needs values of {setting}, got none")
-    results: list[Result] = []
+    if not models or not values:
+        raise UserError(f"sweep needs a model and values of {setting}, got models {models} and values {list(values)}")
+    if setting in settings:
+        raise UserError(f"sweep varies {setting}: it must not be set as well, got {settings[setting]}")
+    _require_few("values", values)
+    groups: list[list[Config]] = []
     for model in models:
         own = settings.get("backbone")
-        chosen: list[dict[str, Any]] = [{setting: value} for value in values] if takes(model, setting, own) else [{}]
-        for value in chosen:
-            results += measure([_resolve(dataset, model, layers, {**settings, **value})], options or Options(root))
-    return results
+        chosen: list[dict[str, Any]] = [{}]
+        if takes(model, setting, own):
+            chosen = [{setting: value} for value in dict.fromkeys(values)]
+        groups += [[_resolve(dataset, model, layers, {**settings, **value})] for value in chosen]
+    return _measure_all(groups, options or Options(root))
 
 
 def list_models() -> dict[str, str]:
@@ -94,6 +102,16 @@ def list_models() -> dict[str, str]:
         name: f"{model.summary} ({model.section}; {', '.join(MODEL_PRESETS[name].backbones)})"
         for name, model in MODELS.items()
     }
+
+
+def _require_few(kind: str, values: Sequence[Any]) -> None:
+    if len(values) > _MOST_POINTS:
+        raise UserError(f"{kind} must be at most {_MOST_POINTS:,}, got {len(values):,}")
+
+
+def _measure_all(groups: Sequence[Sequence[Config]], options: Options) -> list[Result]:
+    require_runnable([config for configs in groups for config in configs])
+    return [result for configs in groups for result in measure(configs, options)]
 
 
 def _known(dataset: str, models: Sequence[str], settings: dict[str, Any]) -> list[str]:

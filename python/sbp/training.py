@@ -15,6 +15,8 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from .config import Config
+from .errors import note
+from .files import atomic, read_tensors
 from .metrics import accuracy
 from .networks import build
 from .threads import one_thread
@@ -32,7 +34,7 @@ class Trainer:
     """
 
     def __init__(self, data: Data, config: Config, num_classes: int, seed: int, checkpoint: Path | None = None) -> None:
-        self.data, self.config, self.checkpoint = data, config, checkpoint
+        self.data, self.config, self.seed, self.checkpoint = data, config, seed, checkpoint
         # Weights, dropout and masks all draw from torch's global generators.
         torch.manual_seed(seed)
         self.network = build(data, config, num_classes)
@@ -44,12 +46,18 @@ class Trainer:
         )
         self.run: Callable[[Tensor], Tensor] = torch.compile(self.network) if config.compile else self.network
         self.epoch, self.best_score = 0, -1.0
+        # Before a checkpoint was read: those of the processes that were stopped.
+        self.seconds = 0.0
         self.predicted: Tensor | None = None
 
-    def fit(self, progress: bool = False) -> Tensor | None:
-        """Train all epochs; return the predictions `[n]` of the reported one, None if its scores are not finite."""
-        self._load()
-        saved = time.monotonic()
+    def fit(self, progress: bool = False, resume: bool = True, remove: bool = True) -> Tensor | None:
+        """Train all epochs; return the predictions `[n]` of the reported one, None if its scores are not finite.
+
+        `resume` reads the checkpoint, `remove` deletes it at the end.
+        """
+        if resume:
+            self._load(progress)
+        self._start = saved = time.monotonic()
         hidden = None if progress else True
         bar = tqdm(
             desc="train", unit="epoch", total=self.config.epochs, initial=self.epoch, leave=False, disable=hidden
@@ -64,7 +72,7 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
                 bar.update()
-        if self.checkpoint:
+        if self.checkpoint and remove:
             self.checkpoint.unlink(missing_ok=True)
         return self.predicted
 
@@ -101,6 +109,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
+            "seconds": self.seconds + time.monotonic() - self._start,
             "best_score": self.best_score,
             "predicted": self.predicted,
             "rng": torch.get_rng_state(),
@@ -109,19 +118,28 @@ class Trainer:
 
     def _save(self) -> None:
         assert self.checkpoint is not None
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(self._state(), part)
-        # In one move: a run that is stopped while it writes keeps the checkpoint before.
-        part.replace(self.checkpoint)
+        with atomic(self.checkpoint) as file:
+            torch.save(self._state(), file)
 
-    def _load(self) -> None:
-        if self.checkpoint is None or not self.checkpoint.exists():
+    def _load(self, progress: bool) -> None:
+        if self.checkpoint is None or not read_tensors(self.checkpoint, self.data.x.device, self._restore):
             return
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.data.x.device)
+        if progress:
+            name, epochs = f"{self.config.dataset} {self.config.model}", self.config.epochs
+            note(f"resumed {name}, seed {self.seed}, at epoch {self.epoch} of {epochs} from {self.checkpoint}")
+
+    def _restore(self, state: dict[str, Any]) -> bool:
+        """Take over what `_state` wrote; raise anything where the file holds something else."""
+        epoch, seconds, best_score = (state[name] for name in ("epoch", "seconds", "best_score"))
+        predicted = state["predicted"]
+        if type(epoch) is not int or not 0 <= epoch <= self.config.epochs:
+            raise ValueError(f"its epoch must lie in [0, {self.config.epochs}], got {epoch}")
+        if predicted is not None and predicted.shape != self.data.y.shape:
+            raise ValueError(f"its predictions must have the shape {tuple(self.data.y.shape)}")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.best_score, self.predicted = state["epoch"], state["best_score"], state["predicted"]
+        self.epoch, self.seconds, self.best_score, self.predicted = epoch, float(seconds), float(best_score), predicted
         torch.set_rng_state(state["rng"].cpu())
         if self.data.x.is_cuda:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())
+        return True

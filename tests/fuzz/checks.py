@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sbp_kernels import signed_pair, signed_propagate, use_backend
 
-from .graphs import Spec
+from .graphs import EXTREME, Spec
 from .oracle import Coefficients, Expected, Norm, propagate
 from .tensors import DTYPES, WILD, Array, tensor
 from .world import World
@@ -147,7 +147,7 @@ def title_of(call: Spec, world: World) -> str:
         return str(call["op"])
     words = [call["op"], call["mode"], call["backend"] or "default"]
     halves = [world.spec.get(name) or {} for name in ("pos", "neg", "signed")]
-    if any(half.get("weight") in ("tiny", "denormal", "large") for half in halves):
+    if any(half.get("weight") in EXTREME for half in halves):
         return " ".join([*words[:2], "extreme weights"])
     if "efficient zeros" in (call["layout"], call.get("residual")):
         return " ".join([*words[:2], "efficient zeros"])

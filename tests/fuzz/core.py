@@ -17,6 +17,7 @@ from .graphs import Spec, graph_spec
 from .world import World
 
 GRAPH_BYTES, CALL_BYTES, BATCH = 40, 32, (12, 24)
+SHRINKS = True
 Mark = Callable[[int], None]
 
 

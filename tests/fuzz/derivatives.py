@@ -145,7 +145,13 @@ class Derivative:
             sizes = [torch.maximum((b - a) / STEP, a) for a, b in zip(low, high, strict=True)]
         else:
             sizes = self._evaluate(Majorant([]), 1.0)
-        return [self._expected(i, *pair) for i, pair in enumerate(zip(exact, sizes, strict=True))]
+        out = [self._expected(i, *pair) for i, pair in enumerate(zip(exact, sizes, strict=True))]
+        types = self.dtypes(len(sizes))
+        if any(not bool((size <= torch.finfo(t).max / 8).all()) for size, t in zip(sizes, types, strict=True)):
+            # Features between the steps may have overflowed; what is made of them may be anything.
+            for want in out:
+                want.loose = np.ones(want.value.shape, bool)
+        return out
 
     def _expected(self, index: int, value: Tensor, size: Tensor) -> Expected:
         unit = UNITS[self.inputs.dtype]
@@ -165,9 +171,9 @@ class Derivative:
         share = unit.acc * (passes * (steps * terms + 8) + sums) + passes * steps * entries
         share += narrow * (steps if passes == 1 else passes * (2 * steps + 1))
         size64, value64 = size.detach().numpy(), value.detach().numpy()
-        bound = SLACK * share * size64 + unit.store_tiny * (1 + terms)
-        loose = ~np.isfinite(size64) | (size64 > unit.store_max / 8)
-        return Expected(value64, bound, loose if loose.any() else None)
+        tiny = max([unit.store_tiny, *(4 * torch.finfo(a.dtype).tiny for a in self.args.given)])
+        bound = SLACK * share * size64 + tiny * (1 + terms)
+        return Expected(value64, bound)
 
     def dtypes(self, count: int) -> list[torch.dtype]:
         """The type of each result."""

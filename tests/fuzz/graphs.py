@@ -34,6 +34,7 @@ WEIGHTS = table(
     ("denormal", 6),
     ("large", 8),
 )
+EXTREME = ("tiny", "denormal", "large")
 WEIGHT_TYPES = table(("float32", 90), ("float64", 80), ("bfloat16", 40), ("float16", 40))
 KINDS = table(("edges", 176), ("labels", 22), ("block", 14), ("mean", 12), ("similarity", 18), (None, 14))
 BUILDERS = table(("halves", 150), ("pair", 60), ("signed", 46))
@@ -61,10 +62,13 @@ def graph_spec(data: bytes) -> Spec:
         for half in (spec["pos"], spec["neg"]):
             half.update(make="edge_index", scales=False)
         spec["joint"] = r.pick(JOINT)
-        if spec["joint"]:
-            # Both halves keep their weights until they are normalised together.
-            spec["pos"].update(norm=None, loops=False)
-            spec["neg"].update(norm=None, loops=False)
+        if any(half["weight"] in EXTREME for half in (spec["pos"], spec["neg"])):
+            # Degrees of the other half would make entries of 1e144 of them.
+            spec["joint"] = None
+        norm = spec["pos"]["norm"] or spec["neg"]["norm"]
+        for half in (spec["pos"], spec["neg"]):
+            # Joint degrees need both halves as they are.
+            half.update(norm=norm, loops=half["loops"] and not spec["joint"])
     else:
         spec["signed"] = _edges(r, rows, cols)
         spec["signed"]["weight"] = spec["signed"]["weight"] or r.one_of(("unit signs", "signed"))
@@ -93,7 +97,7 @@ def _edges(r: Reader, rows: int, cols: int) -> Spec:
     }
     if spec["scales"]:
         spec.update(make="csr", norm=None, loops=False)
-    if spec["weight"] in ("tiny", "denormal", "large"):
+    if spec["weight"] in EXTREME:
         # Only where degrees bring them back to one: the sum of products of such weights would overflow.
         spec.update(norm=spec["norm"] or "row", weight_type="float64", grad=False, loops=False, scales=False)
     return spec

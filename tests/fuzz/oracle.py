@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .halves import Dense
+from .dense import Dense
 from .layer_norm import Norm, State, affine, normalise, tight
 from .tensors import Array
 from .units import SLACK, UNITS, Unit
@@ -100,6 +100,9 @@ class _Sum:
         self.brought += abs(coef) * part.error
         # The coefficient may be applied to the sum.
         self.largest += max(abs(coef), 1.0) * part.size
+        if np.max(magnitude, initial=0.0, where=np.isfinite(magnitude)) > 1e-8 * self.unit.acc_max:
+            # And so may the scale of a row, which can be 0.
+            self.largest += max(abs(coef), 1.0) * _raw(half, magnitude)
         self.terms = self.terms + half.terms
         vanishes = _may_vanish(half, coef, self.unit)
         if vanishes:
@@ -157,6 +160,11 @@ def linear(
     return total.state_after()
 
 
+def _raw(half: Dense, size: Array) -> Array:
+    """The sum of magnitudes as if every entry were the largest one, 1 at least."""
+    return max(half.largest, 1.0) * (sum(half.signs) @ np.where(np.isfinite(size), size, 0.0))  # type: ignore[no-any-return]
+
+
 def _may_vanish(half: Dense, coef: float, unit: Unit) -> bool:
     """A factor that may be rounded to 0, so that 0 * inf is NaN."""
     return abs(coef) * half.smallest < 1e6 * unit.acc_tiny
@@ -168,7 +176,8 @@ def store(state: State, unit: Unit) -> State:
     finite = np.isfinite(state.x)
     size = np.abs(state.x) + state.error
     state.error = np.where(finite, state.error + unit.store * size + unit.store_tiny, 0.0)
-    high = (size > unit.store_max) & finite
+    # Not a number where the oracle overflows itself.
+    high = ~(size <= unit.store_max) & finite
     if high.any():
         state.loose = high if state.loose is None else state.loose | high
     if state.loose is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import core
+from . import bad_arguments, core
 
-ROOMS: dict[str, ModuleType] = {"core": core}
+ROOMS: dict[str, ModuleType] = {"core": core, "errors": bad_arguments}
 # Of a hundred chunks, how many go to each room.
-SHARES = {"core": 100}
+SHARES = {"core": 86, "errors": 14}
 
 
 def room_of(chunk: int, only: str | None) -> str:

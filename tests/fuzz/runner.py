@@ -14,6 +14,7 @@ from typing import Any
 
 from .failures import Failures
 from .in_flight import InFlight
+from .rooms import ROOMS
 from .worker import CHUNK, Job, work
 
 # A call that takes longer than this many seconds hangs.
@@ -79,8 +80,10 @@ class Worker:
         if case is None:
             raise RuntimeError(f"a worker ended by {what} with no call in flight, request {self.request!r:.300}")
         kind = "hang" if what.startswith("hang") else "crash"
-        calls = case.get("calls") or [{}]
-        title = f"{what} in {case['room']}: {_words(calls[min(call, len(calls) - 1)])}"
+        words = _words(case["calls"][min(call, len(case["calls"]) - 1)])
+        if not ROOMS[case["room"]].SHRINKS:
+            case, call = {**case, "calls": [case["calls"][call]]}, 0
+        title = f"{what} in {case['room']}: {words}"
         detail = f"chunk {chunk}, example {example}, call {call}"
         return Crash({"kind": kind, "title": title, "detail": detail, "case": case, "call": call}, chunk, example)
 
@@ -97,7 +100,7 @@ def _death(code: int | None) -> str:
 
 
 def _words(call: dict[str, Any]) -> str:
-    return " ".join(str(call[k]) for k in ("op", "mode", "target", "argument", "how") if k in call)
+    return " ".join(str(call[k]) for k in ("op", "mode", "target", "argument", "value", "how") if k in call)
 
 
 class Pool:
@@ -152,7 +155,8 @@ def fuzz(pool: Pool, calls: int, tell: Callable[[int, int], None]) -> int:
         else:
             made += answer[1]
             for failure in answer[2]:
-                if pool.failures.is_new(failure) and shrunk < SHRUNK:
+                shrinks = ROOMS[failure["case"]["room"]].SHRINKS
+                if shrinks and pool.failures.is_new(failure) and shrunk < SHRUNK:
                     shrunk += 1
                     requests.append(("shrink", *request[1:3], failure))
                 pool.failures.add(failure)

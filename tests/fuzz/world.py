@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sbp_kernels import CSR, SignedGraph
 
+from .dense import Dense
 from .graphs import Spec
-from .halves import IMPLICIT, Dense, EdgeModel
+from .halves import IMPLICIT, EdgeModel
 from .tensors import DTYPES, Array
 
 
@@ -106,7 +107,7 @@ class World:
             model = _with_loops(model, spec["fill"])
         if spec["norm"] and not spec["scales"]:
             half = half.normalize(spec["norm"])
-            _normalise(model, spec["norm"])
+            _normalise(model, spec["norm"], spec["weight_type"])
         return half, model
 
     def _model(self, row: Any, col: Any, weight: Tensor | None, order: Any) -> EdgeModel:
@@ -150,8 +151,8 @@ class World:
         if mode:
             graph = graph.normalize(mode, joint=bool(self.spec["joint"]))
             self.pos.partner, self.neg.partner = (self.neg, self.pos) if self.spec["joint"] else (None, None)
-            for model in self.models:
-                _normalise(model, mode)
+            for model, half in zip(self.models, (pos, neg), strict=True):
+                _normalise(model, mode, half["weight_type"])
         return graph
 
     def _signed(self, spec: Spec) -> SignedGraph:
@@ -167,7 +168,7 @@ class World:
         if spec["norm"]:
             graph = graph.normalize(spec["norm"])
             for model in self.models:
-                _normalise(model, spec["norm"])
+                _normalise(model, spec["norm"], spec["weight_type"])
         return graph
 
     def _move(self, move: str) -> None:
@@ -181,7 +182,9 @@ class World:
         elif move == "prepare":
             self.graph = self.graph.prepare()
         elif move == "transpose twice":
-            self.graph = self.graph.T.T
+            # It sorts the columns, and with them the weights, of compressed rows that came unsorted.
+            if all((self.spec.get(name) or {}).get("make") != "csr" for name in ("pos", "neg")):
+                self.graph = self.graph.T.T
         else:
             self.graph = self.graph.with_weights(None, None)
 
@@ -208,9 +211,10 @@ def _with_loops(model: EdgeModel, fill: float) -> EdgeModel:
     return looped
 
 
-def _normalise(model: EdgeModel, mode: str) -> None:
+def _normalise(model: EdgeModel, mode: str, weight_type: str = "float64") -> None:
+    """Normalise; weights that require grad, or whose scales depend on such weights, are rounded to their type."""
     model.norm = mode
-    if model.param is not None:
-        # Such weights are scaled themselves, and rounded to their type.
+    if any(m is not None and m.param is not None for m in (model, model.partner)):
         model.extra_terms += 6
-        model.weight_error = float(torch.finfo(model.param.dtype).eps)
+        coarse = weight_type if model.weight is not None else "float32"
+        model.weight_error = float(torch.finfo(DTYPES[coarse]).eps)

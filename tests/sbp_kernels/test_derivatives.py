@@ -74,6 +74,16 @@ HALVES: dict[str, tuple[Callable[[Point], SignedGraph], Callable[[Point], tuple[
         lambda p: SignedGraph(Similarity(p["x0"], -1.0, 0.7).T, CSR.from_edge_index(POS, None, N)),
         lambda p: (dense_softmax(p["x0"]).T, dense(POS, torch.ones(11, dtype=torch.float64))),
     ),
+    "fixed weights": (
+        lambda p: SignedGraph.from_edge_index(
+            POS, NEG, N, pos_edge_weight=POINT["pos"], neg_edge_weight=-POINT["neg"]
+        ).normalize("row"),
+        lambda p: (_row(dense(POS, POINT["pos"])), -_row(dense(NEG, POINT["neg"]))),
+    ),
+    "fixed features": (
+        lambda p: SignedGraph(Similarity(POINT["x0"], -1.0, 0.7), CSR.from_edge_index(POS, POINT["pos"], N)),
+        lambda p: (dense_softmax(POINT["x0"]), dense(POS, POINT["pos"])),
+    ),
     "one half": (
         lambda p: SignedGraph(neg=CSR.from_edge_index(NEG, p["neg"], N)),
         lambda p: (torch.zeros(N, N, dtype=torch.float64), dense(NEG, p["neg"])),
@@ -100,6 +110,11 @@ def _sym(matrix: Tensor) -> Tensor:
     degree = matrix.abs().sum(1)
     scale = torch.where(degree > 0, degree.clamp_min(1e-30).rsqrt(), 0.0)
     return scale[:, None] * matrix * scale
+
+
+def _row(matrix: Tensor) -> Tensor:
+    degree = matrix.abs().sum(1, keepdim=True)
+    return torch.where(degree > 0, matrix / degree.clamp_min(1e-30), 0.0)
 
 
 AFFINE = torch.nn.LayerNorm(D, eps=1e-3, dtype=torch.float64)
@@ -274,3 +289,49 @@ def test_a_batch_of_signs_is_refused_in_one_sentence():
     weight = torch.stack([POINT["pos"], -POINT["pos"]])
     with pytest.raises(NotImplementedError, match="signs are read when a graph is built: no vmap over them"):
         vmap(lambda w: signed_propagate(POINT["x"], SignedGraph.from_edge_weight(POS, w, N)))(weight)
+
+
+def test_joint_degrees_carry_the_gradient_of_the_other_half(backend):
+    """Weights of one sign scale the edges of the other, fixed ones too."""
+
+    def ours(weight: Tensor) -> Tensor:
+        graph = SignedGraph.from_edge_index(POS, NEG, N, neg_edge_weight=weight).normalize("row", joint=True)
+        return signed_propagate(POINT["x"], graph, beta=0.0, backend=backend)
+
+    def definition(weight: Tensor) -> Tensor:
+        pos, neg = dense(POS, torch.ones(11, dtype=torch.float64)), dense(NEG, weight)
+        degree = pos.sum(1, keepdim=True) + neg.abs().sum(1, keepdim=True)
+        return torch.where(degree > 0, pos / degree.clamp_min(1e-30), 0.0) @ POINT["x"]
+
+    for transform in (jacrev, jacfwd):
+        close(transform(ours)(POINT["neg"]), transform(definition)(POINT["neg"]))
+    leaf = POINT["neg"].clone().requires_grad_()
+    close(
+        torch.autograd.grad(ours(leaf).square().sum(), leaf), torch.autograd.grad(definition(leaf).square().sum(), leaf)
+    )
+
+
+@pytest.mark.parametrize("halves", ["features", "fixed features", "labels"])
+def test_autocast_rounds_features_only(backend, halves):
+    """Logits, softmax and group sums keep their precision; x is stored in 16 bits."""
+    point = {name: value.float() for name, value in POINT.items()} | {"x": POINT["x"].bfloat16().float()}
+    graph = HALVES[halves][0](point)
+    want = signed_propagate(point["x"], graph, beta=0.5, lam=0.5, backend=backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = signed_propagate(point["x"], HALVES[halves][0](point), beta=0.5, lam=0.5, backend=backend)
+    torch.testing.assert_close(got, want.bfloat16())
+
+
+def test_float16_gradients_through_layer_norm_of_small_rows(backend):
+    """1/std of a row may exceed what float16 holds, although the gradient of x does not."""
+    graph = SignedGraph.from_edge_index(POS, NEG, N)
+    x = (POINT["x"] * 2.0**-8).half().requires_grad_()
+    norm = torch.nn.LayerNorm(D, eps=1e-16)
+    y = signed_propagate(x, graph, alpha=2.0**-14, beta=2.0**-14, layer_norm=norm, backend=backend)
+    got = torch.autograd.grad((y * POINT["x"].half()).sum(), x)[0]
+    wide = x.detach().double().requires_grad_()
+    z = 2.0**-14 * (dense(POS, torch.ones(11).double()) - dense(NEG, torch.ones(8).double())) @ wide
+    exact = torch.nn.functional.layer_norm(z, (D,), eps=1e-16)
+    want = torch.autograd.grad((exact * POINT["x"]).sum(), wide)[0]
+    assert bool(got.isfinite().all())
+    torch.testing.assert_close(got.double(), want, rtol=0.02, atol=0.02 * float(want.abs().max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -64,7 +65,15 @@ def load_dataset(name: str, root: str = "data", split: int = 0, **options: Any) 
     unknown, in no mask. `options` are those of the dataset's own loader: `phi` for csbm.
     Raises `UserError` for an unknown name, split or option, and for files it cannot get.
     """
-    return _source(name, split, options).load(root, split, **options)
+    source = _source(name, split, options)
+    data = source.load(root, split, **options)
+    if not source.embedded and (data.num_nodes, data.num_edges) != (source.size.nodes, source.size.edges):
+        warnings.warn(
+            f"{name} as read from {root} has {data.num_nodes:,} nodes and {data.num_edges:,} edges, its source states "
+            f"{source.size.nodes:,} and {source.size.edges:,}: are its files whole?",
+            stacklevel=2,
+        )
+    return data
 
 
 def load_stand_in(name: str, split: int = 0, **options: Any) -> Data:

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import Actor, WebKB, WikipediaNetwork
 
+from .raw_files import checked
 from .source import pick_split, read_files
 
 
 def webkb(name: str, root: str, split: int) -> Data:
     """Read `root/<name>/raw`: university web pages; an edge goes from the page with the link to the page it names."""
-    return _load(lambda: WebKB(root, name), name, Path(root) / name / "raw", name, split)
+    return _load(lambda: checked(WebKB)(root, name), name, Path(root) / name / "raw", name, split)
 
 
 def wikipedia(name: str, root: str, split: int) -> Data:
@@ -21,13 +22,15 @@ def wikipedia(name: str, root: str, split: int) -> Data:
 
     Many nodes are copies of others, across the splits too (arXiv 2302.11640).
     """
-    return _load(lambda: WikipediaNetwork(root, name), name, Path(root) / name / "geom_gcn" / "raw", name, split)
+    return _load(
+        lambda: checked(WikipediaNetwork)(root, name), name, Path(root) / name / "geom_gcn" / "raw", name, split
+    )
 
 
 def actor(root: str, split: int) -> Data:
     """Read `root/actor/raw`: actors on the same Wikipedia page; edges are directed, as stored."""
     folder = Path(root) / "actor"
-    return _load(lambda: Actor(str(folder)), "actor", folder / "raw", "film", split)
+    return _load(lambda: checked(Actor)(str(folder)), "actor", folder / "raw", "film", split)
 
 
 def _load(make: Callable[[], InMemoryDataset], name: str, folder: Path, prefix: str, split: int) -> Data:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch_geometric.data import Data
 from torch_geometric.datasets import HeterophilousGraphDataset
 
+from .raw_files import checked
 from .source import pick_split, read_files
 
 
@@ -14,5 +15,5 @@ def load(name: str, root: str, split: int) -> Data:
     """Read `root/<name, _ for ->/raw`; the graphs are undirected, edges stored both ways."""
     stem = name.replace("-", "_")
     folder = Path(root) / stem / "raw"
-    data = read_files(lambda: HeterophilousGraphDataset(root, name)[0], name, folder, [f"{stem}.npz"])
+    data = read_files(lambda: checked(HeterophilousGraphDataset)(root, name)[0], name, folder, [f"{stem}.npz"])
     return pick_split(data, split)

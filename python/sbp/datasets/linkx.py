@@ -7,14 +7,15 @@ from pathlib import Path
 from torch_geometric.data import Data
 from torch_geometric.datasets import LINKXDataset
 
+from .raw_files import checked
 from .source import pick_split, read_files
 
 
 def load(root: str, split: int) -> Data:
     """Read `root/penn94/raw`; the graph is undirected, edges stored both ways.
 
-    A person whose gender, the class, is unknown has y = -1 and is in no mask. PyG unpickles the file of splits.
+    A person whose gender, the class, is unknown has y = -1 and is in no mask.
     """
     files = ["data.mat", "fb100-Penn94-splits.npy"]
     folder = Path(root) / "penn94" / "raw"
-    return pick_split(read_files(lambda: LINKXDataset(root, "penn94")[0], "penn94", folder, files), split)
+    return pick_split(read_files(lambda: checked(LINKXDataset)(root, "penn94")[0], "penn94", folder, files), split)

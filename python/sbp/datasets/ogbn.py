@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -69,7 +70,10 @@ def _download(name: str, folder: Path) -> None:
     print(f"{name}: downloading {size} into {folder}", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Unpacked elsewhere first: a folder that is there is whole.
-    with TemporaryDirectory(dir=folder.parent) as temporary:
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        # Of a killed process: `read_files` lets one process at a time download.
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         url = f"http://snap.stanford.edu/ogb/data/nodeproppred/{archive}.zip"
         extract_zip(download_url(url, temporary, log=False), temporary, log=False)
         (Path(temporary) / archive).rename(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch_geometric.data import Data
 from torch_geometric.datasets import Planetoid
 
+from .raw_files import checked
 from .source import read_files
 
 _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
@@ -15,4 +16,4 @@ _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 def load(name: str, root: str, split: int) -> Data:
     """Read `root/<name>/raw`; the citation graphs are undirected, edges stored both ways."""
     files = [f"ind.{name.lower()}.{part}" for part in _PARTS]
-    return read_files(lambda: Planetoid(root, name)[0], name.lower(), Path(root) / name / "raw", files)
+    return read_files(lambda: checked(Planetoid)(root, name)[0], name.lower(), Path(root) / name / "raw", files)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from tempfile import gettempdir
 
+import torch
+from filelock import FileLock
 from torch_geometric.data import Data
 
-from ..errors import UserError
+from ..errors import UserError, one_line
+from .raw_files import explain_unreadable
 
 
 @dataclass(frozen=True)
@@ -49,20 +56,66 @@ class Source:
 
 
 def read_files(make: Callable[[], Data], name: str, folder: Path, files: Sequence[str]) -> Data:
-    """Return the graph that `make` reads, which downloads what `folder` lacks, or say which files it needs."""
+    """Return the graph that `make` reads, which downloads what `folder` lacks, or say which files it needs.
+
+    One process of this machine at a time: libraries write downloads and caches in place.
+    """
     missing = [file for file in files if not (folder / file).exists()]
     try:
-        return make()
+        with _lock(folder), _weights_only():
+            data = make()
+        require_graph(data)
+        return data
     except UserError:
         raise
     # Downloaders and parsers raise anything from URLError to UnpicklingError.
     except Exception as cause:
-        why = f"{type(cause).__name__}: {cause}".splitlines()[0]
         if missing:
+            why = f"{type(cause).__name__}: {one_line(cause)}"[:300]
             raise UserError(
                 f"{name} could not be downloaded ({why}); put these files into {folder}: {', '.join(missing)}"
             ) from cause
-        raise UserError(f"{name} could not be read from {folder} ({why}); replace its files") from cause
+        raise UserError(explain_unreadable(name, folder, files, cause)) from cause
+
+
+def require_graph(data: Data) -> None:
+    """Raise ValueError where the parts of a graph do not fit each other: a file is cut off, or another's."""
+    x, y, edges, n = data.x, data.y, data.edge_index, data.y.numel()
+    if x.dim() != 2 or x.size(0) != n or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
+        raise ValueError(f"features must be finite numbers of {n} nodes, got {x.dtype} {tuple(x.shape)}")
+    if y.dim() != 1 or y.dtype != torch.int64 or not n or int(y.min()) < -1 or int(y.max()) >= n:
+        raise ValueError(f"labels must lie in [-1, {n}), got {y.dtype} {tuple(y.shape)}")
+    if edges.dtype != torch.int64 or not edges.numel() or int(edges.min()) < 0 or int(edges.max()) >= n:
+        raise ValueError(f"edges must join nodes in [0, {n}), got {edges.dtype} {tuple(edges.shape)}")
+    for role in ("train_mask", "val_mask", "test_mask"):
+        mask = data[role]
+        if mask.dtype != torch.bool or mask.size(0) != n:
+            raise ValueError(f"{role} must be bool of {n} nodes, got {mask.dtype} {tuple(mask.shape)}")
+    if not bool(data.train_mask.any(dim=0).all()):
+        raise ValueError("every split must have a training node")
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    # Not beside the data, which may be read-only.
+    locks = Path(gettempdir()) / f"sbp-{os.getuid()}"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(locks / f"{blake2b(os.path.realpath(folder).encode(), digest_size=12).hexdigest()}.lock"):
+        yield
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let torch.load run no code: PyG falls back on unpickling anything, and says so in a warning only."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def pick_split(data: Data, split: int) -> Data:
