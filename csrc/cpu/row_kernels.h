@@ -1,7 +1,7 @@
 // The row kernels, made of the sums of row_sums.h. Included once per instruction set, like simd.h.
 #include "row_sums.h"
 
-// Whether the type's own range holds sums of squares of a row: not where they overflow, nor where they vanish beside eps.
+// Whether the type's range holds the sum of squares of a row: it neither overflows nor vanishes beside eps.
 template <class A> SBP_INLINE bool in_range(A square, double eps) {
   constexpr bool kDouble = sizeof(A) == 8;
   const A largest = kDouble ? A(1e300) : A(1e37f), smallest = kDouble ? A(1e-270) : A(1e-25f);
