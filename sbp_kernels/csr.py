@@ -129,6 +129,9 @@ class CSR(SparseMatrix):
         if self.num_rows != self.num_cols:
             raise ValueError(f"add_self_loops needs a square matrix, got {self.num_rows}x{self.num_cols}")
         self._require_unscaled("add_self_loops")
+        dtype = torch.float32 if self._weight is None else self._weight.values.dtype
+        if abs(fill_value) > torch.finfo(dtype).max:
+            raise ValueError(f"fill_value must lie in the range of the weights, {dtype}, got {fill_value}")
         return CSR._trusted(*with_self_loops(self._pattern, self.weight, fill_value))
 
     def normalize(self, mode: str) -> CSR:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_edges, check_tensor, check_values
+from .checks import check_edges, check_tensor, check_values, describe
 from .csr import CSR
 from .degrees import degree, degree_scales
 from .implicit import ClassBlock
@@ -18,8 +18,7 @@ from .similarity import Similarity
 from .transforms import needs_derivative, outside, plain
 
 Adjacency = CSR | ClassBlock | Similarity
-# A plan may be None.
-_NOT_MADE = object()
+_NOT_MADE = object()  # as a plan may be None
 
 
 class SignedGraph:
@@ -65,9 +64,8 @@ class SignedGraph:
                 raise ValueError(f"pos and neg must have one shape, got {a[0]}x{a[1]} and {b[0]}x{b[1]}")
             if pos.device != neg.device:
                 raise ValueError(f"pos and neg must be on one device, got {pos.device} and {neg.device}")
-        any_half: Any = neg if pos is None else pos
-        self._pos, self._neg = pos, neg
-        self._num_rows, self._num_cols, self._device = any_half.num_rows, any_half.num_cols, any_half.device
+        self._pos, self._neg, one = pos, neg, neg if pos is None else pos
+        self._num_rows, self._num_cols, self._device = one.num_rows, one.num_cols, one.device  # type: ignore[union-attr]
         # Neither half has edge weights or x0. Cached, because this check is measurable on small graphs.
         self._weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
@@ -142,14 +140,14 @@ class SignedGraph:
 
     @property
     def T(self) -> SignedGraph:
-        """Both halves transposed; kept, unless weights or features take a gradient. A symmetric graph is its own."""
+        """Both halves transposed; cached, unless weights or x0 need a derivative. A symmetric graph is its own."""
         if self._symmetric:
             return self
         if self._transposed is not None and self._weightless:
             return self._transposed
         pos, neg = (None if half is None else half.T for half in (self._pos, self._neg))
         if pos is self._pos and neg is self._neg:
-            # Marked, not referred to: a graph that refers to itself stays until the garbage collector comes.
+            # A flag, as a graph that refers to itself lives until the garbage collector runs.
             self._symmetric = True
             return self
         if self._transposed is not None and self._transposed._pos is pos and self._transposed._neg is neg:
@@ -231,6 +229,8 @@ class SignedGraph:
         Each half by its own degrees; with `joint=True` both by the degrees of the whole graph,
         \( d_i = \sum_j |A^+_{ij}| + |A^-_{ij}| \), which needs two sparse halves.
         """
+        if not isinstance(joint, bool):
+            raise ValueError(f"joint must be True or False, got {describe(joint)}")
         if not joint:
             halves = (self._pos, self._neg)
             return SignedGraph(*(half.normalize(mode) if isinstance(half, CSR) else half for half in halves))

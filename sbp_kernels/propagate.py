@@ -106,7 +106,7 @@ def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> ModuleType:
 
 def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
     if not isinstance(graph, SignedGraph):
-        raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
+        raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
     # Read once: each x.size(i) takes as long, which is measurable on small graphs.
     shape = x.shape if isinstance(x, Tensor) else ()
     if len(shape) != 2 or shape[0] != graph._num_cols:

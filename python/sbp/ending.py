@@ -5,6 +5,7 @@ This module imports no library: signals must be caught before the seconds that t
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from .errors import explain
 
 # Time for files and progress bars to close after a signal, before the process ends in any case.
 _GRACE_SECONDS = 5.0
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Ending:
@@ -51,7 +53,7 @@ class Ending:
         sentence = None if error is None else explain(error)
         if sentence is None:
             return False
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_SPACE:
             # All files are written with their names: only a print has none.
             sentence = f"standard output: {sentence}"
             _drop_stdout()

@@ -99,7 +99,7 @@ def called_only(*layers: torch.nn.Module) -> bool:
 
 def as_pyg(layer: Any) -> None:
     """Let PyG inspect a layer that it takes for one of its own class, and write the `propagate` of that class."""
-    theirs = original(type(layer))
+    theirs = original(getattr(type(layer), "_ours", type(layer)))
     if isinstance(layer, MessagePassing) and layer.inspector._cls is not theirs:
         layer.inspector = inspector = Inspector(theirs)
         inspector.inspect_signature(layer.message)

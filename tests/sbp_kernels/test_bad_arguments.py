@@ -82,10 +82,15 @@ CASES = {
     "loops on labels": (lambda: SignedGraph(labelled(0.5).neg).add_self_loops(), "needs sparse positive edges"),
     "normalize None": (lambda: G.normalize(None), 'mode must be "row" or "sym", got None'),
     "normalize list": (lambda: G.pos.normalize(["row"]), 'mode must be "row" or "sym", got list'),
+    "joint number": (lambda: G.normalize("row", joint=0.5), "joint must be True or False, got 0.5"),
+    "loops beyond float32": (
+        lambda: SignedGraph.from_edge_weight(EDGES, torch.rand(2), 3).add_self_loops(1e300),
+        "fill_value must lie in the range of the weights, torch.float32, got 1e+300",
+    ),
     "joint labels": (lambda: labelled(0.5).normalize("row", joint=True), "joint degrees need two sparse halves"),
     "device None": (lambda: G.to(None), "device must be one that torch can use here, got None"),
     "device number": (lambda: G.pos.to(1.5), "device must be one that torch can use here, got 1.5"),
-    "graph None": (lambda: signed_pair(X, None), "graph must be a SignedGraph, got NoneType"),
+    "graph None": (lambda: signed_pair(X, None), "graph must be a SignedGraph, got None"),
     "x sparse": (
         lambda: signed_propagate(X.to_sparse(), G),
         "x must be a dense tensor, got one of layout torch.sparse_coo",

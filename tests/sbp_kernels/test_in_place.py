@@ -81,7 +81,7 @@ def wrong_widths(dtype: torch.dtype) -> dict[str, list[int]]:
             "gradient of residual": torch.autograd.grad(y, residual, z)[0],
             "signed_spmm_steps": torch.ops.sbp.signed_spmm_steps(*args, *(None,) * 8, True, *empty)[1],
             "merged_spmm_steps": torch.ops.sbp.merged_spmm_steps(
-                z, z, -1.0, STEPS, gamma, True, *merged, None, R, P, Q
+                z, z, -1.0, STEPS, gamma, True, *merged, None, False, R, P, Q
             )[1],
         }
         for name, (want, size) in wanted.items():

@@ -34,3 +34,39 @@ def test_node_scales_that_float32_cannot_hold(backend):
     graph = SignedGraph(CSR(ROWPTR, COL.flip(0), row_scale=scale, col_scale=1.0 / scale))
     x = torch.randn(2, 3)
     torch.testing.assert_close(signed_propagate(x, graph, backend=backend), x.flip(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e17, 1e20, 1e30, 3e37])
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+def test_layer_norm_of_rows_of_any_magnitude(backend, size, dtype, eps):
+    """Squares of a row may overflow, or vanish, where the row itself does not."""
+    if backend == "triton" and (size != 1.0 or eps == 0.0):
+        pytest.skip("triton: LayerNorm sums the squares in the accumulation type (README, Limits)")
+    index = torch.stack([torch.arange(4), torch.arange(4)])
+    graph = SignedGraph(CSR.from_edge_index(index, num_nodes=4))
+    base = torch.randn(4, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (base * size).to(dtype)
+    norm = torch.nn.LayerNorm(19, eps=eps, elementwise_affine=False)
+    for num_steps in (1, 3):
+        got = signed_propagate(x, graph, layer_norm=norm, num_steps=num_steps, backend=backend)
+        want = x.double()
+        for _ in range(num_steps):
+            want = torch.nn.functional.layer_norm(want, (19,), eps=eps).to(dtype).double()
+        rounding = torch.finfo(dtype).eps
+        torch.testing.assert_close(got.double(), want, rtol=20 * rounding, atol=20 * rounding)
+    if dtype != torch.float64:
+        # A sum that overflows where no number does.
+        large = torch.full_like(x, 3e38)
+        assert bool(signed_propagate(large, graph, layer_norm=True, backend=backend).isfinite().all())
+
+
+def test_float64_rows_beyond_the_root_of_their_range():
+    """On the CPU kernels only: plain torch's own squares overflow here."""
+    index = torch.stack([torch.arange(4), torch.arange(4)])
+    graph = SignedGraph(CSR.from_edge_index(index, num_nodes=4))
+    x = torch.randn(4, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for size in (1e-200, 1e200):
+        norm = torch.nn.LayerNorm(19, eps=0.0, elementwise_affine=False)
+        got = signed_propagate(x * size, graph, layer_norm=norm)
+        torch.testing.assert_close(got, torch.nn.functional.layer_norm(x, (19,), eps=0.0))
