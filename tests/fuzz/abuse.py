@@ -17,7 +17,7 @@ from .targets import TARGETS
 BYTES, BATCH = 8, 20
 # Calls do not depend on each other, and have nothing to shrink.
 SHRINKS = False
-OPS = table(("bad", 160), ("raw", 40), ("tamper", 56))
+OPS = table(("bad", 180), ("raw", 48), ("tamper", 28))
 Mark = Callable[[int], None]
 
 
