@@ -134,6 +134,8 @@ def aggregate(
         return propagate(x, graph, residual=residual, num_steps=num_steps, **options)
     flat = None if residual is None else _flat(residual)
     out = propagate(_flat(x), graph, residual=flat, num_steps=num_steps, **options)
+    if x.shape[:-2].numel() <= 1:
+        return out.view(*x.shape[:-2], graph.num_rows, x.size(-1))
     return out.view(graph.num_rows, *x.shape[:-2], x.size(-1)).movedim(0, -2).contiguous()
 
 

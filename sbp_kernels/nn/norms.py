@@ -12,6 +12,7 @@ from torch import Tensor
 from ..checks import check_tensor, describe
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
+from ..pyg.autodiff import fixed
 from ..pyg.compiled import recorded, run_eager
 from ..similarity import Similarity
 from .arguments import number, positive
@@ -39,6 +40,17 @@ class PairNorm(Replacement, pyg.PairNorm):
 
 # One pass of PyTorch's, which a kernel of ours was measured not to beat.
 MeanSubtractionNorm = pyg.MeanSubtractionNorm
+
+
+def check_batch(batch: Any, x: Tensor) -> None:
+    """Raise ValueError unless `batch` names the graph of every node."""
+    check_tensor("batch", batch)
+    if batch.dim() != 1 or batch.numel() != x.size(0) or batch.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"batch must be integer of shape [num_nodes={x.size(0)}], got {describe(batch)}")
+    if batch.device != x.device:
+        raise ValueError(f"batch must be on the device of x, {x.device}, got {batch.device}")
+    if batch.numel() and not recorded() and not torch.compiler.is_compiling() and int(fixed(batch).min()) < 0:
+        raise ValueError(f"batch must be >= 0, got {int(fixed(batch).min())}")
 
 
 class ContraNorm(torch.nn.Module):
@@ -79,23 +91,39 @@ class ContraNorm(torch.nn.Module):
     def __prepare_scriptable__(self) -> Any:
         raise NotImplementedError("TorchScript cannot compile ContraNorm: use torch.jit.trace or torch.export")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None) -> Tensor:
+        """The features `[num_nodes, features]`; with PyG's `batch` vector, nodes repel in their own graph only."""
         check_tensor("x", x)
         if x.dim() != 2 or not x.is_floating_point():
             raise ValueError(f"x must be floating of shape [num_nodes, features], got {describe(x)}")
         if self.norm is not None and self.norm.normalized_shape != (x.size(1),):
             raise ValueError(f"x must have channels={self.norm.normalized_shape[0]} features, got {x.size(1)}")
+        if batch is not None:
+            check_batch(batch, x)
         if torch.compiler.is_dynamo_compiling() and not recorded():
             # The graph is built from x in every call.
-            return run_eager(self.forward, x)
+            return run_eager(self.forward, x, batch, batch_size)
         x0 = F.normalize(x, dim=1) if self.normalize else x
         if recorded():
-            smooth = torch.softmax(x0 @ x0.T / self.temperature, dim=1) @ x
+            logits = x0 @ x0.T / self.temperature
+            if batch is not None:
+                logits = logits.masked_fill(batch[:, None] != batch, float("-inf"))
+            smooth = torch.softmax(logits, dim=1) @ x
         else:
-            graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
-            smooth = signed_propagate(x, graph)
+            smooth = self._smooth(x, x0, batch)
         x = torch.lerp(x, smooth, -self.scale)
         return x if self.norm is None else self.norm(x)
+
+    def _smooth(self, x: Tensor, x0: Tensor, batch: Tensor | None) -> Tensor:
+        """P x, of each graph apart."""
+        if batch is None:
+            return signed_propagate(x, SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature)))
+        # Graphs follow one another in PyG's batches, but need not.
+        order = torch.argsort(fixed(batch), stable=True)
+        sizes = torch.bincount(fixed(batch)).tolist()
+        parts = zip(x.index_select(0, order).split(sizes), x0.index_select(0, order).split(sizes), strict=True)
+        smooth = torch.cat([self._smooth(part, part_0, None) for part, part_0 in parts if part.size(0)] or [x])
+        return smooth.index_select(0, torch.argsort(order))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(scale={self.scale}, temperature={self.temperature})"

@@ -10,6 +10,7 @@ from torch_geometric.typing import SparseTensor, torch_sparse
 from torch_geometric.utils import add_remaining_self_loops, add_self_loops, is_sparse, to_edge_index
 from torch_geometric.utils.sparse import set_sparse_value
 
+from ..checks import check_finite
 from .autodiff import differentiable
 from .compiled import recall, refuse_to_compile
 from .edges import check_weight, coalesced, list_edges, values_of, with_loops
@@ -94,6 +95,8 @@ def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | 
     weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is not None:
         weight = check_weight(weight, given, edges.device).to(dtype)
+        if not differentiable(weight):
+            check_finite("edge_weight", weight)
         if self_loops is not None:
             # New loops have the last weight for their origin, at -1.
             weight = torch.cat([weight, weight.new_full((1,), self_loops)])

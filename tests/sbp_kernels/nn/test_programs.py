@@ -32,7 +32,7 @@ N, D = 13, 6
 
 
 def arguments(names: str, seed: int) -> list[Tensor]:
-    """Features x, positive and negative edges p and n with weights w and v, labels y and k: same shapes for any seed."""
+    """Features x, edges of both signs p and n with weights w and v, labels y and k: the same shapes for any seed."""
     generator = torch.Generator().manual_seed(seed)
     edge = lambda size: torch.randint(N - 2, (2, size), generator=generator)  # noqa: E731
     rand = lambda *shape: torch.rand(shape, generator=generator) + 0.1  # noqa: E731
@@ -217,7 +217,7 @@ def test_subclasses_of_ours_say_that_torchscript_cannot() -> None:
         def message(self, x_j, edge_weight):
             return 2 * x_j
 
-    with pytest.raises(NotImplementedError, match="cannot compile Mine, a subclass of sbp_kernels.nn.GCNConv"):
+    with pytest.raises(NotImplementedError, match=r"cannot compile Mine, a subclass of sbp_kernels\.nn\.GCNConv"):
         torch.jit.script(Mine(D, 4))
     for layer in (ours.SBPConv(), ours.ContraNorm()):
         with pytest.raises(NotImplementedError, match=f"TorchScript cannot compile {type(layer).__name__}"):
