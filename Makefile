@@ -9,7 +9,7 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
 
-.PHONY: demo test lint bench bench-again study gpu-check triton-table fuzz clean help
+.PHONY: demo test lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
@@ -21,6 +21,7 @@ help:
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
 	@echo "make fuzz   CALLS=1000000 random calls against a dense float64 oracle, on all cores (15 minutes)"
+	@echo "make sanitize CALLS=50000  the same calls with the address and undefined behaviour sanitizers, in build/sanitize"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)
@@ -85,3 +86,8 @@ fuzz: $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*
+
+# Builds into build/sanitize and leaves the extension of the package as it is.
+sanitize: CALLS = 50000
+sanitize: $(INSTALLED)
+	$(BIN)/python tests/sanitizers/run.py --calls $(CALLS) --seed $(SEED)
