@@ -107,6 +107,7 @@ class SBPConv(torch.nn.Module):
     ) -> Tensor:
         """The features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
 
+        Nodes of different graphs of a batch repel each other by labels and features: give edges there.
         In place of edges, `edge_index` may be a `SignedGraph`, used as it is; on a bipartite one, x is the features
         of sources and of targets, the latter R. So graphs of `from_hetero_data` work in PyG's `HeteroConv`, which
         wants `add_self_loops=False`.

@@ -114,8 +114,8 @@ def clear_cache() -> None:
     """Forget every cached graph.
 
     Call this after a write to edges, edge weights or labels that PyTorch does not count: through `.data`, through
-    NumPy (`edge_weight.numpy()[...] = ...`) or from another process that shares the memory. Every other write is
-    noticed.
+    NumPy (`edge_weight.numpy()[...] = ...`) or from another process that shares the memory; and `torch.compiler.reset`
+    as well where compiled code has read the graph. Every other write is noticed.
     """
     _KEPT.clear()
 

@@ -28,6 +28,7 @@ class SNEAConv(Fused, signed.SNEAConv):
        \quad a_{ij} = e^{\tanh(v_1 \cdot x_j + v_2 \cdot x_i + c)} \]
 
     That takes a few numbers an edge, where PyGSD stores 8 `out_dim`. In a first layer \( p_i = 1 \).
+    Features that are not finite show in their own rows; in PyGSD, in those of their neighbours as well.
 
     Shapes:
         x `[num_nodes, in_dim]`, or `[num_nodes, 2 in_dim]` unless `first_aggr`; output `[num_nodes, 2 out_dim]`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 import weakref
 
 import pytest
@@ -13,7 +14,8 @@ import torch_geometric.utils.sparse
 from torch_geometric import EdgeIndex
 
 import sbp_kernels.pyg.edges as edges_module
-from sbp_kernels.pyg import adjacency, signed_adjacency
+from sbp_kernels.nn import GCNConv
+from sbp_kernels.pyg import adjacency, clear_cache, signed_adjacency
 from sbp_kernels.pyg.gcn_norm import gcn_edges
 from sbp_kernels.pyg.kept import _KEPT, Kept, clear_kept
 from tests.sbp_kernels.nn.layers import edges
@@ -67,6 +69,54 @@ def test_weights_changed_in_place_and_data_swapped():
     edge_index.data = edges(3)[:, : edge_index.size(1)].clone()
     weight = weight[: edge_index.size(1)]
     torch.testing.assert_close(adjacency(edge_index, weight, size=13).pos.to_dense(), dense(edge_index, weight))
+
+
+@pytest.mark.parametrize("write", ["data", "numpy"])
+def test_writes_that_pytorch_does_not_count_need_clear_cache(write):
+    """The limit that the README and the docstrings name, and the way out of it."""
+    edge_index, weight = edges(0), torch.rand(edges(0).size(1))
+    x = torch.randn(13, 6)
+    conv = GCNConv(6, 4, normalize=False, bias=False)
+
+    def expected():
+        return (dense(edge_index, weight).float() @ conv.lin(x)).detach()
+
+    before = expected()
+    torch.testing.assert_close(conv(x, edge_index, weight).detach(), before, rtol=1e-4, atol=1e-5)
+    for tensor, value in ((weight, 3.0), (edge_index, 2)):
+        if write == "data":
+            tensor.data[..., :5] = value
+        else:
+            tensor.numpy()[..., :5] = value
+        clear_cache()
+        torch.testing.assert_close(conv(x, edge_index, weight).detach(), expected(), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected(), before)
+
+
+def test_threads_share_the_cache():
+    """More graphs than places, asked for and dropped by eight threads at once."""
+    shared = [edges(seed) for seed in range(70)]
+    wanted = [dense(edge_index) for edge_index in shared]
+    failures = []
+
+    def work(start):
+        try:
+            for i in range(150):
+                place = (start + 7 * i) % len(shared)
+                graph = adjacency(shared[place], size=13, self_loops=None)
+                assert torch.equal(graph.pos.to_dense(), wanted[place])
+                adjacency(edges(i % 9).clone(), size=13, normalize="sym")
+                if i % 50 == 0:
+                    clear_cache()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(9 * i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[0]
 
 
 def test_nothing_is_kept_alive():
