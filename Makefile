@@ -9,7 +9,7 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
 
-.PHONY: demo test lint bench bench-again study gpu-check triton-table clean help
+.PHONY: demo test lint bench bench-again study gpu-check triton-table fuzz clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
+	@echo "make fuzz   CALLS=1000000 random calls against a dense float64 oracle, on all cores (15 minutes)"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)
@@ -75,6 +76,12 @@ gpu-check:
 
 triton-table: $(INSTALLED)
 	$(BIN)/python -m tests.triton.ahead_of_time
+
+# Random calls against a dense float64 oracle; failing cases stay in out/fuzz, for --replay.
+CALLS ?= 1000000
+SEED ?= 0
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*

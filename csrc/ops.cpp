@@ -1,4 +1,5 @@
-// The schemas, once for every device. Python validates; kernels trust.
+// The schemas, once for every device. Every op checks its arguments (see checks.h); `trusted` says that the contents of
+// index arrays are known to be valid, as those of a graph are since its construction, and spares reading them.
 #include <torch/csrc/stable/library.h>
 
 // A half of the graph is seven optional tensors: rowptr, col, weight, row_scale, col_scale, table, group.
@@ -11,17 +12,19 @@
       SBP_HALF("neg") "Tensor? coef, float r, float p, float q, SymInt num_rows"
 
 // Rows in order of work (see cuda/params.cuh), or five Nones: any order. Only CUDA reads it.
-#define SBP_PLAN "Tensor? chunk, Tensor? hub, Tensor? block_rows, Tensor? warp_rows, Tensor? light_rows"
+#define SBP_PLAN \
+  "Tensor? chunk, Tensor? hub, Tensor? block_rows, Tensor? warp_rows, Tensor? light_rows, bool trusted=False"
 
-// The group plan and block of a class block whose table is made anew in every step.
+// The group plan and block of a class block whose table is recomputed in every step.
 #define SBP_CLASS(name) \
   "Tensor? " name "_order, Tensor? " name "_segptr, Tensor? " name "_group_segptr, Tensor? " name "_block, "
 
 #define SBP_CSR(name)                                                                                               \
   "Tensor " name "_rowptr, Tensor " name "_col, Tensor? " name "_weight, Tensor? " name "_row_scale, Tensor? " name \
   "_col_scale, "
-// Last, and left out where `coef` is given: torch takes a microsecond to unpack them.
-#define SBP_MERGED "Tensor rowptr, Tensor col, Tensor value, Tensor? coef, float r=0., float p=0., float q=0."
+// The floats come last, and are left out where `coef` is given: torch takes a microsecond to unpack them.
+#define SBP_MERGED \
+  "Tensor rowptr, Tensor col, Tensor value, Tensor? coef, bool trusted=False, float r=0., float p=0., float q=0."
 
 STABLE_TORCH_LIBRARY(sbp, m) {
   // r R + p A+ x + q A- x_neg, with (r, p, q) read from `coef` where it is given.
@@ -38,11 +41,14 @@ STABLE_TORCH_LIBRARY(sbp, m) {
       "merged_spmm_steps(Tensor x, Tensor? residual, float eps, SymInt num_steps, Tensor? gamma, bool "
       "own_residual, " SBP_MERGED ") -> (Tensor, Tensor)");
   // (rowptr, col, value): row 2 i has the positive edges of row i, times `p`; row 2 i + 1 its negative ones, times `q`.
-  m.def("merge_signs(" SBP_CSR("pos") SBP_CSR("neg") "float p, float q, bool float64) -> (Tensor, Tensor, Tensor)");
+  m.def("merge_signs(" SBP_CSR("pos")
+            SBP_CSR("neg") "float p, float q, bool float64, bool trusted=False) -> (Tensor, Tensor, Tensor)");
   m.def("signed_pair(Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "SymInt num_rows, " SBP_PLAN ") -> (Tensor, Tensor)");
   m.def("signed_dot(Tensor y, Tensor x, " SBP_HALF("pos") SBP_HALF("neg") "Tensor? residual, " SBP_PLAN ") -> Tensor");
-  m.def("edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) -> Tensor");
-  m.def("group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) -> Tensor");
+  m.def(
+      "edge_dot(Tensor a, Tensor b, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale, bool "
+      "trusted=False) -> Tensor");
+  m.def("group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr, bool trusted=False) -> Tensor");
   // block [rows, groups] @ sums [groups, d], in an order that does not depend on the number of threads.
   m.def("mix_groups(Tensor block, Tensor sums) -> Tensor");
   // (rowptr, col, order): edges sorted by row, then column, stably.

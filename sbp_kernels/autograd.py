@@ -6,14 +6,17 @@ With A+ and A- the two halves of a signed graph:
     dot(y, x, R)            = (<y,R>, <y,A+ x>, <y,A- x>)   gradient: spmm, weight_grad
     weight_grad(a, b)       = <a_i, b_j> on the edges       gradient: spmm with those weights
 Edge weights travel beside the graph, because autograd sees only a Function's own tensor arguments. So does
-the x0 of a `Similarity` that learns; its weight_grad has no gradient: that is the one order that ends.
+the x0 of a `Similarity` that requires a gradient. Forward mode and `torch.func` take the operations of `composed`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from . import composed, transforms
 from .call import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
 from .csr import CSR
 from .graph import SignedGraph
@@ -30,6 +33,8 @@ def spmm(
     weights: Weights | None = None,
 ) -> Tensor:
     """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
+    if transforms.active():
+        return composed.spmm(call, x, residual, coef, x_neg=x_neg, weights=weights)
     pos_weight, neg_weight = learnt_weights(call.graph, x) if weights is None else weights
     if not takes_gradient(x, x_neg, residual, coef, pos_weight, neg_weight):
         return run(call, x, x_neg, residual, coef, pos_weight, neg_weight)[0]
@@ -41,8 +46,20 @@ def spmm(
 
 def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
+    if transforms.active():
+        return composed.pair(call, x, weights)
     both = learnt_weights(call.graph, x) if weights is None else weights
     return _Pair.apply(call, x, *both)
+
+
+def _dot(call: Call, y: Tensor, x: Tensor, residual: Tensor | None, *weights: Tensor | None) -> Tensor:
+    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    return (composed.dot if transforms.active() else _Dot.apply)(call, y, x, residual, *weights)
+
+
+def _weight_grad(kernels: Any, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Gradient of <a, A b> with respect to edge weights or x0, given as `weight`."""
+    return (composed.edge_grad if transforms.active() else _WeightGrad.apply)(kernels, half, weight, a, b)
 
 
 class _Linear(torch.autograd.Function):
@@ -83,24 +100,28 @@ class _Spmm(torch.autograd.Function):
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
         call: Call = ctx.call
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
+        dtype = grad.dtype
         if call.eps is not None:
             grad = layer_norm_backward(grad, grad_rstd, y, rstd)
+            # Before standardisation gradients are larger by 1/std, which float16 may not hold.
+            grad = grad if dtype == torch.float16 else grad.to(dtype)
+            x, x_neg, residual = (None if t is None else t.to(grad.dtype) for t in (x, x_neg, residual))
         r, p, q = call.coefs if coef is None else coef.unbind()
         plain = call if call.eps is None else call._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
             dx, dx_neg = pair(flip(plain, pos_weight, neg_weight), grad)
-            dx, dx_neg = (p * dx).to(grad.dtype), (q * dx_neg).to(grad.dtype)
+            dx, dx_neg = (p * dx).to(dtype), (q * dx_neg).to(dtype)
         elif needs_x:
-            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef)
+            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef).to(dtype)
         if needs_residual:
-            dres = (r * grad).to(grad.dtype)
+            dres = (r * grad).to(dtype)
         if needs_coef:
-            dcoef = _Dot.apply(plain, grad, x, residual, pos_weight, neg_weight)
+            dcoef = _dot(plain, grad, x, residual, pos_weight, neg_weight)
         if needs_pos:
-            dpos = p * _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, grad, x)
+            dpos = p * _weight_grad(call.kernels, call.graph.pos, pos_weight, grad, x)
         if needs_neg:
-            dneg = q * _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, grad, x_neg if ctx.has_x_neg else x)
+            dneg = q * _weight_grad(call.kernels, call.graph.neg, neg_weight, grad, x_neg if ctx.has_x_neg else x)
         return None, dx, dx_neg, dres, dcoef, dpos, dneg
 
 
@@ -121,9 +142,9 @@ class _Pair(torch.autograd.Function):
         if needs_x:
             dx = spmm(flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
         if needs_pos:
-            dpos = _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, grad_pos, x)
+            dpos = _weight_grad(call.kernels, call.graph.pos, pos_weight, grad_pos, x)
         if needs_neg:
-            dneg = _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, grad_neg, x)
+            dneg = _weight_grad(call.kernels, call.graph.neg, neg_weight, grad_neg, x)
         return None, dx, dpos, dneg
 
 
@@ -149,9 +170,9 @@ class _Dot(torch.autograd.Function):
         if needs_residual:
             dres = (grad[0] * y).to(y.dtype)
         if needs_pos:
-            dpos = grad[1] * _WeightGrad.apply(call.kernels, call.graph.pos, pos_weight, y, x)
+            dpos = grad[1] * _weight_grad(call.kernels, call.graph.pos, pos_weight, y, x)
         if needs_neg:
-            dneg = grad[2] * _WeightGrad.apply(call.kernels, call.graph.neg, neg_weight, y, x)
+            dneg = grad[2] * _weight_grad(call.kernels, call.graph.neg, neg_weight, y, x)
         return None, dy, dx, dres, dpos, dneg
 
 
@@ -159,15 +180,15 @@ class _WeightGrad(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kernels, half, weight, a, b):  # type: ignore[no-untyped-def]
         ctx.kernels, ctx.half = kernels, half
-        ctx.save_for_backward(a, b)
+        ctx.save_for_backward(a, b, None if isinstance(half, CSR) else weight)
         return half.weight_grad(weight, a, b, kernels)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        if not isinstance(ctx.half, CSR):
-            raise NotImplementedError("a second derivative through the x0 of a Similarity is not implemented")
-        a, b = ctx.saved_tensors
-        call = Call(ctx.kernels, SignedGraph(ctx.half.with_weight(grad)), (0.0, 1.0, 0.0))
+        a, b, weight = ctx.saved_tensors
+        if weight is not None:
+            return None, None, *composed.edge_grad_backward(ctx.half, weight, a, b, grad)
+        call = Call(ctx.kernels, SignedGraph(ctx.half._with_weight(grad)), (0.0, 1.0, 0.0))
         needs_a, needs_b = ctx.needs_input_grad[3:]
         da = spmm(call, b, weights=(grad, None)) if needs_a else None
         db = spmm(flip(call, grad, None), a) if needs_b else None

@@ -56,7 +56,9 @@ def run(
             return call.kernels.merged_spmm(x, residual, *both, call.eps)
     pos, neg = terms_of(call, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     plan = call.graph.plan(call.kernels)
-    return call.kernels.signed_spmm(x, x_neg, residual, pos, neg, call.coefs, coef, call.graph.num_rows, call.eps, plan)
+    return call.kernels.signed_spmm(
+        x, x_neg, residual, pos, neg, call.coefs, coef, call.graph._num_rows, call.eps, plan
+    )
 
 
 def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Call:
@@ -68,9 +70,9 @@ def flip(call: Call, pos_weight: Tensor | None, neg_weight: Tensor | None) -> Ca
 
 def learnt_weights(graph: SignedGraph, x: Tensor) -> Weights:
     """What learns in both halves, edge weights or x0, still attached to its autograd graph."""
-    if graph.weightless:
+    if graph._weightless:
         return _NO_WEIGHTS
-    pos, neg, dtype = graph.pos, graph.neg, acc_dtype(x)
+    pos, neg, dtype = graph._pos, graph._neg, acc_dtype(x)
     return (
         None if pos is None else pos.learnt_weight(dtype),
         None if neg is None else neg.learnt_weight(dtype),

@@ -7,15 +7,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_edges, check_pattern, check_values
-from .degrees import degree, degree_scales
+from .checks import (
+    check_count,
+    check_device,
+    check_edges,
+    check_order,
+    check_pattern,
+    check_real,
+    check_scale,
+    check_tensor,
+    check_values,
+)
+from .degrees import degree, degree_scales, fold_scales, needs_folding, with_self_loops
 from .pattern import Pattern
+from .sparse_matrix import SparseMatrix, own_copy
 from .term import Term
-from .weight import Reordered, given, stamp
+from .transforms import needs_derivative, outside, plain
+from .weight import EdgeWeight
 
 
-class CSR:
+class CSR(SparseMatrix):
     r"""A sparse adjacency in compressed rows, \( A_{ij} = s_i \sum_{e: i \to j} w_e t_j \).
+
+    The matrix owns its arrays: it copies `rowptr`, `col` and the scales when it is built, and its attributes of
+    these names are copies again. Weights are shared with the caller, and in-place changes of them are followed
+    (those that PyTorch counts: not through `.data`, NumPy or another process).
 
     Args:
         rowptr: int64 `[num_rows + 1]`, from 0 to `num_edges`, not decreasing.
@@ -23,13 +39,15 @@ class CSR:
         weight: floating `[num_edges]`; 1 if absent. May require a gradient; then a matrix derived
             from it (`normalize`, `add_self_loops`) belongs inside the training step, as it depends
             on the weights, while the matrix itself can be built once.
-        row_scale, col_scale: floating `[num_rows]`, `[num_cols]`; 1 if absent. They carry degree
-            normalisation, so that a normalised graph stores no edge weights: 4 bytes an edge.
+        row_scale, col_scale: floating `[num_rows]`, `[num_cols]`, without a gradient; 1 if absent. They carry
+            degree normalisation, so that a normalised graph stores no edge weights: 4 bytes an edge.
         num_cols: number of columns; `num_rows` if absent.
 
     Raises:
         ValueError: naming the rule that the arrays break, and the value that breaks it.
     """
+
+    __slots__ = ("_terms",)
 
     def __init__(
         self,
@@ -41,43 +59,26 @@ class CSR:
         *,
         num_cols: int | None = None,
     ) -> None:
-        num_cols = rowptr.numel() - 1 if num_cols is None else num_cols
+        check_tensor("rowptr", rowptr)
+        num_cols = rowptr.numel() - 1 if num_cols is None else check_count("num_cols", num_cols)
+        check_tensor("col", col)
+        rowptr, col = plain(rowptr), plain(col)
         check_pattern(rowptr, col, num_cols)
         check_values("weight", weight, col.numel(), "num_edges", rowptr.device)
-        check_values("row_scale", row_scale, rowptr.numel() - 1, "num_rows", rowptr.device)
-        check_values("col_scale", col_scale, num_cols, "num_cols", rowptr.device)
-        self._set(Pattern(rowptr.contiguous(), col.contiguous(), num_cols), weight, row_scale, col_scale)
+        check_scale("row_scale", row_scale, rowptr.numel() - 1, "num_rows", rowptr.device)
+        check_scale("col_scale", col_scale, num_cols, "num_cols", rowptr.device)
+        self._set(Pattern(own_copy(rowptr), own_copy(col), num_cols), weight, own_copy(row_scale), own_copy(col_scale))
 
     def _set(
         self,
         pattern: Pattern,
-        weight: Tensor | Reordered | None,
+        weight: Tensor | EdgeWeight | None,
         row_scale: Tensor | None,
         col_scale: Tensor | None,
     ) -> None:
-        self.pattern = pattern
-        self.rowptr, self.col, self.device = pattern.rowptr, pattern.col, pattern.col.device
-        self.num_rows, self.num_cols, self.num_edges = pattern.num_rows, pattern.num_cols, pattern.num_edges
-        self.num_nodes, self.shape = pattern.num_rows, (pattern.num_rows, pattern.num_cols)
-        self._weight = weight.contiguous() if isinstance(weight, Tensor) else weight
-        self.row_scale = None if row_scale is None else row_scale.contiguous()
-        self.col_scale = None if col_scale is None else col_scale.contiguous()
-        self.weightless = weight is None
-        # What is kept, with the stamp of the weights that it was made of.
-        self._transposed: tuple[Any, CSR] | None = None
+        super()._set(pattern, weight, row_scale, col_scale)
+        # Cached, with the version of the weights that they were computed from.
         self._terms: dict[torch.dtype, tuple[Any, Term]] = {}
-
-    @staticmethod
-    def _trusted(
-        pattern: Pattern,
-        weight: Tensor | Reordered | None = None,
-        row_scale: Tensor | None = None,
-        col_scale: Tensor | None = None,
-    ) -> CSR:
-        """Build without checking: for parts that are valid by construction."""
-        csr = object.__new__(CSR)
-        csr._set(pattern, weight, row_scale, col_scale)
-        return csr
 
     @staticmethod
     def from_edge_index(
@@ -95,7 +96,8 @@ class CSR:
         """
         source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
         check_values("edge_weight", edge_weight, source.numel(), "num_edges", edge_index.device)
-        pattern, order = Pattern.from_coo(target, source, num_targets, num_sources)
+        with outside():
+            pattern, order = Pattern.from_coo(target, source, num_targets, num_sources)
         return CSR._sorted(pattern, edge_weight, order)
 
     @staticmethod
@@ -103,59 +105,34 @@ class CSR:
         """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
         if edge_weight is None:
             return CSR._trusted(pattern)
-        view = Reordered(edge_weight, order, sign)
-        return CSR._trusted(pattern, view if edge_weight.requires_grad else view.sorted())
+        weight = EdgeWeight(edge_weight, order, sign)
+        return CSR._trusted(pattern, weight if weight.needs_derivative() else weight.sorted())
 
-    @property
-    def weight(self) -> Tensor | None:
-        """Edge weights `[num_edges]` in row order, or None where all are 1."""
-        return self._weight.sorted() if isinstance(self._weight, Reordered) else self._weight
-
-    def __repr__(self) -> str:
-        parts = [n for n in ("weight", "row_scale", "col_scale") if getattr(self, n) is not None]
-        return f"CSR({self.num_rows}x{self.num_cols}, num_edges={self.num_edges}{''.join(', ' + p for p in parts)})"
-
-    @property
-    def T(self) -> CSR:
-        """The transpose, built once; this very matrix where it is symmetric and weightless."""
-        if self._transposed is not None and self._is_current(self._transposed[0]):
-            return self._transposed[1]
-        pattern, order = self.pattern.transpose()
-        if pattern is self.pattern and self.weightless and self.row_scale is self.col_scale:
-            return self
-        weight = self.weight
-        weight = None if weight is None else weight.index_select(0, order)
-        transposed = CSR._trusted(pattern, weight, self.col_scale, self.row_scale)
-        # Reordered weights that carry a gradient belong to one autograd graph: never reuse them.
-        made = self.stamp()
-        if made is not None and not self.learns():
-            self._transposed = (made, transposed)
-        return transposed
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles share no cache, and what is loaded is checked again.
+        own = self._weight
+        weight = () if own is None else (own.values, own.order, own.sign)
+        pattern = self._pattern
+        return _load, (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols, *weight)
 
     def with_weight(self, weight: Tensor | None) -> CSR:
-        """The same matrix with other edge weights `[num_edges]` (in this matrix's edge order)."""
-        if weight is self._weight:
-            return self
-        return CSR._trusted(self.pattern, weight, self.row_scale, self.col_scale)
+        """The same matrix with other edge weights: floating, finite `[num_edges]`, in this matrix's edge order."""
+        check_values("weight", weight, self.num_edges, "num_edges", self.device)
+        return self._with_weight(weight)
 
     def add_self_loops(self, fill_value: float = 1.0) -> CSR:
         """Add an edge i -> i of weight `fill_value` to every node that has none (PyG's "remaining" rule).
 
         Raises ValueError on a rectangular or already normalised matrix.
         """
-        self._require_square("add_self_loops")
+        fill_value = check_real("fill_value", fill_value)
+        if self.num_rows != self.num_cols:
+            raise ValueError(f"add_self_loops needs a square matrix, got {self.num_rows}x{self.num_cols}")
         self._require_unscaled("add_self_loops")
-        row, col = self.pattern.row_index(), self.col.long()
-        missing = torch.ones(self.num_rows, dtype=torch.bool, device=self.device)
-        missing[row[row == col]] = False
-        loops = missing.nonzero().squeeze(1)
-        weight = self.weight
-        if weight is None and fill_value != 1.0:
-            weight = torch.ones(self.num_edges, device=self.device)
-        if weight is not None:
-            weight = torch.cat([weight, weight.new_full((loops.numel(),), fill_value)])
-        pattern, order = Pattern.from_coo(torch.cat([row, loops]), torch.cat([col, loops]), *self.shape)
-        return CSR._trusted(pattern, None if weight is None else weight.index_select(0, order))
+        dtype = torch.float32 if self._weight is None else self._weight.values.dtype
+        if abs(fill_value) > torch.finfo(dtype).max:
+            raise ValueError(f"fill_value must lie in the range of the weights, {dtype}, got {fill_value}")
+        return CSR._trusted(*with_self_loops(self._pattern, self.weight, fill_value))
 
     def normalize(self, mode: str) -> CSR:
         r"""Scale by degrees of absolute weights, \( d_i = \sum_j |A_{ij}| \).
@@ -169,80 +146,80 @@ class CSR:
         return self.scaled(*degree_scales(self, mode, degree(self, 0)))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
-        """The matrix between two diagonals; folded into the weights if those take a gradient."""
+        """The matrix between two diagonals; folded into the weights if those or the scales need a derivative."""
         weight = self.weight
-        if weight is None or not self.learns():
-            return CSR._trusted(self.pattern, weight, row_scale, col_scale)
-        factor = row_scale.index_select(0, self.pattern.row_index())
-        if col_scale is not None:
-            factor = factor * col_scale.index_select(0, self.col.long())
-        return CSR._trusted(self.pattern, (weight * factor).to(weight.dtype))
+        if not (self.learns() or needs_derivative(row_scale) or needs_derivative(col_scale)):
+            return CSR._trusted(self._pattern, weight, row_scale, col_scale)
+        if weight is None:
+            weight = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
+        return CSR._trusted(self._pattern, fold_scales(self._pattern, weight, row_scale, col_scale).to(weight.dtype))
 
     def to(self, device: torch.device | str) -> CSR:
         """The same matrix on another device."""
+        device = check_device(device)
         move = lambda t: None if t is None else t.to(device)  # noqa: E731
-        return CSR._trusted(self.pattern.to(device), move(self.weight), move(self.row_scale), move(self.col_scale))
-
-    def to_dense(self) -> Tensor:
-        """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
-        row, col = self.pattern.row_index(), self.col.long()
-        value = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
-        for factor, index in ((self.weight, slice(None)), (self.row_scale, row), (self.col_scale, col)):
-            if factor is not None:
-                value = value * factor.double()[index]
-        dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
-        return dense.index_add(0, row * self.num_cols + col, value).view(self.num_rows, self.num_cols)
+        return CSR._trusted(self._pattern.to(device), move(self.weight), move(self._row_scale), move(self._col_scale))
 
     def prepare(self, acc_dtype: torch.dtype, kernels: object) -> Term:
-        """What the kernels read, in the type they accumulate in; kept.
+        """What the kernels read, in the type they accumulate in; cached while the weights stay as they are.
 
-        Weights that take a gradient belong to one autograd graph, so they are left out and travel
-        beside the term.
+        Weights that need a derivative belong to one autograd graph, so they are left out and travel beside the term.
         """
         made, term = self._terms.get(acc_dtype, (None, None))
         if term is None or not self._is_current(made):
-            cast = lambda t: None if t is None else t.to(acc_dtype)  # noqa: E731
-            weight = None if self.learns() else cast(self.weight)
-            term = Term(self.rowptr, self.col, weight, cast(self.row_scale), cast(self.col_scale))
+            term = Term(self._pattern._rowptr, self._pattern._col, *self._values(acc_dtype))
             # What torch.export computes is a part of its graph, not a value.
             if not torch.compiler.is_exporting() and (made := self.stamp()) is not None:
                 self._terms[acc_dtype] = (made, term)
         return term
 
+    def _values(self, acc_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """(weight, row_scale, col_scale) in the accumulation type; without a weight that needs a derivative."""
+        weight = None if self.learns() else self.weight
+        row_scale, col_scale = self._row_scale, self._col_scale
+        if not self.learns() and needs_folding(acc_dtype, weight, row_scale, col_scale):
+            ones = torch.ones(self.num_edges, device=self.device) if weight is None else weight
+            weight, row_scale, col_scale = fold_scales(self._pattern, ones.double(), row_scale, col_scale), None, None
+        return tuple(None if t is None else t.to(acc_dtype) for t in (weight, row_scale, col_scale))  # type: ignore[return-value]
+
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None) -> Term:
-        """This adjacency for the row pass over x (whose values it need not see), with `weight` if it learns."""
+        """This adjacency for the row pass over x (whose values are not needed), with `weight` if it is given."""
         term = self.prepare(acc_dtype, kernels)
         return term if weight is None else Term(*term[:2], weight, *term[3:])
 
     def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, None] | None:
-        """This adjacency for several steps in one call; None where edge weights take a gradient."""
+        """This adjacency for several steps in one call; None where edge weights need a derivative."""
         return None if self.learns() else (self.prepare(acc_dtype, None), None)
 
     def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
-        """Edge weights that take a gradient, in the accumulation type; None where they are fixed."""
-        weight = self.weight if self.learns() else None
-        return None if weight is None else weight.to(acc_dtype)
+        """Edge weights that need a derivative, in the accumulation type; None where they are fixed."""
+        return self.weight.to(acc_dtype) if self.learns() else None  # type: ignore[union-attr]
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
         """Gradient of <a, A b> with respect to the edge weights: `[num_edges]`, the same for any of them."""
         return kernels.edge_dot(a, b, self.prepare(weight.dtype, kernels))
 
-    def learns(self) -> bool:
-        weight = given(self._weight)
-        return weight is not None and weight.requires_grad
-
-    def stamp(self) -> tuple[Any, ...] | None:
-        """See `weight.stamp`."""
-        return stamp(self._weight)
-
-    def _is_current(self, made: tuple[Any, ...] | None) -> bool:
-        # A trace takes what there is: torch.compile has just prepared it.
-        return self.weightless or torch.compiler.is_dynamo_compiling() or made == self.stamp()
-
-    def _require_square(self, what: str) -> None:
-        if self.num_rows != self.num_cols:
-            raise ValueError(f"{what} needs a square matrix, got {self.num_rows}x{self.num_cols}")
-
     def _require_unscaled(self, what: str) -> None:
-        if self.row_scale is not None or self.col_scale is not None:
+        if self._row_scale is not None or self._col_scale is not None:
             raise ValueError(f"{what} must come before scaling, but this matrix has node scales already")
+
+
+def _load(
+    rowptr: Tensor,
+    col: Tensor,
+    row_scale: Tensor | None,
+    col_scale: Tensor | None,
+    num_cols: int,
+    weight: Tensor | None = None,
+    order: Tensor | None = None,
+    sign: float = 1.0,
+) -> CSR:
+    """The CSR that `__reduce__` took apart, checked as by its constructor; `order` is that of an `EdgeWeight`."""
+    csr = CSR(rowptr, col, weight if order is None else None, row_scale, col_scale, num_cols=num_cols)
+    if order is None:
+        return csr
+    check_order(order, csr.num_edges, weight)
+    return csr._with_weight(EdgeWeight(weight, order.clone(), sign))  # type: ignore[arg-type]
+
+
+torch.serialization.add_safe_globals([_load])

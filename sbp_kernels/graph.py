@@ -8,44 +8,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_edges, check_values
+from .checks import check_edges, check_tensor, check_values, describe
 from .csr import CSR
 from .degrees import degree, degree_scales
 from .implicit import ClassBlock
 from .merged import LEARNT, Kept, merged
 from .pattern import Pattern
 from .similarity import Similarity
+from .transforms import needs_derivative, outside, plain
 
 Adjacency = CSR | ClassBlock | Similarity
-# A plan may be None.
-_NOT_MADE = object()
+_NOT_MADE = object()  # as a plan may be None
 
 
 class SignedGraph:
     """Two adjacencies over the same nodes: `pos` attracts, `neg` repels. Either may be absent.
 
-    On the CPU the first step over two sparse halves with fixed weights keeps both as one list of edges, 8 bytes
-    each (12 for float64 features) and 16 a row; the first backward pass another one unless the graph is symmetric.
-    It is made for a ratio alpha : beta, and anew after many steps of another; until then these, learnt coefficients
-    and torch.compile read one of their own.
-    Scales must not be written to after the first step.
+    On the CPU the first step over two sparse halves with fixed weights merges both into one CSR, of 8 bytes an edge
+    (12 for float64 features) and 16 a row; so does the first backward pass unless the graph is symmetric. The merged
+    CSR carries the ratio alpha : beta and is rebuilt after many steps of another.
+    `torch.save` and pickle store the two halves; what is loaded is checked as by the constructors.
+    `torch.load(weights_only=True)` knows these classes once `sbp_kernels` is imported.
 
     Args:
         pos, neg: `CSR`, `ClassBlock` or `Similarity`, of one shape and on one device.
+
+    Raises:
+        ValueError: the halves do not fit together.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_device",
         "_lasts",
         "_merged",
+        "_neg",
+        "_num_cols",
+        "_num_rows",
         "_plans",
+        "_pos",
         "_symmetric",
         "_transposed",
-        "device",
-        "neg",
-        "num_cols",
-        "num_rows",
-        "pos",
-        "weightless",
+        "_weightless",
     )
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
@@ -60,15 +64,13 @@ class SignedGraph:
                 raise ValueError(f"pos and neg must have one shape, got {a[0]}x{a[1]} and {b[0]}x{b[1]}")
             if pos.device != neg.device:
                 raise ValueError(f"pos and neg must be on one device, got {pos.device} and {neg.device}")
-        half = pos if pos is not None else neg
-        assert half is not None
-        self.pos, self.neg = pos, neg
-        self.num_rows, self.num_cols, self.device = half.num_rows, half.num_cols, half.device
-        # Nothing in it can learn, now or later: known once, as small graphs feel every question asked in a call.
-        self.weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
+        self._pos, self._neg, one = pos, neg, neg if pos is None else pos
+        self._num_rows, self._num_cols, self._device = one.num_rows, one.num_cols, one.device  # type: ignore[union-attr]
+        # Neither half has edge weights or x0. Cached, because this check is measurable on small graphs.
+        self._weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
         self._symmetric = False
-        # By backend; of this graph's edges and of the transposed ones.
+        # By backend; of this graph and of its transpose.
         self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         # By whether they have the signs' factors, and accumulation type. A graph made for one use keeps none.
         self._merged: tuple[dict[torch.dtype, Kept], dict[torch.dtype, Kept]] = ({}, {})
@@ -86,17 +88,14 @@ class SignedGraph:
     ) -> SignedGraph:
         """Build from positive and negative edges apart, PyG `SignedConv`'s arguments.
 
-        `edge_index` is `[2, num_edges]`, sources in row 0 and targets in row 1; weights are the
-        strengths of the edges (both halves usually >= 0). `size=(num_sources, num_targets)` makes
-        a bipartite graph.
+        `edge_index` is `[2, num_edges]`, sources in row 0 and targets in row 1; weights are the strengths of the
+        edges (usually >= 0). `size=(num_sources, num_targets)` makes a bipartite graph.
         """
+        pos, neg = (pos_edge_index, pos_edge_weight), (neg_edge_index, neg_edge_weight)
         if num_nodes is None and size is None:
-            highest = [int(e.max()) for e in (pos_edge_index, neg_edge_index) if e.numel()]
-            num_nodes = max(highest, default=-1) + 1
-        return SignedGraph(
-            CSR.from_edge_index(pos_edge_index, pos_edge_weight, num_nodes, size=size),
-            CSR.from_edge_index(neg_edge_index, neg_edge_weight, num_nodes, size=size),
-        )
+            edges = {"pos_edge_index": pos_edge_index, "neg_edge_index": neg_edge_index}
+            num_nodes = max(check_edges(index, None, None, name)[2] for name, index in edges.items())
+        return SignedGraph(*(CSR.from_edge_index(*half, num_nodes, size=size) for half in (pos, neg)))
 
     @staticmethod
     def from_edge_weight(
@@ -108,17 +107,19 @@ class SignedGraph:
     ) -> SignedGraph:
         """Build from one `edge_index` with signed weights: an edge of weight w < 0 repels with |w|.
 
-        Weights that are all +1 or -1 are not stored. Weights that require a gradient keep it; their
-        signs are read once, here.
+        Weights that are all +1 or -1 are not stored. The signs of weights that require a gradient are read once, here.
         """
         source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
+        check_tensor("edge_weight", edge_weight)
         check_values("edge_weight", edge_weight, source.numel(), "num_edges", edge_index.device)
-        negative = edge_weight.detach() < 0
-        unit = not edge_weight.requires_grad and bool((edge_weight.abs() == 1).all())
+        with outside():
+            negative = plain(edge_weight) < 0
+            unit = not needs_derivative(edge_weight) and bool((edge_weight.abs() == 1).all())
 
         # As rows below the positive ones, the negative edges are sorted in the same go.
-        both, order = Pattern.from_coo(target + num_targets * negative, source, 2 * num_targets, num_sources)
-        pos, neg = both.split(num_targets)
+        with outside():
+            both, order = Pattern.from_coo(target + num_targets * negative, source, 2 * num_targets, num_sources)
+            pos, neg = both.split(num_targets)
         weight = None if unit else edge_weight
         return SignedGraph(
             CSR._sorted(pos, weight, order[: pos.num_edges]), CSR._sorted(neg, weight, order[pos.num_edges :], -1.0)
@@ -127,35 +128,35 @@ class SignedGraph:
     @staticmethod
     def from_labels(edge_index: Tensor, y: Tensor, known: Tensor, softmax_over: str = "all") -> SignedGraph:
         """Label-SBP's graph: the edges attract, `ClassBlock.from_labels(y, known)` repels."""
-        return SignedGraph(
-            CSR.from_edge_index(edge_index, num_nodes=y.numel()), ClassBlock.from_labels(y, known, softmax_over)
-        )
+        labels = ClassBlock.from_labels(y, known, softmax_over)
+        return SignedGraph(CSR.from_edge_index(edge_index, num_nodes=y.numel()), labels)
 
-    @property
-    def num_nodes(self) -> int:
-        """Number of rows (of targets, in a bipartite graph)."""
-        return self.num_rows
+    pos = property(lambda self: self._pos, doc="The adjacency that attracts, or None.")
+    neg = property(lambda self: self._neg, doc="The adjacency that repels, or None.")
+    num_rows = num_nodes = property(lambda self: self._num_rows, doc="Number of rows (of targets, if bipartite).")
+    num_cols = property(lambda self: self._num_cols, doc="Number of columns (of sources, if bipartite).")
+    device = property(lambda self: self._device, doc="Where both halves are.")
+    weightless = property(lambda self: self._weightless, doc="Whether neither half has edge weights or an x0.")
 
     @property
     def T(self) -> SignedGraph:
-        """Both halves transposed; kept, unless weights or features take a gradient. A symmetric graph is its own."""
+        """Both halves transposed; cached, unless weights or x0 need a derivative. A symmetric graph is its own."""
         if self._symmetric:
             return self
-        if self._transposed is not None and self.weightless:
+        if self._transposed is not None and self._weightless:
             return self._transposed
-        pos, neg = (None if half is None else half.T for half in (self.pos, self.neg))
-        if pos is self.pos and neg is self.neg:
-            # Marked, not referred to: a graph that refers to itself stays until the garbage collector comes.
+        pos, neg = (None if half is None else half.T for half in (self._pos, self._neg))
+        if pos is self._pos and neg is self._neg:
+            # A flag, as a graph that refers to itself lives until the garbage collector runs.
             self._symmetric = True
             return self
-        if self._transposed is not None and self._transposed.pos is pos and self._transposed.neg is neg:
+        if self._transposed is not None and self._transposed._pos is pos and self._transposed._neg is neg:
             return self._transposed
         transposed = SignedGraph(pos, neg)
         transposed._plans = self._plans[::-1]
-        kept = not any(half is not None and half.learns() for half in (self.pos, self.neg))
-        transposed._lasts = self._lasts and kept
-        if kept:
-            self._transposed = transposed
+        fixed = not any(half is not None and half.learns() for half in (self._pos, self._neg))
+        transposed._lasts = self._lasts and fixed
+        self._transposed = transposed if fixed else self._transposed
         return transposed
 
     def prepare(self) -> SignedGraph:
@@ -164,16 +165,16 @@ class SignedGraph:
         return self
 
     def plan(self, kernels: ModuleType) -> Any:
-        """How this backend shares out the rows, made at the first use; other weights leave it as it is."""
+        """How this backend shares out the rows, computed at the first use; it does not depend on the weights."""
         plan = self._plans[0].get(kernels.__name__, _NOT_MADE)
         if plan is _NOT_MADE:
-            pos, neg = (half.rowptr if isinstance(half, CSR) else None for half in (self.pos, self.neg))
-            plan = self._plans[0][kernels.__name__] = kernels.row_plan(pos, neg)
+            rows = (half.pattern._rowptr if isinstance(half, CSR) else None for half in (self._pos, self._neg))
+            plan = self._plans[0][kernels.__name__] = kernels.row_plan(*rows)
         return plan
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and pickles make their own of all that is kept here.
-        return SignedGraph, (self.pos, self.neg)
+        # Copies and pickles share no cache.
+        return SignedGraph, (self._pos, self._neg)
 
     def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
         for graph in (self, self.T):
@@ -189,24 +190,36 @@ class SignedGraph:
     _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """The same graph with other edge weights, or another x0; None keeps those there are."""
-        pos, neg = _reweigh(self.pos, pos_weight), _reweigh(self.neg, neg_weight)
-        if pos is self.pos and neg is self.neg:
+        """The same graph with other edge weights (in the order of `CSR.col`) or another x0; None keeps a half's own.
+
+        Raises ValueError for weights that the half's constructor would refuse, or where a half has none.
+        """
+        for name, half, weight in (("pos", self._pos, pos_weight), ("neg", self._neg, neg_weight)):
+            if weight is not None and not isinstance(half, (CSR, Similarity)):
+                kind = "is absent" if half is None else f"is a {type(half).__name__}, which has none"
+                raise ValueError(f"{name}_weight needs a half with weights, but {name} {kind}")
+        halves = ((self._pos, pos_weight), (self._neg, neg_weight))
+        return self._reweighed(*(half if w is None else half.with_weight(w) for half, w in halves))  # type: ignore
+
+    def _reweighed(self, pos: Adjacency | None, neg: Adjacency | None) -> SignedGraph:
+        """The graph of these halves, which have the patterns of its own."""
+        if pos is self._pos and neg is self._neg:
             return self
         graph = SignedGraph(pos, neg)
         graph._plans = self._plans
         return graph
 
     def _for_one_use(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """`with_weights` that the next call will not see again: nothing is made to be kept."""
-        graph = self.with_weights(pos_weight, neg_weight)
+        """`with_weights` for one call: no merged CSR is cached for it."""
+        halves = ((self._pos, pos_weight), (self._neg, neg_weight))
+        graph = self._reweighed(*(half if w is None else half._with_weight(w) for half, w in halves))  # type: ignore[union-attr]
         if graph is not self:
             graph._lasts = False
         return graph
 
     def add_self_loops(self, fill_value: float = 1.0) -> SignedGraph:
         """Add the missing self-loops to the positive half, which must be sparse."""
-        if not isinstance(self.pos, CSR):
+        if not isinstance(self._pos, CSR):
             raise ValueError(f"add_self_loops needs sparse positive edges, got {self.pos!r}")
         return SignedGraph(self.pos.add_self_loops(fill_value), self.neg)
 
@@ -216,22 +229,22 @@ class SignedGraph:
         Each half by its own degrees; with `joint=True` both by the degrees of the whole graph,
         \( d_i = \sum_j |A^+_{ij}| + |A^-_{ij}| \), which needs two sparse halves.
         """
+        if not isinstance(joint, bool):
+            raise ValueError(f"joint must be True or False, got {describe(joint)}")
         if not joint:
-            scale = lambda half: half.normalize(mode) if isinstance(half, CSR) else half  # noqa: E731
-            return SignedGraph(scale(self.pos), scale(self.neg))
-        if not isinstance(self.pos, CSR) or not isinstance(self.neg, CSR):
-            raise ValueError("joint degrees need two sparse halves")
+            halves = (self._pos, self._neg)
+            return SignedGraph(*(half.normalize(mode) if isinstance(half, CSR) else half for half in halves))
+        if not isinstance(self._pos, CSR) or not isinstance(self._neg, CSR):
+            raise ValueError(f"joint degrees need two sparse halves, got {self!r}")
         rows, cols = (degree(self.pos, dim) + degree(self.neg, dim) for dim in (0, 1))
-        return SignedGraph(*(half.scaled(*degree_scales(half, mode, rows, cols)) for half in (self.pos, self.neg)))
+        return SignedGraph(*(half.scaled(*degree_scales(half, mode, rows, cols)) for half in (self._pos, self._neg)))
 
     def to(self, device: torch.device | str) -> SignedGraph:
         """The same graph on another device."""
-        move = lambda half: None if half is None else half.to(device)  # noqa: E731
-        return SignedGraph(move(self.pos), move(self.neg))
+        return SignedGraph(*(None if half is None else half.to(device) for half in (self._pos, self._neg)))
 
     def __repr__(self) -> str:
         return f"SignedGraph(pos={self.pos!r}, neg={self.neg!r})"
 
 
-def _reweigh(half: Adjacency | None, weight: Tensor | None) -> Adjacency | None:
-    return half if weight is None or half is None or isinstance(half, ClassBlock) else half.with_weight(weight)
+torch.serialization.add_safe_globals([SignedGraph])

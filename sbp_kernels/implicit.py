@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_index
+from .checks import check_count, check_device, check_finite, check_index, check_tensor, describe
 from .low_rank import LowRank, of_labels
+from .sparse_matrix import own_copy
 from .term import Term
+from .transforms import full_precision, needs_derivative, outside, plain
 
 # Classes from which on a label block is kept as a diagonal and two outer products.
 MANY_GROUPS = 256
@@ -45,24 +47,26 @@ class ClassBlock:
         block: floating `[num_groups, num_groups]`.
     """
 
-    __slots__ = ("_block", "_factors", "_plan", "_transposed", "group")
+    __slots__ = ("__weakref__", "_block", "_factors", "_group", "_plan", "_transposed")
 
     def __init__(self, group: Tensor, block: Tensor) -> None:
+        check_tensor("group", group)
+        check_tensor("block", block)
+        group = plain(group)
         if block.dim() != 2 or block.size(0) != block.size(1) or not block.is_floating_point():
-            raise ValueError(
-                f"block must be floating of shape [num_groups, num_groups], got {block.dtype} {tuple(block.shape)}"
-            )
+            raise ValueError(f"block must be floating of shape [num_groups, num_groups], got {describe(block)}")
         if group.dim() != 1 or group.dtype != torch.int64:
-            raise ValueError(f"group must be int64 of shape [num_nodes], got {group.dtype} {tuple(group.shape)}")
+            raise ValueError(f"group must be int64 of shape [num_nodes], got {describe(group)}")
         if group.device != block.device:
             raise ValueError(f"group and block must be on one device, got {group.device} and {block.device}")
-        if not bool(torch.isfinite(block).all()):
-            raise ValueError("block must be finite, got NaN or infinity in it")
+        if needs_derivative(block):
+            raise ValueError("block must not require a gradient, as the groups' sums pass none to it")
+        check_finite("block", block)
         check_index("group", group, block.size(0))
-        self._set(group.contiguous(), block.contiguous(), None)
+        self._set(own_copy(group), own_copy(block), None)
 
     def _set(self, group: Tensor, block: Tensor | None, factors: LowRank | None) -> None:
-        self.group, self._block, self._factors = group, block, factors
+        self._group, self._block, self._factors = group, block, factors
         self._plan: GroupPlan | None = None
         self._transposed: ClassBlock | None = None
 
@@ -72,6 +76,10 @@ class ClassBlock:
         other = object.__new__(ClassBlock)
         other._set(group, block, factors)
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles share no cache, and what is loaded is checked again.
+        return _load, (self._group, self._block, *(self._factors or ()))
 
     @staticmethod
     def from_labels(y: Tensor, known: Tensor, softmax_over: str = "all") -> ClassBlock:
@@ -87,19 +95,27 @@ class ClassBlock:
             softmax_over: `"all"` nodes, as the paper; or `"labelled"` nodes only, which keeps the
                 labels visible when they are few.
         """
+        check_tensor("y", y)
+        check_tensor("known", known)
+        y, known = plain(y), plain(known)
         if y.dim() != 1 or y.shape != known.shape or y.dtype != torch.int64 or known.dtype != torch.bool:
             raise ValueError(
                 "y must be int64 and known bool, both of shape [num_nodes], "
                 f"got {y.dtype} {tuple(y.shape)} and {known.dtype} {tuple(known.shape)}"
             )
-        if softmax_over not in ("all", "labelled"):
-            raise ValueError(f'softmax_over must be "all" or "labelled", got {softmax_over!r}')
+        if not isinstance(softmax_over, str) or softmax_over not in ("all", "labelled"):
+            raise ValueError(f'softmax_over must be "all" or "labelled", got {describe(softmax_over)}')
+        return ClassBlock._of_labels(y, known, softmax_over)
+
+    @staticmethod
+    def _of_labels(y: Tensor, known: Tensor, softmax_over: str) -> ClassBlock:
+        """`from_labels` of tensors of the right shapes and types."""
         labels = y[known]
         if labels.numel() and int(labels.min()) < 0:
             raise ValueError(f"known labels must be >= 0, got {int(labels.min())}")
         if softmax_over == "labelled" and y.numel() and not labels.numel():
             raise ValueError('softmax_over="labelled" needs at least one known label, got none')
-        num_classes = int(labels.max()) + 1 if labels.numel() else 0
+        num_classes = check_count("the number of classes", int(labels.max()) + 1 if labels.numel() else 0)
         group = torch.where(known, y, num_classes)
         count = torch.bincount(group, minlength=num_classes + 1).double()
         factors = of_labels(count, softmax_over)
@@ -110,18 +126,13 @@ class ClassBlock:
     @staticmethod
     def mean(num_nodes: int, device: torch.device | str = "cpu") -> ClassBlock:
         r"""\( A = 11^\top / n \): every row is the mean of all rows (BatchNorm's and PairNorm's centring)."""
-        group = torch.zeros(num_nodes, dtype=torch.int64, device=device)
+        num_nodes = check_count("num_nodes", num_nodes)
+        group = torch.zeros(num_nodes, dtype=torch.int64, device=check_device(device))
         return ClassBlock(group, torch.full((1, 1), 1.0 / max(num_nodes, 1), dtype=torch.float64, device=device))
 
-    @property
-    def num_nodes(self) -> int:
-        return self.group.numel()
-
-    num_rows = num_cols = num_nodes
-
-    @property
-    def device(self) -> torch.device:
-        return self.group.device
+    group = property(lambda self: self._group.clone(), doc="A copy of the group of each node, int64 `[num_nodes]`.")
+    num_rows = num_cols = num_nodes = property(lambda self: self._group.numel(), doc="Number of nodes.")
+    device = property(lambda self: self._group.device, doc="Where the arrays are.")
 
     @property
     def num_groups(self) -> int:
@@ -129,34 +140,46 @@ class ClassBlock:
 
     @property
     def block(self) -> Tensor:
-        """B, `[num_groups, num_groups]`; built here where the classes are so many that only its factors are kept."""
+        """B, `[num_groups, num_groups]`, a copy; computed from its factors where the classes are many."""
+        return self._matrix() if self._factors is not None else self._matrix().clone()
+
+    def _matrix(self) -> Tensor:
         return self._block if self._factors is None else self._factors.dense()  # type: ignore[return-value]
 
     @property
     def T(self) -> ClassBlock:
         """The transpose, on the same groups."""
         if self._transposed is None:
-            block = None if self._block is None else self._block.T.contiguous()
-            self._transposed = self._like(self.group, block, None if self._factors is None else self._factors.T)
-            self._transposed._plan = self.plan
+            with outside():
+                block = None if self._block is None else self._block.T.contiguous()
+                transposed = self._like(self._group, block, None if self._factors is None else self._factors.T)
+            transposed._plan = self.plan
+            self._transposed = transposed
         return self._transposed
+
+    def transpose_with(self, weight: None) -> tuple[ClassBlock, None]:
+        """The transpose; a class block has no weights beside it."""
+        return self.T, None
 
     @property
     def plan(self) -> GroupPlan:
         if self._plan is None:
-            self._plan = GroupPlan(self.group, self.num_groups)
+            with outside():
+                self._plan = GroupPlan(self._group, self.num_groups)
         return self._plan
 
     def __repr__(self) -> str:
         return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.num_groups})"
 
     def to(self, device: torch.device | str) -> ClassBlock:
+        """The same matrix on another device."""
+        device = check_device(device)
         block = None if self._block is None else self._block.to(device)
-        return self._like(self.group.to(device), block, None if self._factors is None else self._factors.to(device))
+        return self._like(self._group.to(device), block, None if self._factors is None else self._factors.to(device))
 
     def to_dense(self) -> Tensor:
         """The definition: float64 `[num_nodes, num_nodes]`."""
-        return self.block.double()[self.group][:, self.group]
+        return self._matrix().double()[self._group][:, self._group]
 
     def learns(self) -> bool:
         return False
@@ -170,17 +193,36 @@ class ClassBlock:
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        if self._factors is not None:
-            return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self.group)
-        return Term(table=kernels.mix_groups(self.block.to(acc_dtype), sums), group=self.group)
+        with full_precision(x):
+            if self._factors is not None:
+                return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
+            return Term(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
 
     def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, tuple[Tensor, ...]] | None:
         """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
         if self._factors is not None:
             return None
         plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        return Term(group=self.group), (*plan, self.block.to(acc_dtype))
+        return Term(group=self._group), (*plan, self._matrix().to(acc_dtype))
 
 
 def _cumulate(count: Tensor) -> Tensor:
     return torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+
+def _load(group: Tensor, block: Tensor | None, *factors: Tensor) -> ClassBlock:
+    """The ClassBlock that `__reduce__` took apart, checked as by its constructor."""
+    if not factors:
+        return ClassBlock(group, block)  # type: ignore[arg-type]
+    low_rank = LowRank(*(own_copy(part) for part in factors))
+    low_rank.check()
+    # Groups are checked against a matrix of as many groups.
+    num_groups = low_rank.diagonal.numel()
+    check_tensor("group", group)
+    if group.dim() != 1 or group.dtype != torch.int64:
+        raise ValueError(f"group must be int64 of shape [num_nodes], got {describe(group)}")
+    check_index("group", group, num_groups)
+    return ClassBlock._like(own_copy(group), None, low_rank)
+
+
+torch.serialization.add_safe_globals([_load])

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .checks import check_finite, check_tensor
+
 
 class LowRank(NamedTuple):
     r"""\( B = \mathrm{diag}(v) + L R \), of which \( B S \) costs O(num_groups (rank + 1) d)."""
@@ -14,6 +16,16 @@ class LowRank(NamedTuple):
     diagonal: Tensor  # [num_groups]
     left: Tensor  # [num_groups, rank]
     right: Tensor  # [rank, num_groups]
+
+    def check(self) -> None:
+        """Raise ValueError unless the three parts fit together and are finite."""
+        for name, part in self._asdict().items():
+            check_tensor(name, part)
+            check_finite(name, part)
+        groups, rank = self.left.shape if self.left.dim() == 2 else (-1, -1)
+        if self.diagonal.shape != (groups,) or self.right.shape != (rank, groups):
+            shapes = ", ".join(str(tuple(part.shape)) for part in self)
+            raise ValueError(f"diagonal [g], left [g, rank] and right [rank, g] must fit together, got {shapes}")
 
     @property
     def T(self) -> LowRank:

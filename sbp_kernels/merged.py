@@ -50,14 +50,14 @@ def merged(
         return None
     if is_dynamo_compiling():
         # It would not see someone write to weights, so those are read from their halves.
-        kept = graph._merged[False].get(acc_dtype) if graph.weightless else None
+        kept = graph._merged[False].get(acc_dtype) if graph._weightless else None
         return None if kept is None or kept.found is None else (kept.found[0], coefs if coef is None else coef)
     if coef is not None:
         found = merged(graph, acc_dtype, kernels, LEARNT)
         return None if found is None else (found[0], coef)
     known = coefs is not LEARNT
     kept = graph._merged[known].get(acc_dtype)
-    if kept is None or kept.coefs != coefs or not graph.weightless:
+    if kept is None or kept.coefs != coefs or not graph._weightless:
         # What is computed while exporting is a part of the exported graph, not a value to keep.
         if is_exporting():
             return None
@@ -77,13 +77,16 @@ def _renewed(
         return kept, kept.found
     r, p, q = coefs
     factors, left = _relative(p, q, acc_dtype)
+    if kept is not None and kept.found is None and kept.stamp is not None:
+        # Backends and halves that are never merged: no tensor of coefficients is made.
+        return kept._replace(coefs=coefs), None
     if kept is not None and kept.factors != factors and kept.others < _PATIENCE:
         own = torch.tensor(coefs, dtype=torch.float64, device=graph.device)
         return kept._replace(others=kept.others + 1), merged(graph, acc_dtype, kernels, LEARNT, own)
     if kept is not None and kept.factors == factors:
         edges = None if kept.found is None else kept.found[0]
     else:
-        edges, pos, neg = None, graph.pos, graph.neg
+        edges, pos, neg = None, graph._pos, graph._neg
         if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
             edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
     found = None if edges is None else (edges, torch.tensor((r, *left), dtype=torch.float64, device=graph.device))
@@ -107,6 +110,6 @@ def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]
 
 def _stamp(graph: SignedGraph) -> tuple[Any, ...] | None:
     """What changes when someone writes to edge weights; None where they learn, or tell nobody."""
-    halves = [half for half in (graph.pos, graph.neg) if isinstance(half, CSR)]
+    halves = [half for half in (graph._pos, graph._neg) if isinstance(half, CSR)]
     stamps = tuple(half.stamp() for half in halves)
     return None if None in stamps or any(half.learns() for half in halves) else stamps

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, is_autocast_enabled
@@ -11,6 +11,7 @@ from torch import Tensor, is_autocast_enabled
 from .autograd import pair
 from .backends import BACKENDS, select
 from .call import Call, Coefs, acc_dtype
+from .checks import check_real, check_tensor, describe
 from .graph import SignedGraph
 from .steps import steps
 
@@ -33,17 +34,19 @@ def signed_propagate(
 
     \[ X \leftarrow \mathrm{norm}\big( (1 - \lambda) R + \lambda (\alpha A^+ X - \beta A^- X) \big) \]
 
-    One fused pass over the rows a step; no message is stored. Gradients of every order flow to `x`,
-    `residual`, tensor coefficients and edge weights. Output and gradients repeat bit for bit, whatever
-    the number of threads (a `Similarity` half, which runs on BLAS, for a fixed number of them).
-    Under autocast, float32 features are stored in the autocast type; sums run in float32.
+    One fused pass over the rows a step; no message is stored. Derivatives of every order, in reverse and in forward
+    mode and under `torch.func` (`grad`, `jvp`, `vmap`, ...), reach `x`, `residual`, tensor coefficients, edge weights
+    and the `x0` of a `Similarity`. Forward mode and `torch.func` take several passes a step. Output and gradients
+    repeat bit for bit, whatever the number of threads (a `Similarity` half, which runs on BLAS, for a fixed number of
+    them). A part whose coefficient is 0 is not read. Under autocast, float32 features are stored in the autocast
+    type; sums run in float32.
 
     Args:
         x: `[num_nodes, features]`, float32, float64, bfloat16 or float16.
         graph: the two adjacencies; on a rectangular one x has a row per column of it.
         alpha, beta: strengths of attraction and repulsion; floats, or tensors of one element.
         lam: step size in [0, 1]; a float (checked), or a tensor of one element (not read back).
-        num_steps: how many steps to take, >= 0; all in one call of the kernels where nothing needs the
+        num_steps: how many steps to take, >= 0 (0: a copy of x); all in one call of the kernels where nothing needs the
             features in between (no gradient, or only through linear steps: these save nothing).
         residual: R, `[num_rows, features]`, the same in every step; the current X if absent.
         layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm`
@@ -60,7 +63,7 @@ def signed_propagate(
     x, residual = _autocast(x), None if residual is None else _autocast(residual)
     _check(x, graph, residual, num_steps)
     coefs, coef = _coefficients(alpha, beta, lam, x)
-    square = graph.num_rows == graph.num_cols
+    square = graph._num_rows == graph._num_cols
     if not square:
         _check_residual(graph, residual, lam)
     eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm, x)
@@ -103,78 +106,117 @@ def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> ModuleType:
 
 def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
     if not isinstance(graph, SignedGraph):
-        raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
-    # Asked for once: each x.size(i) takes as long, which a small graph feels.
+        raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
+    # Read once: each x.size(i) takes as long, which is measurable on small graphs.
     shape = x.shape if isinstance(x, Tensor) else ()
-    if len(shape) != 2 or shape[0] != graph.num_cols:
+    if len(shape) != 2 or shape[0] != graph._num_cols:
         got = tuple(shape) if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x must have shape [num_nodes={graph.num_cols}, features], got {got}")
+        raise ValueError(f"x must have shape [num_nodes={graph._num_cols}, features], got {got}")
     if not x.is_floating_point():
         raise ValueError(f"x must be floating, got {x.dtype}")
-    if x.device != graph.device:
-        raise ValueError(f"x and graph must be on one device, got {x.device} and {graph.device}")
+    if x.layout is not _STRIDED:
+        check_tensor("x", x)
+    if x.device != graph._device:
+        raise ValueError(f"x and graph must be on one device, got {x.device} and {graph._device}")
     if residual is not None:
-        rows, features = graph.num_rows, shape[1]
-        if residual.shape != (rows, features) or residual.dtype != x.dtype:
-            raise ValueError(
-                f"residual must have shape [num_nodes={rows}, features={features}] and the type of x, {x.dtype}, "
-                f"got {tuple(residual.shape)} and {residual.dtype}"
-            )
-        if residual.device != x.device:
-            raise ValueError(f"residual must be on the device of x, {x.device}, got {residual.device}")
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be >= 0, got {num_steps}")
-    if num_steps != 1 and graph.num_rows != graph.num_cols:
-        raise ValueError(f"num_steps must be 1 on a {graph.num_rows}x{graph.num_cols} graph, got {num_steps}")
+        _check_fits(x, graph, residual)
+    if type(num_steps) is not int:
+        _check_steps(num_steps)
+    if not 0 <= num_steps <= _MAX_STEPS:
+        raise ValueError(f"num_steps must be >= 0{' and < 2**31' * (num_steps > 0)}, got {describe(num_steps)}")
+    if num_steps != 1 and graph._num_rows != graph._num_cols:
+        raise ValueError(f"num_steps must be 1 on a {graph._num_rows}x{graph._num_cols} graph, got {num_steps}")
+
+
+def _check_steps(num_steps: Any) -> None:
+    """Numbers that are no plain int; those of a compiler's sizes count as ints."""
+    if isinstance(num_steps, (bool, Tensor)) or not hasattr(num_steps, "__index__"):
+        raise ValueError(f"num_steps must be an integer, got {describe(num_steps)}")
+
+
+def _check_fits(x: Tensor, graph: SignedGraph, residual: Tensor) -> None:
+    check_tensor("residual", residual)
+    rows, features = graph._num_rows, x.size(1)
+    if residual.shape != (rows, features) or residual.dtype != x.dtype:
+        raise ValueError(
+            f"residual must have shape [num_nodes={rows}, features={features}] and the type of x, {x.dtype}, "
+            f"got {tuple(residual.shape)} and {residual.dtype}"
+        )
+    if residual.device != x.device:
+        raise ValueError(f"residual must be on the device of x, {x.device}, got {residual.device}")
 
 
 def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
     """A rectangular graph has no own residual, as X has other rows."""
-    learnt = isinstance(lam, Tensor)
-    if residual is None and (learnt or lam != 1.0):
-        got = "a tensor" if learnt else f"lam={lam}"
+    is_tensor = isinstance(lam, Tensor)
+    if residual is None and (is_tensor or lam != 1.0):
+        got = "a tensor" if is_tensor else f"lam={lam}"
         raise ValueError(
-            f"a {graph.num_rows}x{graph.num_cols} graph needs residual=... unless lam is the float 1, got {got}"
+            f"a {graph._num_rows}x{graph._num_cols} graph needs residual=... unless lam is the float 1, got {got}"
         )
 
 
 def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefs, Tensor | None]:
     """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
-    # Floats first: whether something else is a Tensor takes torch five times as long to say.
-    floats = isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)
-    if not floats and (isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor)):
-        a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
-        return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
-    if not (-math.inf < alpha < math.inf and -math.inf < beta < math.inf):
+    # Floats first: isinstance(value, Tensor) takes five times as long for another type.
+    if not (isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)):
+        if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
+            a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
+            return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
+        alpha, beta, lam = (_number(name, v) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
+    if not (-_INF < alpha < _INF and -_INF < beta < _INF):
         raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
     if not 0.0 <= lam <= 1.0:
         raise ValueError(f"lam must lie in [0, 1], got {lam}")
     return (1.0 - lam, lam * alpha, -lam * beta), None  # type: ignore[return-value]
 
 
+def _number(name: str, value: Any) -> Any:
+    """An int or another real number as a float; a float of any value, and a compiler's size, as it is."""
+    if isinstance(value, (float, torch.SymFloat, torch.SymInt)):
+        return value
+    return check_real(name, value)
+
+
 def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
     wide = acc_dtype(x)
     if not isinstance(value, Tensor):
-        return torch.full((), value, dtype=wide, device=x.device)
+        return torch.full((), _number(name, value), dtype=wide, device=x.device)
+    check_tensor(name, value)
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must be real, got {describe(value)}")
     return value.reshape(()).to(device=x.device, dtype=wide)
 
 
 def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | None, torch.nn.LayerNorm | None]:
-    if isinstance(layer_norm, torch.nn.LayerNorm):
-        if layer_norm.normalized_shape != (x.size(1),):
-            raise ValueError(
-                f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
-            )
-        return layer_norm.eps, layer_norm if layer_norm.elementwise_affine else None
-    return (1e-5 if layer_norm else None), None
+    """Epsilon (None for no normalisation), and the module where it has parameters."""
+    if isinstance(layer_norm, bool):
+        return (1e-5 if layer_norm else None), None
+    if not isinstance(layer_norm, torch.nn.LayerNorm):
+        raise ValueError(f"layer_norm must be a bool or a torch.nn.LayerNorm, got {describe(layer_norm)}")
+    if layer_norm.normalized_shape != (x.size(1),):
+        raise ValueError(
+            f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
+        )
+    eps = check_real("the eps of layer_norm", layer_norm.eps)
+    if eps < 0.0:
+        raise ValueError(f"the eps of layer_norm must be >= 0, got {eps}")
+    if not layer_norm.elementwise_affine:
+        return eps, None
+    if layer_norm.weight.device != x.device:
+        raise ValueError(f"layer_norm must be on the device of x, {x.device}, got {layer_norm.weight.device}")
+    return eps, layer_norm
 
 
 def _autocast(x: Tensor) -> Tensor:
     if isinstance(x, Tensor) and x.dtype == torch.float32:
-        # Spelling out the device takes five times as long as this question, which a small graph feels.
+        # x.device.type takes five times as long as x.is_cpu, which is measurable on small graphs.
         device = "cpu" if x.is_cpu else x.device.type
-        if is_autocast_enabled(device):
+        if device != "meta" and is_autocast_enabled(device):
             return x.to(torch.get_autocast_dtype(device))
     return x
+
+
+_STRIDED, _MAX_STEPS, _INF = torch.strided, 2**31 - 1, float("inf")

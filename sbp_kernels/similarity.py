@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checks import check_device, check_finite, check_real, check_tensor, describe
 from .term import Term
+from .transforms import full_precision, is_wrapped, needs_derivative, outside
 
-# By accumulation type and backend: the log-sum-exp of the rows, and the matrix or None.
-Kept = dict[tuple[torch.dtype, str], tuple[Tensor, Tensor | None]]
+# By accumulation type, backend and version of x0: the log-sum-exp of the rows, and the matrix or None.
+Kept = dict[tuple[torch.dtype, str, Any], tuple[Tensor, Tensor | None]]
+# Nodes up to which derivatives of x0 that no kernel streams may hold matrices of all pairs: 2 GB each in float64.
+MAX_DENSE = 1 << 14
 
 
 class Similarity:
@@ -18,8 +22,11 @@ class Similarity:
 
     With fixed \( X_0 \) the logits never change, so their row-wise log-sum-exp l is computed once:
     \( A_{ij} = e^{S_{ij} - l_i} \), and the transpose weighs by \( e^{S_{ij} - l_j} \). On the CPU a matrix of
-    few nodes (8,192 in float32: 256 MB) is kept whole, which makes every further product cheap. An \( X_0 \) that
-    requires a gradient gets one, of first order; nothing is kept of it, as it changes from step to step.
+    few nodes (8,192 in float32: 256 MB) is cached whole, which makes every further product cheap. An \( X_0 \) that
+    requires a gradient gets one; nothing of it is cached, as it changes from step to step. Its first reverse-mode
+    gradient is streamed; derivatives of higher order and in forward mode hold matrices of all pairs of nodes, and
+    raise NotImplementedError for more than 16,384 nodes. x0 is shared with the caller, and changes of it that PyTorch
+    counts (not through `.data`, NumPy or another process) are followed.
 
     Args:
         x0: floating `[num_nodes, width]`.
@@ -27,74 +34,99 @@ class Similarity:
         temperature: \( \tau > 0 \).
     """
 
-    __slots__ = ("_kept", "_transposed", "scale", "sign", "temperature", "transposed", "x0")
+    __slots__ = (
+        "__weakref__",
+        "_is_transposed",
+        "_kept",
+        "_num_nodes",
+        "_scale",
+        "_sign",
+        "_temperature",
+        "_transposed",
+        "_x0",
+    )
 
     def __init__(self, x0: Tensor, sign: float = -1.0, temperature: float = 1.0) -> None:
+        check_tensor("x0", x0)
         if x0.dim() != 2 or not x0.is_floating_point():
-            raise ValueError(f"x0 must be floating of shape [num_nodes, width], got {x0.dtype} {tuple(x0.shape)}")
-        if sign not in (-1, 1):
-            raise ValueError(f"sign must be +1 or -1, got {sign}")
-        if not temperature > 0:
+            raise ValueError(f"x0 must be floating of shape [num_nodes, width], got {describe(x0)}")
+        if isinstance(sign, (Tensor, bool)) or sign not in (-1, 1):
+            raise ValueError(f"sign must be +1 or -1, got {describe(sign)}")
+        temperature = check_real("temperature", temperature)
+        # 1 / temperature is taken in float64.
+        if not temperature > 1e-300:
             raise ValueError(f"temperature must be > 0, got {temperature}")
-        if not bool(torch.isfinite(x0).all()):
-            raise ValueError("x0 must be finite, got NaN or infinity in it")
-        self.sign, self.temperature = float(sign), float(temperature)
+        check_finite("x0", x0)
+        self._sign, self._temperature = float(sign), temperature
         # A tensor, so that torch.compile sees no Python number that might change.
-        self.scale = torch.tensor(self.sign / self.temperature, dtype=torch.float64, device=x0.device)
-        # A copy of an x0 that learns would belong to one autograd graph.
-        self._set(x0 if x0.requires_grad else x0.contiguous(), False, {})
+        with outside():
+            self._scale = torch.tensor(self._sign / temperature, dtype=torch.float64, device=x0.device)
+        # A copy of an x0 that needs a derivative would belong to one autograd graph.
+        self._set(x0 if needs_derivative(x0) else x0.contiguous(), False, {})
 
     def _set(self, x0: Tensor, transposed: bool, kept: Kept) -> None:
-        self.x0, self.transposed, self._kept = x0, transposed, kept
+        self._x0, self._is_transposed, self._kept = x0, transposed, kept
+        self._num_nodes = x0.size(0)
         self._transposed: Similarity | None = None
 
     def _like(self, x0: Tensor, transposed: bool, kept: Kept) -> Similarity:
         """The same softmax of an x0 that needs no check, or transposed."""
         other = object.__new__(Similarity)
-        other.sign, other.temperature, other.scale = self.sign, self.temperature, self.scale
+        other._sign, other._temperature, other._scale = self._sign, self._temperature, self._scale
         other._set(x0, transposed, kept)
         return other
 
-    @property
-    def num_nodes(self) -> int:
-        return self.x0.size(0)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles share no cache, and what is loaded is checked again.
+        return _load, (self._x0, self._sign, self._temperature, self._is_transposed)
 
-    num_rows = num_cols = num_nodes
-
-    @property
-    def device(self) -> torch.device:
-        return self.x0.device
+    x0 = property(lambda self: self._x0, doc="The features `[num_nodes, width]`.")
+    sign = property(lambda self: self._sign, doc="+1.0 or -1.0.")
+    temperature = property(lambda self: self._temperature, doc="What the logits are divided by.")
+    scale = property(lambda self: self._scale.clone(), doc="sign / temperature, a float64 tensor of one element.")
+    transposed = property(lambda self: self._is_transposed, doc="Whether this is the transpose of the softmax.")
+    num_rows = num_cols = num_nodes = property(lambda self: self._num_nodes, doc="Number of nodes.")
+    device = property(lambda self: self._x0.device, doc="Where x0 is.")
 
     @property
     def T(self) -> Similarity:
         """The transpose: the same logits, scaled by columns instead of rows."""
         if self._transposed is None:
-            self._transposed = self._like(self.x0, not self.transposed, self._kept)
+            self._transposed = self._like(self._x0, not self._is_transposed, self._kept)
         return self._transposed
 
+    def transpose_with(self, weight: Tensor | None) -> tuple[Similarity, Tensor | None]:
+        """The transpose, and the given x0 (if any), which belongs to it as well."""
+        return self.T, weight
+
     def __repr__(self) -> str:
-        return f"Similarity({self.num_nodes}x{self.num_nodes}, width={self.x0.size(1)}, sign={self.sign:+.0f})"
+        return f"Similarity({self.num_nodes}x{self.num_nodes}, width={self._x0.size(1)}, sign={self._sign:+.0f})"
 
     def to(self, device: torch.device | str) -> Similarity:
-        moved = self._like(self.x0.to(device), self.transposed, {})
-        moved.scale = self.scale.to(device)
+        """The same matrix on another device."""
+        device = check_device(device)
+        moved = self._like(self._x0.to(device), self._is_transposed, {})
+        moved._scale = self._scale.to(device)
         return moved
 
     def to_dense(self) -> Tensor:
         """The definition: float64 `[num_nodes, num_nodes]`."""
-        x0 = self.x0.double()
-        dense = torch.softmax(self.sign / self.temperature * (x0 @ x0.T), dim=1)
-        return dense.T if self.transposed else dense
+        dense = softmax_matrix(self._x0.double(), self._scale)
+        return dense.T if self._is_transposed else dense
 
     def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
+        with full_precision(x):
+            return Term(table=self._product(x, acc_dtype, kernels, weight))
+
+    def _product(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None) -> Tensor:
         if weight is not None:
-            lse = kernels.similarity_lse(weight, self.scale)
-            return Term(table=kernels.similarity(weight, x, lse, self.scale, self.transposed))
+            lse = kernels.similarity_lse(weight, self._scale)
+            return kernels.similarity(weight, x, lse, self._scale, self._is_transposed)
         lse, matrix = self._prepared(acc_dtype, kernels, again=True)
         if matrix is not None:
-            return Term(table=(matrix.T if self.transposed else matrix) @ x.to(acc_dtype))
-        return Term(table=kernels.similarity(self._factor(acc_dtype), x, lse, self.scale, self.transposed))
+            return (matrix.T if self._is_transposed else matrix) @ x.to(acc_dtype)
+        return kernels.similarity(self._factor(acc_dtype), x, lse, self._scale, self._is_transposed)
 
     def summarised(self, acc_dtype: torch.dtype) -> None:
         """The kernels of several steps make no table of this kind."""
@@ -102,47 +134,78 @@ class Similarity:
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
         """The log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
-        return self._prepared(acc_dtype, kernels, again=False)[0]
+        with full_precision(self._x0):
+            return self._prepared(acc_dtype, kernels, again=False)[0]
 
     def _prepared(self, acc_dtype: torch.dtype, kernels: Any, again: bool) -> tuple[Tensor, Tensor | None]:
         """The log-sum-exp and, for a product that is not the first, the matrix where the backend keeps it."""
-        key = (acc_dtype, kernels.__name__)
-        kept = None if self.learns() else self._kept.get(key)
+        version, learns = self._version(), self.learns()
+        key = (acc_dtype, kernels.__name__, version)
+        kept = None if learns or version is None else self._kept.get(key)
         if kept is None:
-            kept = (kernels.similarity_lse(self._factor(acc_dtype).detach(), self.scale), None)
+            kept = (kernels.similarity_lse(self._factor(acc_dtype).detach(), self._scale), None)
         elif again and kept[1] is None and hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling():
-            kept = (kept[0], kernels.similarity_matrix(self._factor(acc_dtype), kept[0], self.scale))
+            kept = (kept[0], kernels.similarity_matrix(self._factor(acc_dtype), kept[0], self._scale))
         else:
             return kept
         # What torch.export computes is a part of its graph, not a value.
-        if not self.learns() and not torch.compiler.is_exporting():
+        if not learns and version is not None and not torch.compiler.is_exporting():
+            for stale in [other for other in self._kept if other[2] != version]:
+                del self._kept[stale]
             self._kept[key] = kept
         return kept
 
+    def _version(self) -> tuple[int, int] | None:
+        """What changes when someone writes to x0; constant while tracing; None in inference mode and `torch.func`."""
+        if torch.compiler.is_dynamo_compiling():
+            return (0, 0)
+        own = self._x0
+        return None if is_wrapped(own) or own.is_inference() else (own._version, own.data_ptr())
+
     def learns(self) -> bool:
-        return self.x0.requires_grad
+        """Whether x0 needs a derivative."""
+        return needs_derivative(self._x0)
 
     def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
-        """x0 as the kernels multiply it, if it takes a gradient: what learns here, as edge weights do in a `CSR`."""
-        if not self.learns():
-            return None
-        if self._kept:
-            # Computed before x0 began to learn, so of an x0 that is gone by the time it is fixed again.
-            self._kept.clear()
-        return self._factor(acc_dtype)
+        """x0 as the kernels multiply it, if it needs a derivative: the counterpart of a CSR's edge weights."""
+        return self._factor(acc_dtype) if self.learns() else None
 
     def with_weight(self, x0: Tensor) -> Similarity:
-        """The same softmax of another x0."""
-        return self if x0 is self.x0 else self._like(x0, self.transposed, {})
+        """The same softmax of another x0, floating and finite `[num_nodes, width]`."""
+        fresh = Similarity(x0, self._sign, self._temperature)
+        if x0.size(0) != self._num_nodes or x0.device != self.device:
+            raise ValueError(f"x0 must have num_nodes={self._num_nodes} rows on {self.device}, got {describe(x0)}")
+        return fresh.T if self._is_transposed else fresh
+
+    def _with_weight(self, x0: Tensor | None) -> Similarity:
+        """`with_weight` of an x0 that is valid."""
+        return self if x0 is self._x0 or x0 is None else self._like(x0, self._is_transposed, {})
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
         """Gradient of <a, A b> with respect to x0 (given as `weight`), `[num_nodes, width]`."""
         # <a, P^T b> = <b, P a>.
-        a, b = (b, a) if self.transposed else (a, b)
-        lse = kernels.similarity_lse(weight, self.scale)
-        return kernels.similarity_grad(weight, a, b, lse, self.scale).to(weight.dtype)
+        a, b = (b, a) if self._is_transposed else (a, b)
+        with full_precision(a):
+            lse = kernels.similarity_lse(weight, self._scale)
+            return kernels.similarity_grad(weight, a, b, lse, self._scale).to(weight.dtype)
 
     def _factor(self, acc_dtype: torch.dtype) -> Tensor:
-        """x0 as kernels multiply it; products of two short numbers are exact in float32, so those stay short."""
-        short = self.x0.element_size() == 2 and acc_dtype == torch.float32
-        return (self.x0 if short else self.x0.to(acc_dtype)).contiguous()
+        """x0 as kernels multiply it; products of two 16-bit numbers are exact in float32, so those stay 16-bit."""
+        if self._x0.size(0) != self._num_nodes:
+            raise ValueError(f"x0 must keep its num_nodes={self._num_nodes} rows, got {tuple(self._x0.shape)}")
+        keeps_type = self._x0.element_size() == 2 and acc_dtype == torch.float32
+        return (self._x0 if keeps_type else self._x0.to(acc_dtype)).contiguous()
+
+
+def softmax_matrix(x0: Tensor, scale: Tensor) -> Tensor:
+    r"""\( P = \mathrm{softmax}(scale \cdot X_0 X_0^\top) \) by rows, `[n, n]`, in differentiable torch operations."""
+    return torch.softmax(scale.to(x0.dtype) * (x0 @ x0.T), dim=1)
+
+
+def _load(x0: Tensor, sign: float, temperature: float, transposed: bool) -> Similarity:
+    """The Similarity that `__reduce__` took apart, checked as by its constructor."""
+    half = Similarity(x0, sign, temperature)
+    return half._like(half._x0, bool(transposed), {})
+
+
+torch.serialization.add_safe_globals([_load])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import transforms
 from .autograd import spmm
 from .call import Call, acc_dtype, flip, takes_gradient
 from .merged import merged
@@ -28,7 +29,10 @@ def steps(
     """x after `num_steps` steps of `spmm`: `[n, d]`; `affine` scales and shifts the features after each."""
     if num_steps == 1 and affine is None:
         return spmm(call, x, residual, coef)
-    summary = _summarised(call, x, coef) if num_steps > 1 and affine is None else None
+    if num_steps == 0:
+        return x.clone()
+    fused = num_steps > 1 and affine is None and not transforms.active()
+    summary = _summarised(call, x, coef) if fused else None
     if summary is not None and not takes_gradient(x, residual, coef):
         return _run(call, summary, x, residual, coef, num_steps, None)[0]
     # A linear step with fixed coefficients needs nothing of its input in the backward pass.
@@ -37,8 +41,26 @@ def steps(
     for _ in range(num_steps):
         x = spmm(call, x, residual, coef)
         if affine is not None:
-            x = torch.addcmul(affine.bias, x, affine.weight) if affine.bias is not None else x * affine.weight
+            x = _affine(x, affine)
     return x
+
+
+def _affine(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+    """x scaled and shifted by the parameters of a LayerNorm, in the type of x."""
+    wide = x.to(acc_dtype(x))
+    weight, bias = (None if part is None else part.to(wide.dtype) for part in (norm.weight, norm.bias))
+    return (wide * weight if bias is None else torch.addcmul(bias, wide, weight)).to(x.dtype)
+
+
+def _powers(call: Call, num_steps: int, gamma: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(M^K x, sum_k gamma_k M^k x) of a call without a fixed residual; the sum is None without gamma."""
+    if not transforms.active():
+        return _Powers.apply(call, num_steps, gamma, x, None)
+    total = None if gamma is None else gamma[0].to(x.dtype) * x
+    for k in range(num_steps):
+        x = spmm(call, x)
+        total = None if total is None else total + gamma[k + 1].to(x.dtype) * x  # type: ignore[index]
+    return x, total
 
 
 class _Powers(torch.autograd.Function):
@@ -57,9 +79,9 @@ class _Powers(torch.autograd.Function):
             if ctx.needs_input_grad[4]:
                 gamma = torch.full((ctx.num_steps + 1,), ctx.call.coefs[0], dtype=acc_dtype(grad), device=grad.device)
                 gamma[-1] = 0.0
-            dx, dres = _Powers.apply(call, ctx.num_steps, gamma, grad, None)
+            dx, dres = _powers(call, ctx.num_steps, gamma, grad)
         if grad_sum is not None and ctx.gamma is not None:
-            through_sum = _Powers.apply(call, ctx.num_steps, ctx.gamma, grad_sum, None)[1]
+            through_sum = _powers(call, ctx.num_steps, ctx.gamma, grad_sum)[1]
             dx = through_sum if dx is None else dx + through_sum
         return None, None, None, dx, dres if ctx.needs_input_grad[4] else None
 

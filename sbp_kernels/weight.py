@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
+from .transforms import is_wrapped, needs_derivative
 
-class Reordered(NamedTuple):
-    """Weights in the caller's edge order, sorted anew at each use.
 
-    A sorted copy of weights that take a gradient would tie every later step to one autograd graph.
+class EdgeWeight:
+    """Weights of the edges of a matrix: the caller's own tensor and, if that has another edge order, the order.
+
+    Entry e of the matrix has the weight `sign * values[order[e]]`. Weights that need a derivative are sorted at
+    each use: a sorted copy would tie every later step to one autograd graph.
     """
 
-    edge_weight: Tensor
-    order: Tensor
-    sign: float
+    __slots__ = ("_size", "order", "sign", "values")
+
+    def __init__(self, values: Tensor, order: Tensor | None = None, sign: float = 1.0) -> None:
+        self.values, self.order, self.sign = values, order, sign
+        self._size = values.numel()
 
     def sorted(self) -> Tensor:
-        return self.sign * self.edge_weight.index_select(0, self.order)
+        """The weights `[num_edges]` in the edge order of the matrix.
 
+        Raises ValueError if someone has resized the caller's tensor since.
+        """
+        if self.values.numel() != self._size:
+            raise ValueError(f"weight must keep its {self._size} elements, got shape {tuple(self.values.shape)}")
+        if self.order is None:
+            return self.values
+        return self.sign * self.values.index_select(0, self.order)
 
-def given(weight: Tensor | Reordered | None) -> Tensor | None:
-    """The caller's own tensor."""
-    return weight.edge_weight if isinstance(weight, Reordered) else weight
+    def needs_derivative(self) -> bool:
+        return needs_derivative(self.values)
 
+    def version(self) -> tuple[Any, ...] | None:
+        """What changes when someone writes to the weights or sets `requires_grad`.
 
-def stamp(weight: Tensor | Reordered | None) -> tuple[Any, ...] | None:
-    """What changes when someone writes to the weights, or has them learn; None where they tell nobody."""
-    own = given(weight)
-    if own is None:
-        return ()
-    return None if own.is_inference() else (own.requires_grad, own.data_ptr(), own._version)
+        None for tensors without a version: those of inference mode and of `torch.func`.
+        """
+        own = self.values
+        return (
+            None
+            if is_wrapped(own) or own.is_inference()
+            else (own.requires_grad, own.data_ptr(), own._version, own.numel())
+        )

@@ -29,28 +29,27 @@ SpmmParams lists_of(const Half& listed, int64_t num_rows, int64_t width) {
 
 }  // namespace
 
-void sum_groups(const RowKernels& run, const Half& listed, const int64_t* group_segptr, int64_t num_segments,
-                int64_t num_groups, int64_t width, ScalarType acc, void* partial, void* sums) {
-  const SpmmParams params = lists_of(listed, num_segments, width);
-  parallel_rows(num_segments, RowCost{listed.rowptr, nullptr, width},
+void sum_groups(const RowKernels& run, const Classes& classes, int64_t width, const Dtype& acc, void* partial,
+                void* sums) {
+  const SpmmParams params = lists_of(classes.listed, classes.num_segments, width);
+  const int64_t* group_segptr = classes.group_segptr;
+  parallel_rows(classes.num_segments, RowCost{classes.listed.rowptr, nullptr, width},
                 [&](int64_t begin, int64_t end) { run.sum(params, partial, begin, end); });
-  parallel_rows(num_groups, RowCost{group_segptr, nullptr, width}, [&](int64_t begin, int64_t end) {
-    if (acc == ScalarType::Double) {
+  parallel_rows(classes.num_groups, RowCost{group_segptr, nullptr, width}, [&](int64_t begin, int64_t end) {
+    if (acc.size == 8)
       add_segments(static_cast<const double*>(partial), group_segptr, static_cast<double*>(sums), width, begin, end);
-    } else {
+    else
       add_segments(static_cast<const float*>(partial), group_segptr, static_cast<float*>(sums), width, begin, end);
-    }
   });
 }
 
 void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
-         ScalarType acc) {
-  const RowKernels& run =
-      kernels().table[static_cast<int>(acc == ScalarType::Double ? Type::kFloat64 : Type::kFloat32)][kWide];
+         const Dtype& acc) {
+  const RowKernels& run = row_kernels(acc.size == 8 ? Type::kFloat64 : Type::kFloat32, kWide);
   // A row of the block is a sparse row that has every column.
   std::vector<int64_t> column(static_cast<size_t>(num_groups));
   for (int64_t h = 0; h < num_groups; ++h) column[size_t(h)] = h;
-  const int64_t bounds[2] = {0, num_groups}, size = size_of(acc);
+  const int64_t bounds[2] = {0, num_groups}, size = acc.size;
   const auto cost = [&](int64_t row) { return row * num_groups * width; };
   parallel_rows(num_rows, cost, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
@@ -68,20 +67,23 @@ void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64
 
 namespace {
 
-Tensor group_sum(Tensor x, Tensor order, Tensor segptr, Tensor group_segptr) {
-  const int64_t width = x.size(1), num_segments = segptr.numel() - 1, num_groups = group_segptr.numel() - 1;
-  const Half listed = with_coef(half_of(segptr, order, {}, {}, {}, {}, {}, x), x, 1.0);
-  Tensor partial = new_output(num_segments, width, acc_type(x));
-  Tensor out = torch::stable::new_empty(x, {num_groups, width}, acc_type(x));
-  sum_groups(row_kernels(x, wide_index(order, {})), listed, static_cast<const int64_t*>(group_segptr.const_data_ptr()),
-             num_segments, num_groups, width, acc_type(x), partial.mutable_data_ptr(), out.mutable_data_ptr());
+Tensor group_sum(const Tensor& x, const Tensor& order, const Tensor& segptr, const Tensor& group_segptr, bool trusted) {
+  Arguments args("group_sum", trusted);
+  const Features from = args.first("x", x);
+  Classes classes = read_groups(args, "", order, segptr, group_segptr, from, -1);
+  classes.listed = with_coef(classes.listed, bytes_of(from, args.dtype()), 1.0);
+  Tensor partial = new_output(classes.num_segments, from.width, args.acc());
+  Tensor out = new_output(classes.num_groups, from.width, args.acc());
+  sum_groups(row_kernels(args.type(), classes.wide), classes, from.width, args.acc(), partial.mutable_data_ptr(),
+             out.mutable_data_ptr());
   return out;
 }
 
-Tensor mix_groups(Tensor block, Tensor sums) {
-  Tensor out = torch::stable::new_empty(sums, {block.size(0), sums.size(1)}, acc_type(sums));
-  mix(block.const_data_ptr(), sums.const_data_ptr(), out.mutable_data_ptr(), block.size(0), sums.size(0), sums.size(1),
-      acc_type(sums));
+Tensor mix_groups(const Tensor& block, const Tensor& sums) {
+  Arguments args("mix_groups", true);
+  const Mixing mixing = read_mixing(args, block, sums);
+  Tensor out = new_output(mixing.num_rows, mixing.width, args.acc());
+  mix(mixing.block, mixing.sums, out.mutable_data_ptr(), mixing.num_rows, mixing.num_groups, mixing.width, args.acc());
   return out;
 }
 

@@ -35,19 +35,46 @@ template <class A> void merge_rows(const Half& pos, const Half& neg, int64_t num
   });
 }
 
-// (rowptr, col, value) of two halves with int32 columns; weights and scales are of the type of `value`.
-std::tuple<Tensor, Tensor, Tensor> merge_signs(Tensor pos_rowptr, Tensor pos_col, MaybeTensor pos_weight,
-                                               MaybeTensor pos_row_scale, MaybeTensor pos_col_scale, Tensor neg_rowptr,
-                                               Tensor neg_col, MaybeTensor neg_weight, MaybeTensor neg_row_scale,
-                                               MaybeTensor neg_col_scale, double p, double q, bool float64) {
-  Half pos = half_of(pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, {}, {}, pos_col);
-  Half neg = half_of(neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, {}, {}, neg_col);
-  pos.coef = p;
-  neg.coef = q;
-  const int64_t num_rows = pos_rowptr.numel() - 1, num_edges = pos.num_edges + neg.num_edges;
-  Tensor rowptr = torch::stable::new_empty(pos_rowptr, {2 * num_rows + 1});
-  Tensor col = torch::stable::new_empty(pos_col, {num_edges});
-  Tensor value = torch::stable::new_empty(pos_col, {num_edges}, float64 ? ScalarType::Double : ScalarType::Float);
+// Columns that are scaled are as many as their scales; else any that are not negative will do.
+int64_t num_cols_of(Arguments& args, const MaybeTensor& pos_scale, const MaybeTensor& neg_scale) {
+  int64_t size = kMaxSize;
+  if (pos_scale.has_value())
+    args.vector("pos_col_scale", *pos_scale, args.acc(), {"num_cols", -1}, &size);
+  else if (neg_scale.has_value())
+    args.vector("neg_col_scale", *neg_scale, args.acc(), {"num_cols", -1}, &size);
+  return size;
+}
+
+// The edges of one half with int32 columns; weights and scales are of the type of the merged values.
+Half read_sign(Arguments& args, const HalfTensors& t, int64_t num_rows, int64_t num_cols, double coef) {
+  Half half;
+  read_edges(args, half, t, num_rows, num_cols);
+  if (args.wide()) args.refuse(Name(t.sign, "col").text() + " must be int32, got " + describe(*t.col));
+  half.coef = coef;
+  return half;
+}
+
+// (rowptr, col, value) of two halves.
+std::tuple<Tensor, Tensor, Tensor> merge_signs(const Tensor& pos_rowptr, const Tensor& pos_col,
+                                               const MaybeTensor& pos_weight, const MaybeTensor& pos_row_scale,
+                                               const MaybeTensor& pos_col_scale, const Tensor& neg_rowptr,
+                                               const Tensor& neg_col, const MaybeTensor& neg_weight,
+                                               const MaybeTensor& neg_row_scale, const MaybeTensor& neg_col_scale,
+                                               double p, double q, bool float64, bool trusted) {
+  Arguments args("merge_signs", trusted);
+  args.set_type(float64 ? Type::kFloat64 : Type::kFloat32);
+  int64_t size = 0;
+  args.int64s("pos_rowptr", pos_rowptr, {"num_rows+1", -1}, &size);
+  if (size < 1) args.refuse("pos_rowptr must have num_rows+1 numbers, got none");
+  const int64_t num_rows = size - 1, num_cols = num_cols_of(args, pos_col_scale, neg_col_scale);
+  const Half pos = read_sign(args, {"pos_", pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, {}, {}},
+                             num_rows, num_cols, p);
+  const Half neg = read_sign(args, {"neg_", neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, {}, {}},
+                             num_rows, num_cols, q);
+  const int64_t num_edges = pos.num_edges + neg.num_edges;
+  Tensor rowptr = new_vector(2 * num_rows + 1, kDtypes.int64);
+  Tensor col = new_vector(num_edges, kDtypes.int32);
+  Tensor value = new_vector(num_edges, args.acc());
   const Merged out{static_cast<int64_t*>(rowptr.mutable_data_ptr()), static_cast<int32_t*>(col.mutable_data_ptr())};
   if (float64)
     merge_rows(pos, neg, num_rows, out, static_cast<double*>(value.mutable_data_ptr()));

@@ -1,6 +1,33 @@
 // The row kernels, made of the sums of row_sums.h. Included once per instruction set, like simd.h.
 #include "row_sums.h"
 
+// Whether the type's range holds the sum of squares of a row: it neither overflows nor vanishes beside eps.
+template <class A> SBP_INLINE bool in_range(A square, double eps) {
+  constexpr bool kDouble = sizeof(A) == 8;
+  const A largest = kDouble ? A(1e300) : A(1e37f), smallest = kDouble ? A(1e-270) : A(1e-25f);
+  return square < largest && (square > smallest || eps > double(smallest));
+}
+
+// `standardize` in double, of numbers relative to the largest magnitude: for rows whose sums leave the type's range.
+// Constant rows without eps give NaN, as torch's do.
+template <class A> __attribute__((noinline)) A standardize_scaled(A* z, int64_t width, double eps) {
+  double top = 0, mean = 0, square = 0;
+  for (int64_t k = 0; k < width; ++k) {
+    const double size = __builtin_fabs(double(z[k]));
+    // A NaN stays one.
+    top = size <= top ? top : size;
+  }
+  const double scale = top > 0 ? 1 / top : 1;
+  for (int64_t k = 0; k < width; ++k) mean += double(z[k]) * scale / double(width);
+  for (int64_t k = 0; k < width; ++k) {
+    const double centred = double(z[k]) * scale - mean;
+    square += centred * centred / double(width);
+  }
+  const double rstd = 1 / __builtin_sqrt(square + eps * scale * scale);
+  for (int64_t k = 0; k < width; ++k) z[k] = A((double(z[k]) * scale - mean) * rstd);
+  return A(rstd * scale);
+}
+
 // Standardise z in place; return 1 / sqrt(variance + eps).
 template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
   A total = 0, square = 0;
@@ -9,12 +36,15 @@ template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
     total += add_lanes<A, W>(load<W>(z + k));
   });
   const A mean = total / A(width > 0 ? width : 1);
+  if (!(__builtin_fabs(double(mean)) <= double(sizeof(A) == 8 ? A(1e307) : A(3e38f))))
+    return standardize_scaled<A>(z, width, eps);
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
     constexpr int W = decltype(lanes)::value;
     const Vec<A, W> centred = load<W>(z + k) - splat<W>(mean);
     store<W>(z + k, centred);
     square += add_lanes<A, W>(centred * centred);
   });
+  if (!in_range<A>(square, eps)) return standardize_scaled<A>(z, width, eps);
   const A rstd = A(1 / __builtin_sqrt(double(square) / double(width > 0 ? width : 1) + eps));
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
     constexpr int W = decltype(lanes)::value;

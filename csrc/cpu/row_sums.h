@@ -24,7 +24,7 @@ template <class T> SBP_INLINE const T* at_row(const void* base, int64_t row, int
   return static_cast<const T*>(base) + row * stride;
 }
 
-// Where vector k of a tile starts: the last one may reach back so as to end with the row.
+// Where vector k of a tile starts: the last one may reach back, within the tile, so as to end with the row.
 template <int W, int NV> SBP_INLINE int64_t start_of(int k, int64_t last) {
   return k == NV - 1 ? last : int64_t(k) * W;
 }
@@ -165,18 +165,28 @@ SBP_INLINE void sum_rest(const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t 
   }
 }
 
-// r R + coef A x + ... of rows [begin, end): into p.y, or unrounded into z `[end - begin, width]`.
+// r R + coef A x + ... of rows [begin, end): into p.y, or unrounded into z `[end - begin, width]`, which may be the
+// table itself: a tile loads all that it reads of a row before it stores, and tiles do not overlap.
 template <class S, class I> void sum_rows(const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end) {
   constexpr int W = kLanes<Acc<S>>;
+  constexpr int64_t kFull = kMaxVecs * W;
   const int64_t width = p.width;
   if (width >= W) {
+    // The last tile has at least one whole vector, so that it never reaches back into the tile before it: where z is
+    // the table as well, that tile has updated its features already, and they would be added twice.
+    const bool borrows = width > kFull && width % kFull != 0 && width % kFull < W;
+    const int64_t full_tiles = width - width % kFull - (borrows ? kFull : 0);
     // A row of several tiles is finished before the next: its neighbours' pages are then found once, not once a tile.
-    const int64_t rows = width <= kMaxVecs * W ? end - begin : 1;
+    const int64_t rows = width <= kFull ? end - begin : 1;
     for (int64_t row = begin; row < end; row += rows) {
       Acc<S>* const out = z == nullptr ? nullptr : z + (row - begin) * width;
       int64_t offset = 0;
-      for (; offset + kMaxVecs * W <= width; offset += kMaxVecs * W) {
+      for (; offset < full_tiles; offset += kFull) {
         sum_tile<S, I, W, kMaxVecs, false>(p, out, row, row + rows, offset, (kMaxVecs - 1) * W);
+      }
+      if (borrows) {
+        sum_tile<S, I, W, kMaxVecs - 2, false>(p, out, row, row + rows, offset, (kMaxVecs - 3) * W);
+        offset += kFull - 2 * W;
       }
       sum_rest<S, I, W, kMaxVecs>(p, out, row, row + rows, offset, width - offset);
     }

@@ -73,17 +73,21 @@ struct Context {
 };
 
 // Call f with a number of the storage type.
-template <class F> void by_type(const Tensor& x, const F& f) {
-  switch (x.scalar_type()) {
-    case ScalarType::Float:
+template <class F> void by_type(Type type, const F& f) {
+  switch (type) {
+    case Type::kFloat32:
       return f(float{});
-    case ScalarType::Double:
+    case Type::kFloat64:
       return f(double{});
-    case ScalarType::BFloat16:
+    case Type::kBFloat16:
       return f(bf16{});
-    default:
+    case Type::kFloat16:
       return f(fp16{});
   }
+}
+
+inline ScalarType acc_type(const Arguments& args) {
+  return args.type() == Type::kFloat64 ? ScalarType::Double : ScalarType::Float;
 }
 
 // Plain arguments: nvcc 13.0 garbles a braced shape inside a template.

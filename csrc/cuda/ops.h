@@ -5,56 +5,60 @@
 
 #include "rows.h"
 
-#define SBP_SPMM_PARAMS(S)                                                                                            \
-  spmm_params<Acc<S>>(x, residual, SBP_HALF_OF(pos, x), SBP_HALF_OF(neg, x_neg.has_value() ? *x_neg : x), coef, r, p, \
-                      q, plan_of(num_rows, chunk, hub, block_rows, warp_rows, light_rows))
+#define SBP_OPERANDS read_operands(args, x, x_neg, residual, SBP_HALF_OF(pos), SBP_HALF_OF(neg), num_rows)
 
 namespace sbp::device {
 
 // Without a plan every row gets a warp.
-inline RowPlan plan_of(int64_t num_rows, const MaybeTensor& chunk, const MaybeTensor& hub,
-                       const MaybeTensor& block_rows, const MaybeTensor& warp_rows, const MaybeTensor& light_rows) {
+inline RowPlan plan_of(Arguments& args, const PlanTensors& tensors, int64_t num_rows) {
+  const Plan given = read_plan(args, tensors, num_rows);
   RowPlan plan;
-  if (!warp_rows.has_value()) {
+  if (!given.given) {
     plan.num_warp_rows = num_rows;
     return plan;
   }
-  plan.chunk = static_cast<const int32_t*>(pointer(chunk));
-  plan.hub = static_cast<const int32_t*>(pointer(hub));
-  plan.block_rows = static_cast<const int32_t*>(pointer(block_rows));
-  plan.warp_rows = static_cast<const int32_t*>(pointer(warp_rows));
-  plan.light_rows = static_cast<const int32_t*>(pointer(light_rows));
-  plan.num_chunks = int(chunk->size(0));
-  plan.num_hubs = int(hub->size(0)) - 1;
-  plan.num_block_rows = int(block_rows->numel());
-  plan.num_warp_rows = warp_rows->numel();
-  plan.num_light_rows = light_rows->numel();
+  if (given.num_chunks > INT32_MAX || num_rows > INT32_MAX)
+    args.refuse("a plan holds at most 2147483647 rows and chunks, got " + std::to_string(num_rows) + " and " +
+                std::to_string(given.num_chunks));
+  plan.chunk = static_cast<const int32_t*>(given.chunk);
+  plan.hub = static_cast<const int32_t*>(given.hub);
+  plan.block_rows = static_cast<const int32_t*>(given.block_rows);
+  plan.warp_rows = static_cast<const int32_t*>(given.warp_rows);
+  plan.light_rows = static_cast<const int32_t*>(given.light_rows);
+  plan.num_chunks = int(given.num_chunks);
+  plan.num_hubs = int(given.num_hubs);
+  plan.num_block_rows = int(given.num_block_rows);
+  plan.num_warp_rows = given.num_warp_rows;
+  plan.num_light_rows = given.num_light_rows;
   return plan;
 }
 
-template <class A> SignedSpmmParams<A> spmm_params(const Tensor& x, const MaybeTensor& residual, const Half& pos,
-                                                   const Half& neg, const MaybeTensor& coef, double r, double p,
-                                                   double q, const RowPlan& plan) {
+// (r, p, q), on the device where they come as a tensor; then in the accumulation type.
+struct Coefficients {
+  Coefficients(Arguments& args, const MaybeTensor& coef, double r, double p, double q)
+      : tensor(args.vector("coef", coef, args.acc(), {"numbers", 3})), number{r, p, q} {}
+  const void* tensor;
+  double number[3];
+};
+
+template <class A> SignedSpmmParams<A> spmm_params(const Operands& all, const Coefficients& coef, const RowPlan& plan) {
   SignedSpmmParams<A> params;
-  params.half[0] = pos;
-  params.half[1] = neg;
+  params.half[0] = all.half[0];
+  params.half[1] = all.half[1];
   params.plan = plan;
-  params.width = x.size(1);
-  params.coef_tensor = static_cast<const A*>(pointer(coef));
-  params.coef[0] = A(r);
-  params.coef[1] = A(p);
-  params.coef[2] = A(q);
-  if (residual.has_value()) {
-    params.residual = residual->const_data_ptr();
-    params.residual_stride = residual->stride(0);
-  }
+  params.width = all.x.width;
+  params.coef_tensor = static_cast<const A*>(coef.tensor);
+  for (int i = 0; i < 3; ++i) params.coef[i] = A(coef.number[i]);
+  params.residual = all.residual.data;
+  params.residual_stride = all.residual.stride;
   return params;
 }
 
 // Room for the chunks of hubs, kept by the caller until its launches are queued.
 template <class A> MaybeTensor partial_of(const Tensor& x, SignedSpmmParams<A>& params, int64_t sums) {
   if (params.plan.num_chunks == 0) return {};
-  Tensor partial = new_matrix(x, params.plan.num_chunks * sums, params.width, acc_type(x));
+  Tensor partial = new_matrix(x, params.plan.num_chunks * sums, params.width,
+                              sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float);
   params.partial = static_cast<A*>(partial.mutable_data_ptr());
   return partial;
 }

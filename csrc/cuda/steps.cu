@@ -5,25 +5,23 @@
 namespace sbp::device {
 namespace {
 
-// Group plan and block of one half, and room for its sums and table.
-struct ClassTensors {
+// Room for the sums and the table of one half's class block.
+struct ClassRoom {
   Tensor partial, table;
 };
 
-template <class S> ClassTensors classes_of(ClassSums& classes, Half& half, const Tensor& x, const MaybeTensor& order,
-                                           const MaybeTensor& segptr, const MaybeTensor& group_segptr,
-                                           const MaybeTensor& block) {
-  const int64_t segments = segptr->numel() - 1, groups = block->size(0), width = x.size(1);
-  ClassTensors made{new_matrix(x, segments, width, acc_type(x)), new_matrix(x, groups, width, acc_type(x))};
-  classes.segments.segptr = static_cast<const int64_t*>(segptr->const_data_ptr());
-  classes.segments.order = static_cast<const int32_t*>(order->const_data_ptr());
+ClassRoom classes_of(ClassSums& classes, Half& half, const Classes& given, const Tensor& x, int64_t width,
+                     ScalarType acc) {
+  ClassRoom made{new_matrix(x, given.num_segments, width, acc), new_matrix(x, given.num_groups, width, acc)};
+  classes.segments.segptr = given.listed.rowptr;
+  classes.segments.order = static_cast<const int32_t*>(given.listed.col);
   classes.segments.out = made.partial.mutable_data_ptr();
   classes.segments.width = width;
-  classes.group_segptr = static_cast<const int64_t*>(group_segptr->const_data_ptr());
-  classes.block = block->const_data_ptr();
+  classes.group_segptr = given.group_segptr;
+  classes.block = given.block;
   classes.table = made.table.mutable_data_ptr();
-  classes.num_segments = int(segments);
-  classes.num_groups = int(groups);
+  classes.num_segments = int(given.num_segments);
+  classes.num_groups = int(given.num_groups);
   half.table = classes.table;
   return made;
 }
@@ -61,40 +59,52 @@ void run_steps_apart(const Context& context, const StepsParams<Acc<S>>& params, 
 // x after num_steps steps and, where gamma [num_steps + 1] is given, sum_k gamma_k x_k (else an empty tensor).
 std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
   const Context context(x);
-  const int64_t width = x.size(1);
+  Arguments args("signed_spmm_steps", trusted);
+  const ClassTensors pos_classes = SBP_CLASSES_OF(pos), neg_classes = SBP_CLASSES_OF(neg);
+  const Operands all =
+      read_operands(args, x, x_neg, residual, SBP_HALF_OF(pos), SBP_HALF_OF(neg), num_rows, &pos_classes, &neg_classes);
+  const Coefficients coefs(args, coef, r, p, q);
+  const RowPlan plan = plan_of(args, SBP_PLAN_OF, num_rows);
+  check_eps(args, eps, true);
+  check_steps(args, num_steps, num_rows, all.x.rows);
+  const void* gammas = args.vector("gamma", gamma, args.acc(), {"num_steps+1", num_steps + 1});
+  for (const Classes& classes : all.classes) {
+    if (classes.num_segments > INT32_MAX) args.refuse("segptr must have at most 2147483647 segments on CUDA");
+  }
+  const int64_t width = all.x.width;
   Tensor y = new_matrix(x, num_rows, width, x.scalar_type());
   Tensor other = new_matrix(x, num_steps > 1 ? num_rows : 0, width, x.scalar_type());
   Tensor total_out = new_matrix(x, gamma.has_value() ? num_rows : 0, width, x.scalar_type());
-  Tensor total = new_matrix(x, gamma.has_value() ? num_rows : 0, width, acc_type(x));
-  by_type(x, [&](auto type) {
+  Tensor total = new_matrix(x, gamma.has_value() ? num_rows : 0, width, acc_type(args));
+  by_type(args.type(), [&](auto type) {
     using S = decltype(type);
     using A = Acc<S>;
     StepsParams<A> params;
     SignedSpmmParams<A>& pass = params.pass;
-    pass = SBP_SPMM_PARAMS(S);
+    pass = spmm_params<A>(all, coefs, plan);
     pass.num_steps = int(num_steps);
     pass.eps = A(eps);
-    pass.gamma = static_cast<const A*>(pointer(gamma));
+    pass.gamma = static_cast<const A*>(gammas);
     pass.total = static_cast<A*>(total.mutable_data_ptr());
     pass.total_out = total_out.mutable_data_ptr();
     pass.y = y.mutable_data_ptr();
     params.own_residual = own_residual;
     params.buffer[num_steps % 2] = pass.y;
     params.buffer[(num_steps + 1) % 2] = other.mutable_data_ptr();
-    std::optional<ClassTensors> made[2];
-    if (pos_block.has_value())
-      made[0] = classes_of<S>(params.classes[0], pass.half[0], x, pos_order, pos_segptr, pos_group_segptr, pos_block);
-    if (neg_block.has_value())
-      made[1] = classes_of<S>(params.classes[1], pass.half[1], x, neg_order, neg_segptr, neg_group_segptr, neg_block);
+    std::optional<ClassRoom> made[2];
+    for (int h = 0; h < 2; ++h) {
+      if (all.classes[h].block != nullptr)
+        made[h] = classes_of(params.classes[h], pass.half[h], all.classes[h], x, width, acc_type(args));
+    }
     const MaybeTensor partial = partial_of(x, pass, 1);
-    const bool normalises = eps >= 0, wide = wide_index(pos_col, neg_col);
-    Tensor rstd = new_matrix(x, normalises ? num_rows : 0, 1, acc_type(x));
+    const bool normalises = eps >= 0, wide = args.wide();
+    Tensor rstd = new_matrix(x, normalises ? num_rows : 0, 1, acc_type(args));
     if (normalises) pass.rstd = static_cast<A*>(rstd.mutable_data_ptr());
     if (run_steps_at_once<S>(context, params, normalises, wide)) return;
     MaybeTensor z;
     if (normalises) {
       const int64_t rows = width <= norm_width<S>(pass) ? pass.plan.num_hubs : num_rows;
-      z = new_matrix(x, rows, width, acc_type(x));
+      z = new_matrix(x, rows, width, acc_type(args));
       if (rows > 0) pass.z = static_cast<A*>(z->mutable_data_ptr());
     }
     run_steps_apart<S>(context, params, normalises, wide);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -14,11 +15,20 @@ from . import native, reference, triton
 # In order of preference.
 BACKENDS: dict[str, ModuleType] = {"native": native, "triton": triton, "reference": reference}
 
-_forced: list[str] = []
+
+class _Forced(threading.local):
+    """The backend that `use_backend` chose in this thread, or None."""
+
+    name: str | None = None
+
+
+_forced = _Forced()
 
 
 def check_name(name: str) -> str:
     """Return `name` if it names a backend, else raise ValueError with the nearest names."""
+    if not isinstance(name, str):
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {type(name).__name__}")
     if name not in BACKENDS:
         near = get_close_matches(name, BACKENDS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -28,20 +38,20 @@ def check_name(name: str) -> str:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Run every op inside the `with` block on the named backend; it never falls back on another."""
-    _forced.append(check_name(name))
+    """Run every op inside the `with` block, in this thread, on the named backend; it never falls back on another."""
+    before, _forced.name = _forced.name, check_name(name)
     try:
         yield
     finally:
-        _forced.pop()
+        _forced.name = before
 
 
 def select(x: torch.Tensor, name: str | None) -> ModuleType:
     """The named backend, or the first that can run x; NotImplementedError with every reason if none can."""
-    if name is None and _forced:
-        name = _forced[-1]
+    if name is None:
+        name = _forced.name
     if name is not None:
-        kernels = BACKENDS.get(name) or BACKENDS[check_name(name)]
+        kernels = BACKENDS[check_name(name)]
         reason = kernels.unsupported(x)
         if reason is not None:
             raise NotImplementedError(f"backend {name!r} cannot run this call: {reason}")

@@ -13,6 +13,8 @@ from . import tiles
 _ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _EMPTY = (None,) * 7
+# The index arrays of a graph were validated when it was built: the ops need not read them again.
+_TRUSTED = True
 # Devices that the binary has kernels for.
 _DEVICES = {
     device
@@ -50,11 +52,10 @@ def signed_spmm(
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     pos, neg = _same_index_type(pos, neg)
-    together = _rows_together(x)
-    residual = together if residual is x else _rows_together(residual)
-    x_neg = None if x_neg is None else _rows_together(x_neg)
-    args = (together, x_neg, residual, *pos, *neg, coef, *coefs, num_rows)
-    return (_spmm(*args, *plan), None) if eps is None else _spmm_norm(*args, eps, *plan)
+    args = (x, x_neg, residual, *pos, *neg, coef, *coefs, num_rows)
+    if eps is None:
+        return _spmm(*args, *plan, _TRUSTED), None
+    return _spmm_norm(*args, eps, *plan, _TRUSTED)
 
 
 class Merged(NamedTuple):
@@ -69,7 +70,7 @@ def merge_signs(pos: Any, neg: Any, factors: tuple[float, float], acc_dtype: tor
     """One list of both terms' edges, whose loop a CPU foresees better than two; None where they need not be one."""
     if pos.col.device.type not in _LISTED or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
         return None
-    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], *factors, acc_dtype == torch.float64))
+    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], *factors, acc_dtype == torch.float64, _TRUSTED))
 
 
 def merged_spmm(
@@ -80,12 +81,10 @@ def merged_spmm(
     eps: float | None,
 ) -> tuple[Tensor, Tensor | None]:
     """`signed_spmm` of the edges in one list, x_neg = x; a tensor of coefficients is unpacked sooner than floats."""
-    together = _rows_together(x)
-    residual = together if residual is x else _rows_together(residual)
-    given = (coefs,) if isinstance(coefs, Tensor) else (None, *coefs)
+    given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
     if eps is None:
-        return _merged(together, residual, *merged, *given), None
-    return _merged_norm(together, residual, eps, *merged, *given)
+        return _merged(x, residual, *merged, *given), None
+    return _merged_norm(x, residual, eps, *merged, *given)
 
 
 def signed_spmm_steps(
@@ -105,39 +104,38 @@ def signed_spmm_steps(
     R is `residual` or, with `own_residual`, the current x of each step. Each of the two halves is a term and,
     for a class block, whose table is made in every step, (order, segptr, group_segptr, block); or both are `Merged`.
     """
-    x = _rows_together(x)
-    residual = x if own_residual else _rows_together(residual)
+    residual = x if own_residual else residual
     eps = -1.0 if eps is None else eps
     if isinstance(halves, Merged):
-        given = (coefs,) if isinstance(coefs, Tensor) else (None, *coefs)
+        given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
         return _ops.merged_spmm_steps(x, residual, eps, num_steps, gamma, own_residual, *halves, *given)
     (pos, pos_class), (neg, neg_class) = halves
     pos, neg = _same_index_type(pos, neg)
     classes = (*(pos_class or _EMPTY[:4]), *(neg_class or _EMPTY[:4]))
     args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), eps)
-    return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *plan)
+    return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *plan, _TRUSTED)
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     pos, neg = _same_index_type(pos, neg)
-    return _ops.signed_pair(_rows_together(x), *pos, *neg, num_rows, *plan)
+    return _ops.signed_pair(x, *pos, *neg, num_rows, *plan, _TRUSTED)
 
 
 def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     pos, neg = _same_index_type(pos, neg)
-    return _ops.signed_dot(_rows_together(y), _rows_together(x), *pos, *neg, _rows_together(residual), *plan)
+    return _ops.signed_dot(y, x, *pos, *neg, residual, *plan, _TRUSTED)
 
 
 def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
-    return _ops.edge_dot(_rows_together(a), _rows_together(b), term.rowptr, term.col, term.row_scale, term.col_scale)
+    return _ops.edge_dot(a, b, term.rowptr, term.col, term.row_scale, term.col_scale, _TRUSTED)
 
 
 def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
     """Sum of x over each group, `[num_groups, d]`."""
-    return _ops.group_sum(_rows_together(x), order, segptr, group_segptr)
+    return _ops.group_sum(x, order, segptr, group_segptr, _TRUSTED)
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
@@ -206,11 +204,6 @@ def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
     chunks = torch.stack([heavy[owner], first.to(torch.int32), last.to(torch.int32)], 1)
     block = (degree > warp) & (degree <= chunk)
     return RowPlan(chunks, hub, rows[block], rows[(degree > light) & (degree <= warp)], rows[degree <= light])
-
-
-def _rows_together(x: Any) -> Any:
-    """The same tensor with the features of a node side by side; rows may be any distance apart."""
-    return x if x is None or x.is_contiguous() or x.stride(1) == 1 else x.contiguous()
 
 
 def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:

@@ -36,17 +36,18 @@ def signed_spmm(
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
     y = x.new_zeros(num_rows, x.size(1), dtype=acc_dtype(x))
-    # A part whose coefficient is the float 0 is not read: 0 * inf would be NaN.
     for factor, half, source in ((p, pos, x), (q, neg, x if x_neg is None else x_neg)):
-        if coef is not None or factor != 0.0:
-            y = y + factor * _spmm(half, source, num_rows)
-    if residual is not None and (coef is not None or r != 0.0):
-        y = y + r * residual.to(y.dtype)
+        if not _is_zero(factor):
+            y = y + _scaled(factor, _spmm(half, source, num_rows))
+    if residual is not None and not _is_zero(r):
+        y = y + _scaled(r, residual.to(y.dtype))
     if eps is None:
         return y.to(x.dtype), None
-    mean = y.mean(1, keepdim=True)
-    rstd = ((y - mean).square().mean(1, keepdim=True) + eps).rsqrt()
-    return ((y - mean) * rstd).to(x.dtype), rstd.squeeze(1)
+    # In float64, as squares of large float32 numbers overflow.
+    exact = y.double()
+    mean = exact.mean(1, keepdim=True)
+    rstd = ((exact - mean).square().mean(1, keepdim=True) + eps).rsqrt()
+    return ((exact - mean) * rstd).to(x.dtype), rstd.squeeze(1).to(y.dtype)
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
@@ -111,6 +112,17 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
 
 def acc_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _is_zero(factor: Any) -> bool:
+    """Whether a coefficient is the number 0, so that its part is not read."""
+    return not isinstance(factor, Tensor) and factor == 0.0
+
+
+def _scaled(factor: Any, part: Tensor) -> Tensor:
+    """factor * part; 0 where a tensor of coefficients has a 0, as 0 * inf would be NaN."""
+    scaled = factor * part
+    return torch.where(factor == 0.0, torch.zeros_like(scaled), scaled) if isinstance(factor, Tensor) else scaled
 
 
 def _rows(term: Any) -> Tensor:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch_geometric.nn as pyg
 
 from .fa import FAConv
-from .fused import Fused
 from .gcn import APPNP, GCN2Conv, GCNConv, LGConv, SGConv
-from .norms import PairNorm
+from .norms import ContraNorm, PairNorm
+from .replacement import Replacement, as_pyg, in_use, original
+from .sbp import SBPConv
 from .signed import SignedConv
 from .signed_gcn import SignedGCN
 
-# Each is the first PyG class that it inherits from, plus methods: it has the same attributes, and no more.
+# Each is the PyG class that it inherits from, plus methods: it has the same attributes, and no more.
 LAYERS: dict[type, type] = {
-    next(base for base in layer.__mro__ if base.__module__.startswith("torch_geometric.")): layer
+    original(layer): layer
     for layer in (
         APPNP,
         FAConv,
@@ -48,34 +49,62 @@ def accelerate(model: torch.nn.Module) -> Report:
 
     Only the class of a module changes: parameters, buffers, hooks, mode and caches are the same objects, so an
     optimizer goes on working. Subclasses, other layers and layers with options that no fused pass serves are left,
-    with the reason. `restore` undoes it.
+    with the reason. A module that a model uses several times is reported once, under its first name. `restore` undoes
+    it.
+
+    Raises:
+        ValueError: `model` is no module.
     """
+    _check(model)
     swapped, left, layers = {}, {}, _layers(model)
+    bypassed: set[torch.nn.Module] = set()
     for name, module in model.named_modules():
+        in_use(module)
         ours = layers.get(type(module))
-        if ours is None:
-            reason = _reason(module, layers)
-            if reason is not None:
-                left[name] = reason
-            continue
-        theirs, module.__class__ = type(module), ours
-        reason = module.pyg_reason() if isinstance(module, Fused) else None
-        if reason is None:
-            swapped[name] = ours.__name__
+        if ours is not None:
+            theirs, module.__class__ = type(module), ours
+            reason = module.pyg_reason()  # type: ignore[operator]
+            if reason is None:
+                swapped[name] = ours.__name__
+            else:
+                module.__class__ = theirs
         else:
-            module.__class__ = theirs
+            reason = None if module in bypassed else _reason(module, layers)
+        if reason is not None:
             left[name] = reason
+        if isinstance(module, Replacement):
+            bypassed.update(getattr(module, child) for child in module._bypassed)
     return Report(swapped, left)
 
 
 def restore(model: torch.nn.Module) -> Report:
-    """Give every accelerated layer of `model` the class of PyG's again, in place."""
-    theirs, swapped = {ours: base for base, ours in _layers(model).items()}, {}
+    """Give every accelerated layer of `model` the class of PyG's or PyGSD's again, in place.
+
+    Raises:
+        ValueError: `model` is no module.
+    """
+    _check(model)
+    swapped, left = {}, {}
     for name, module in model.named_modules():
-        if type(module) in theirs:
-            module.__class__ = theirs[type(module)]
+        in_use(module)
+        if isinstance(module, Replacement) and type(module).__module__.startswith("sbp_kernels."):
+            module.__class__ = original(type(module))
+            as_pyg(module)
             swapped[name] = type(module).__name__
-    return Report(swapped, {})
+        elif isinstance(module, Replacement):
+            left[name] = f"{type(module).__name__} is a subclass of an accelerated layer"
+        elif type(module) in (ContraNorm, SBPConv):
+            left[name] = f"PyG has no {type(module).__name__}"
+    return Report(swapped, left)
+
+
+def _check(model: Any) -> None:
+    if isinstance(model, type):
+        raise ValueError(
+            f"model must be a torch.nn.Module, got the class {model.__name__} instead of an instance of it"
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
 
 
 def _layers(model: torch.nn.Module) -> dict[type, type]:
@@ -90,9 +119,9 @@ def _layers(model: torch.nn.Module) -> dict[type, type]:
 
 def _reason(module: torch.nn.Module, layers: dict[type, type]) -> str | None:
     """Why a layer that users would expect to be swapped is not; None for any other module."""
-    if not isinstance(module, pyg.MessagePassing) or type(module) in layers.values():
+    if isinstance(module, Replacement):
         return None
     for base in type(module).__mro__:
         if base in layers:
             return f"{type(module).__name__} is a subclass of {base.__name__}"
-    return f"no accelerated {type(module).__name__}"
+    return f"no accelerated {type(module).__name__}" if isinstance(module, pyg.MessagePassing) else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 from torch_geometric.typing import OptTensor, PairTensor
 from torch_geometric.utils import is_sparse
 
-from ..pyg.adjacency import adjacency
-from .fused import Fused, aggregate, mix
+from ..pyg.adjacency import layer_adjacency
+from ..pyg.compiled import run_eager
+from .fused import Fused, aggregate, mix, promoted
+from .replacement import check_features
 
 
 class FAConv(Fused, pyg.FAConv):
@@ -28,10 +31,14 @@ class FAConv(Fused, pyg.FAConv):
         edge_weight: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
+        if self.eps != 0.0:
+            check_features("x_0", x_0)
         asked = isinstance(return_attention_weights, bool)
         # A sparse matrix of attention weights is PyG's own business.
-        if (asked and is_sparse(edge_index)) or self._runs_pyg(x):
+        if self._runs_pyg(x) or (asked and is_sparse(edge_index)):
             return super().forward(x, x_0, edge_index, edge_weight, return_attention_weights)
+        if torch.compiler.is_dynamo_compiling():
+            return run_eager(self.forward, x, x_0, edge_index, edge_weight, return_attention_weights)
         if self.normalize and edge_weight is not None:
             raise ValueError("FAConv takes edge_weight only with normalize=False")
         if not self.normalize and edge_weight is None and not is_sparse(edge_index):
@@ -41,6 +48,7 @@ class FAConv(Fused, pyg.FAConv):
         gate = self.att_l(x).index_select(-2, source) + self.att_r(x).index_select(-2, target)
         gate = gate.tanh().squeeze(-1)
         weight = F.dropout(gate, p=self.dropout, training=self.training) * weight
-        graph = adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
+        graph = layer_adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
+        x = promoted(x, edge_weight)
         out = mix(x, graph, x_0, 1.0, self.eps) if self.eps != 0.0 else aggregate(x, graph)
         return (out, (edges, gate)) if asked else out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +10,13 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, SparseTensor
 
 from ..graph import SignedGraph
-from ..propagate import signed_propagate
-from ..pyg.adjacency import adjacency, gcn_edges
+from ..pyg.adjacency import layer_adjacency
+from ..pyg.autodiff import differentiable
+from ..pyg.compiled import Deferred
+from ..pyg.gcn_norm import gcn_edges, pyg_norm
+from ..pyg.ops import propagate
+from ..transforms import active
+from .replacement import Replacement
 
 # The parts of PyG's message passing that one fused pass takes the place of.
 _STEPS = ("message", "aggregate", "update", "message_and_aggregate")
@@ -28,11 +32,18 @@ def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> T
     return _GENERAL(self, edge_index, size, **kwargs)
 
 
-class Fused:
-    """Mixin before a PyG layer: its constructor, parameters and `repr` are inherited, `forward` runs fused.
+def reason_of_features(x: Any) -> str | None:
+    """Why no fused pass takes these features, or None."""
+    if isinstance(x, Tensor) and x.layout == torch.strided and x.dtype in _TYPES:
+        return None
+    return "its features are no dense tensor of float32, float64, bfloat16 or float16"
+
+
+class Fused(Replacement):
+    """Mixin before a layer of PyG's: constructor, parameters and `repr` are inherited, `forward` runs fused.
 
     What a fused pass cannot show or do (hooks on messages, an explainer, a `message` of the user's own, other
-    aggregations) is left to PyG's own `forward`, with a `UserWarning` that says why. `pyg_reason` is that reason.
+    aggregations) is left to PyG's own `forward`, with one `UserWarning` a layer that says why: `pyg_reason`.
     The layers add no state, so `state_dict` and pickles of PyG's class fit both ways.
     """
 
@@ -55,8 +66,9 @@ class Fused:
         if self.aggr not in self._AGGREGATIONS:
             return f"its aggregation is {self.aggr!r}, not one of {', '.join(self._AGGREGATIONS)}"
         if x is not None:
-            if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _TYPES:
-                return "its features are no dense tensor of float32, float64, bfloat16 or float16"
+            reason = reason_of_features(x)
+            if reason is not None:
+                return reason
             if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
                 return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
         if self._own_steps:
@@ -77,49 +89,39 @@ class Fused:
                 return f"this instance has its own {step}()"
         return None
 
-    def _runs_pyg(self, x: Any) -> bool:
-        reason = self.pyg_reason(x)
-        if reason is None:
-            return False
-        if not torch.compiler.is_compiling():
-            warnings.warn(f"{type(self).__name__} runs PyG's own forward: {reason}", UserWarning, stacklevel=3)
-        return True
-
-    def _gcn_graph(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None, fill: float = 1.0) -> SignedGraph:
-        """The adjacency under PyG's `gcn_norm`, by degrees of absolute weights; kept for ever if `cached`."""
+    def _gcn_graph(
+        self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None, fill: float = 1.0
+    ) -> SignedGraph | Deferred:
+        """The adjacency under PyG's `gcn_norm`, by degrees of absolute weights; computed once if `cached`."""
         size, loops = x.size(-2), fill if self.add_self_loops else None
-        if not self.cached:
-            return adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
-        edges = self._cached_edges(x, edge_index, edge_weight, loops)
-        return adjacency(*edges, size=size, flow=self.flow)
+        if self.cached:
+            edges = self._cached_edges(x, edge_index, edge_weight, loops)
+            return layer_adjacency(*edges, size=size, flow=self.flow)
+        return layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
 
     def _gcn_edges(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The edges and weights that PyG propagates over, in its order; kept for ever if `cached`."""
-        loops = 1.0 if self.add_self_loops and self.normalize else None
-        if self.cached and self.normalize:
-            return self._cached_edges(x, edge_index, edge_weight, loops)
-        return _edges(x, edge_index, edge_weight, self.flow, loops, self.normalize)
+        """The edges and weights that PyG propagates over, in its order; normalised once if `cached`."""
+        loops, normalize = 1.0 if self.add_self_loops and self.normalize else None, self.normalize
+        if self.cached and normalize:
+            (edge_index, edge_weight), normalize = self._cached_edges(x, edge_index, edge_weight, loops), False
+            loops = None
+        options = {"size": x.size(-2), "flow": self.flow, "self_loops": loops, "normalize": normalize}
+        return gcn_edges(edge_index, edge_weight, dtype=torch.promote_types(x.dtype, torch.float32), **options)
 
     def _cached_edges(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None, loops: float | None) -> Any:
-        """Normalised edges and weights where PyG itself keeps them, so that its `forward` could go on with them."""
-        if isinstance(edge_index, SparseTensor) and self._cached_adj_t is not None:
-            return self._cached_adj_t, None
-        if self._cached_edge_index is None:
-            self._cached_edge_index = _edges(x, edge_index, edge_weight, self.flow, loops, True)
-        return self._cached_edge_index
-
-
-def _edges(
-    x: Tensor, edge_index: Any, edge_weight: Tensor | None, flow: str, loops: float | None, normalize: bool
-) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return gcn_edges(
-        edge_index, edge_weight, size=x.size(-2), flow=flow, self_loops=loops, normalize=normalize, dtype=dtype
-    )
+        """What PyG's own `forward` stores, under the same name and of the same type, so that it can go on with it."""
+        matrix = isinstance(edge_index, SparseTensor)
+        found = self._cached_adj_t if matrix else self._cached_edge_index
+        if found is None:
+            found = pyg_norm(edge_index, edge_weight, x.size(-2), loops, self.flow, x.dtype)
+            # Weights that torch.func or forward mode differentiates do not outlive the transform.
+            if not (active() and differentiable(edge_weight)):
+                setattr(self, "_cached_adj_t" if matrix else "_cached_edge_index", found)
+        return (found, None) if matrix else found
 
 
 def aggregate(
-    x: Tensor, graph: SignedGraph, residual: Tensor | None = None, num_steps: int = 1, **options: Any
+    x: Tensor, graph: SignedGraph | Deferred, residual: Tensor | None = None, num_steps: int = 1, **options: Any
 ) -> Tensor:
     """`signed_propagate` for `[*, num_nodes, features]`: leading dimensions count as features."""
     if residual is x:
@@ -129,13 +131,21 @@ def aggregate(
         elif torch.compiler.is_dynamo_compiling():
             residual = x.clone()
     if x.dim() == 2:
-        return signed_propagate(x, graph, residual=residual, num_steps=num_steps, **options)
+        return propagate(x, graph, residual=residual, num_steps=num_steps, **options)
     flat = None if residual is None else _flat(residual)
-    out = signed_propagate(_flat(x), graph, residual=flat, num_steps=num_steps, **options)
-    return out.view(graph.num_rows, *x.shape[:-2], x.size(-1)).movedim(0, -2)
+    out = propagate(_flat(x), graph, residual=flat, num_steps=num_steps, **options)
+    return out.view(graph.num_rows, *x.shape[:-2], x.size(-1)).movedim(0, -2).contiguous()
 
 
-def mix(x: Tensor, graph: SignedGraph, x_0: Tensor, own: float, initial: float) -> Tensor:
+def promoted(x: Tensor, edge_weight: Any) -> Tensor:
+    """Return the features in the type of PyG's messages, to which those of another type are multiplied."""
+    if not isinstance(edge_weight, Tensor) or edge_weight.dtype == x.dtype or not edge_weight.is_floating_point():
+        return x
+    # Under autocast the type of the features is the one that it asks for.
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(torch.promote_types(x.dtype, edge_weight.dtype))
+
+
+def mix(x: Tensor, graph: SignedGraph | Deferred, x_0: Tensor, own: float, initial: float) -> Tensor:
     r"""\( own \cdot A X + initial \cdot X_0 \), in one pass where both are a step's coefficients."""
     lam = 1.0 - initial
     if 0.0 < lam <= 1.0 and x.shape == x_0.shape and x.dtype == x_0.dtype:

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 
-from ..pyg.adjacency import adjacency
-from .fused import Fused, aggregate, mix
+from ..pyg.adjacency import layer_adjacency
+from ..pyg.compiled import must_run_eager, run_eager
+from .fused import Fused, aggregate, mix, promoted
+from .replacement import called_only, check_features
 
 
 class GCNConv(Fused, pyg.GCNConv):
@@ -20,11 +22,13 @@ class GCNConv(Fused, pyg.GCNConv):
         # PyG says that it takes no tuple.
         if isinstance(x, (tuple, list)) or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight, 2.0 if self.improved else 1.0)
         else:
-            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
-        out = aggregate(self.lin(x), graph)
+            graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+        out = aggregate(promoted(self.lin(x), edge_weight), graph)
         return out if self.bias is None else out + self.bias
 
 
@@ -37,17 +41,18 @@ class SGConv(Fused, pyg.SGConv):
     _cached_x: Tensor | None
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
-        if self._cached_x is not None or self._runs_pyg(x):
+        if self._runs_pyg(x) or self._cached_x is not None:
             return super().forward(x, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
-        graph = adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
+        graph = layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
         lin = self.lin
-        # Hooks, one of which makes the parameters of a lazy layer, are owed the propagated features.
-        watched = lin._forward_hooks or lin._forward_pre_hooks or type(lin) is not pyg.Linear
-        if not (self.cached or watched) and lin.weight.size(0) < x.size(-1):
-            out = aggregate(F.linear(x, lin.weight), graph, num_steps=self.K)
+        # Hooks, one of which makes the parameters of a lazy layer, must see the propagated features.
+        if not (self.cached or called_only(lin)) and lin.weight.size(0) < x.size(-1):
+            out = aggregate(promoted(F.linear(x, lin.weight), edge_weight), graph, num_steps=self.K)
             return out if lin.bias is None else out + lin.bias
-        x = aggregate(x, graph, num_steps=self.K)
+        x = aggregate(promoted(x, edge_weight), graph, num_steps=self.K)
         if self.cached and self.K > 0:
             self._cached_x = x
         return lin(x)
@@ -59,8 +64,11 @@ class LGConv(Fused, pyg.LGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        normalize = "sym" if self.normalize else None
-        return aggregate(x, adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=normalize))
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, edge_index, edge_weight)
+        mode = "sym" if self.normalize else None
+        graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=mode)
+        return aggregate(promoted(x, edge_weight), graph)
 
 
 class APPNP(Fused, pyg.APPNP):
@@ -72,12 +80,16 @@ class APPNP(Fused, pyg.APPNP):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        if self.dropout > 0 and self.training:
+        drops = self.dropout > 0 and self.training
+        if must_run_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
+            return run_eager(self.forward, x, edge_index, edge_weight)
+        x = promoted(x, edge_weight)
+        if drops:
             return self._with_dropout(x, *self._gcn_edges(x, edge_index, edge_weight))
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:
-            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+            graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
         if 0.0 <= self.alpha <= 1.0:
             return aggregate(x, graph, x, lam=1.0 - self.alpha, num_steps=self.K)
         x_0 = x
@@ -90,7 +102,7 @@ class APPNP(Fused, pyg.APPNP):
         for _ in range(self.K):
             # Dropped weights stay dropped in the steps that follow, as in PyG.
             edge_weight = F.dropout(edge_weight, p=self.dropout)
-            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, keep=False)
+            graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, keep=False)
             x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
         return x
 
@@ -100,12 +112,16 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
     \( (1 - \beta) H + \beta H \Theta \)."""
 
     def forward(self, x: Tensor, x_0: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
+        check_features("x_0", x_0)
         if self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight)
+        if must_run_eager(edge_weight):
+            return run_eager(self.forward, x, x_0, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:
-            graph = adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+            graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
+        x = promoted(x, edge_weight)
         if x_0.size(0) != x.size(0):
             # Not always: the gradient of a slice is a copy.
             x_0 = x_0[: x.size(0)]

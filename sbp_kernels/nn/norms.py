@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 
+from ..checks import check_tensor, describe
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
+from ..pyg.compiled import recorded, run_eager
 from ..similarity import Similarity
+from .arguments import number, positive
+from .replacement import Replacement, check_features
 
 
-class PairNorm(pyg.PairNorm):
+class PairNorm(Replacement, pyg.PairNorm):
     r"""PyG's `PairNorm`: centred features over their root mean square norm, without its copies of x.
 
-    With a batch vector it is PyG's own.
+    With a batch vector, or with `scale_individually`, it is PyG's own.
     """
 
+    def pyg_reason(self, x: Any = None) -> str | None:
+        return "scale_individually=True needs the norm of every row" if self.scale_individually else None
+
     def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None) -> Tensor:
+        check_features("x", x)
         if batch is not None or self.scale_individually:
             return super().forward(x, batch, batch_size)
         x = x - x.mean(dim=0, keepdim=True)
@@ -35,33 +45,56 @@ class ContraNorm(torch.nn.Module):
     r"""ContraNorm, exactly (arXiv 2303.06562): \( X \leftarrow (1 + s) X - s\, P X \), then LayerNorm if asked.
 
     \( P = \mathrm{softmax}(\tilde X \tilde X^\top / \tau) \), with rows of \( \tilde X \) of unit length as in the
-    authors' code for graphs, is streamed: memory O(n d) where they hold n² numbers. Gradients, of first order,
-    flow through P as well.
+    authors' code for graphs, is streamed: memory O(n d) where they hold n² numbers. Gradients flow through P as
+    well. Programs of torch.jit.trace and torch.export are made of torch's own operations, and hold n² numbers.
 
     Args:
         scale: s >= 0, the strength of repulsion.
         temperature: \( \tau > 0 \).
         normalize: take the products of rows of unit length.
-        channels: features of a learnt LayerNorm at the end; none if absent.
+        channels: features of a LayerNorm with parameters at the end; none if absent.
+
+    Raises:
+        ValueError: an argument is not of the kind, or not in the range, that is said here.
     """
 
     def __init__(
         self, scale: float = 0.1, temperature: float = 1.0, normalize: bool = True, channels: int | None = None
     ) -> None:
         super().__init__()
-        if scale < 0 or not temperature > 0:
-            raise ValueError(f"scale must be >= 0 and temperature > 0, got {scale} and {temperature}")
-        self.scale, self.temperature, self.normalize = scale, temperature, normalize
+        self.scale, self.temperature = number("scale", scale), positive("temperature", temperature)
+        if scale < 0:
+            raise ValueError(f"scale must be >= 0, got {scale}")
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize must be True or False, got {normalize!r}")
+        if channels is not None and (isinstance(channels, bool) or not isinstance(channels, int) or channels < 1):
+            raise ValueError(f"channels must be an integer > 0 or None, got {channels!r}")
+        self.normalize = normalize
         self.norm = None if channels is None else torch.nn.LayerNorm(channels)
 
     def reset_parameters(self) -> None:
         if self.norm is not None:
             self.norm.reset_parameters()
 
+    def __prepare_scriptable__(self) -> Any:
+        raise NotImplementedError("TorchScript cannot compile ContraNorm: use torch.jit.trace or torch.export")
+
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor("x", x)
+        if x.dim() != 2 or not x.is_floating_point():
+            raise ValueError(f"x must be floating of shape [num_nodes, features], got {describe(x)}")
+        if self.norm is not None and self.norm.normalized_shape != (x.size(1),):
+            raise ValueError(f"x must have channels={self.norm.normalized_shape[0]} features, got {x.size(1)}")
+        if torch.compiler.is_dynamo_compiling() and not recorded():
+            # The graph is built from x in every call.
+            return run_eager(self.forward, x)
         x0 = F.normalize(x, dim=1) if self.normalize else x
-        graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
-        x = torch.lerp(x, signed_propagate(x, graph), -self.scale)
+        if recorded():
+            smooth = torch.softmax(x0 @ x0.T / self.temperature, dim=1) @ x
+        else:
+            graph = SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature))
+            smooth = signed_propagate(x, graph)
+        x = torch.lerp(x, smooth, -self.scale)
         return x if self.norm is None else self.norm(x)
 
     def __repr__(self) -> str:

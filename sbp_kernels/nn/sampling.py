@@ -11,11 +11,19 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import negative_sampling
 
-from ..pyg.kept import recall
+from ..pyg.autodiff import fixed
+from ..pyg.compiled import recall
+from ..transforms import outside
 
 
+@torch.compiler.disable
 def absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
     """PyG's `negative_sampling` of both kinds of edges together: `[2, about num_edges]`, no loops."""
+    with outside():
+        return _absent_edges(fixed(pos_edge_index), fixed(neg_edge_index), num_nodes)
+
+
+def _absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
     codes, num_codes = recall(_codes_without_loops, (num_nodes,), pos_edge_index, neg_edge_index)
     wanted = pos_edge_index.size(1) + neg_edge_index.size(1)
     population = num_nodes * (num_nodes - 1)

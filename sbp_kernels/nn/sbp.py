@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import describe
 from ..graph import SignedGraph
 from ..implicit import ClassBlock
-from ..propagate import signed_propagate
-from ..pyg.adjacency import adjacency
-from ..pyg.kept import recall
+from ..pyg.adjacency import find_graph
+from ..pyg.autodiff import differentiable
+from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
+from ..pyg.ops import propagate
 from ..similarity import Similarity
+from .arguments import number, positive
+from .replacement import ends_of
 
 _COEFFICIENTS = ("alpha", "beta", "lam")
 
@@ -25,15 +29,18 @@ class SBPConv(torch.nn.Module):
 
     Negative edges are given to `forward`, in one of three ways: as edges; as labels `y` of the nodes in `known`
     (Label-SBP: a class block, never built); or as features `x0` (Feature-SBP: a softmax, streamed). Without any,
-    the step is unsigned. What is made of the same tensors is kept for the next call.
+    the step is unsigned. The graph is cached for the next call with the same tensors (see `sbp_kernels.pyg.adjacency`).
 
     Args:
         alpha, beta, lam: the coefficients; `learnable` names those that are parameters (not clamped).
         num_steps: steps a call.
-        layer_norm: standardise the features of each node after every step.
+        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` does it its way.
         add_self_loops, normalize: of the positive edges; "sym", "row" or None. Negative edges are normalised alike,
             without loops.
         temperature: of the softmax over features.
+
+    Raises:
+        ValueError: an argument is not of the kind, or not in the range, that is said here.
     """
 
     alpha: float | Tensor
@@ -48,20 +55,37 @@ class SBPConv(torch.nn.Module):
         *,
         learnable: Iterable[str] = (),
         num_steps: int = 1,
-        layer_norm: bool = False,
+        layer_norm: bool | torch.nn.LayerNorm = False,
         add_self_loops: bool = True,
         normalize: str | None = "sym",
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        if isinstance(learnable, str) or not isinstance(learnable, Iterable):
+            raise ValueError(f"learnable must be a list of names, got {learnable!r}")
         self.learnable = tuple(learnable)
-        if not set(self.learnable) <= set(_COEFFICIENTS):
+        if any(name not in _COEFFICIENTS for name in self.learnable):
             raise ValueError(f"learnable must name some of {', '.join(_COEFFICIENTS)}, got {self.learnable}")
-        self.initial = {"alpha": float(alpha), "beta": float(beta), "lam": float(lam)}
+        given = {"alpha": alpha, "beta": beta, "lam": lam}
+        self.initial = {name: number(name, value) for name, value in given.items()}
+        if "lam" not in self.learnable and not 0.0 <= self.initial["lam"] <= 1.0:
+            raise ValueError(f"lam must lie in [0, 1], got {lam}")
         for name, value in self.initial.items():
             setattr(self, name, torch.nn.Parameter(torch.tensor(value)) if name in self.learnable else value)
+        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 0 <= num_steps < 2**31:
+            raise ValueError(f"num_steps must be an integer >= 0 and < 2**31, got {describe(num_steps)}")
+        if not isinstance(layer_norm, (bool, torch.nn.LayerNorm)):
+            raise ValueError(f"layer_norm must be True, False or a torch.nn.LayerNorm, got {layer_norm!r}")
+        if not isinstance(add_self_loops, bool):
+            raise ValueError(f"add_self_loops must be True or False, got {add_self_loops!r}")
+        if normalize not in (None, "sym", "row"):
+            raise ValueError(f'normalize must be "sym", "row" or None, got {normalize!r}')
         self.num_steps, self.layer_norm = num_steps, layer_norm
-        self.add_self_loops, self.normalize, self.temperature = add_self_loops, normalize, temperature
+        self.add_self_loops, self.normalize = add_self_loops, normalize
+        self.temperature = positive("temperature", temperature)
+
+    def __prepare_scriptable__(self) -> Any:
+        raise NotImplementedError("TorchScript cannot compile SBPConv: use torch.jit.trace or torch.export")
 
     def reset_parameters(self) -> None:
         with torch.no_grad():
@@ -91,20 +115,31 @@ class SBPConv(torch.nn.Module):
             raise ValueError("give negative edges, labels or features, not several of them")
         if (y is None) != (known is None):
             raise ValueError("labels need both y and known")
+        if neg_edge_weight is not None and neg_edge_index is None:
+            raise ValueError("neg_edge_weight needs neg_edge_index")
         sources = (edge_index, edge_weight, neg_edge_index, neg_edge_weight, y, known, x0)
         if isinstance(edge_index, SignedGraph):
             if any(source is not None for source in sources[1:]):
                 raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
             if isinstance(x, (tuple, list)):
-                x, residual = x[0], x[1] if residual is None else residual
+                x, own = ends_of(x)
+                residual = own if residual is None else residual
             return self._steps(x, edge_index, residual)
-        options = (x.size(0), 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
-        learns = any(isinstance(source, Tensor) and source.requires_grad for source in sources)
-        graph = _graph(options, *sources) if learns else recall(_graph, options, *sources)
-        return self._steps(x, graph, residual)
+        if not isinstance(x, Tensor) or x.dim() != 2:
+            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"x must be a tensor [num_nodes, features], got {got}")
+        size = (x.size(0), x.size(0))
+        options = (size, 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
+        if must_run_eager(*sources):
+            rest = {"y": y, "known": known, "x0": x0, "edge_weight": edge_weight, "neg_edge_weight": neg_edge_weight}
+            return run_eager(self.forward, x, edge_index, neg_edge_index, residual=residual, **rest)
+        if any(map(differentiable, sources)):
+            refuse_to_record()
+            return self._steps(x, _graph(options, *sources), residual)
+        return self._steps(x, recall_graph(_graph, options, *sources), residual)
 
-    def _steps(self, x: Tensor, graph: SignedGraph, residual: Tensor | None) -> Tensor:
-        return signed_propagate(
+    def _steps(self, x: Tensor, graph: Any, residual: Tensor | None) -> Tensor:
+        return propagate(
             x,
             graph,
             alpha=self.alpha,
@@ -120,6 +155,7 @@ class SBPConv(torch.nn.Module):
         return f"{type(self).__name__}({values}, num_steps={self.num_steps})"
 
 
+@deferrable
 def _graph(
     options: tuple[Any, ...],
     edge_index: Any,
@@ -131,9 +167,10 @@ def _graph(
     x0: Tensor | None,
 ) -> SignedGraph:
     size, loops, normalize, temperature = options
-    pos = adjacency(edge_index, edge_weight, size=size, self_loops=loops, normalize=normalize).pos
+    flow = "source_to_target"
+    pos = find_graph(edge_index, edge_weight, (size, flow, loops, normalize)).pos
     if neg_edge_index is not None:
-        return SignedGraph(pos, adjacency(neg_edge_index, neg_edge_weight, size=size, normalize=normalize).pos)
+        return SignedGraph(pos, find_graph(neg_edge_index, neg_edge_weight, (size, flow, None, normalize)).pos)
     if y is not None and known is not None:
         return SignedGraph(pos, ClassBlock.from_labels(y, known))
     return SignedGraph(pos, None if x0 is None else Similarity(x0, sign=-1.0, temperature=temperature))

@@ -9,9 +9,10 @@ import torch_geometric.nn as pyg
 from torch import Tensor
 from torch_geometric.typing import PairTensor
 
-from ..propagate import signed_pair
-from ..pyg.adjacency import signed_adjacency
+from ..pyg.adjacency import layer_signed_adjacency
+from ..pyg.ops import pair
 from .fused import Fused
+from .replacement import ends_of
 
 
 class SignedConv(Fused, pyg.SignedConv):
@@ -24,13 +25,13 @@ class SignedConv(Fused, pyg.SignedConv):
     propagate_type: ClassVar[dict[str, Any]] = {"x": PairTensor}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
-        source, target = (x, x) if isinstance(x, Tensor) else x
-        if source.dim() != 2 or self._runs_pyg(source):
+        source, target = ends_of(x)
+        if self._runs_pyg(source) or source.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
         # PyG reads the number of targets off x, or off a sparse matrix.
         size, mode = (source.size(0), target.size(0)), self._AGGREGATIONS[self.aggr]
-        graph = signed_adjacency(pos_edge_index, neg_edge_index, size=size, flow=self.flow, normalize=mode)
-        pos, neg = signed_pair(source, graph)
+        graph = layer_signed_adjacency(pos_edge_index, neg_edge_index, size, self.flow, mode)
+        pos, neg = pair(source, graph)
         if self.first_aggr:
             out_pos = self.lin_pos_l(pos) + self.lin_pos_r(target)
             out_neg = self.lin_neg_l(neg) + self.lin_neg_r(target)

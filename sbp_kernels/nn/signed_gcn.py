@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,15 +12,20 @@ from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
 from ..autograd import spmm
 from ..backends import select
 from ..call import Call, acc_dtype, flip
+from ..composed import edge_grad
 from ..csr import CSR
 from ..graph import SignedGraph
 from ..pattern import Pattern
-from ..pyg.kept import recall
+from ..pyg.autodiff import fixed
+from ..pyg.compiled import recall
+from ..pyg.edges import list_edges
+from ..transforms import active, outside
+from .replacement import Replacement, called_only
 from .sampling import absent_edges, absent_targets
 from .signed import SignedConv
 
 
-class SignedGCN(PyGSignedGCN):
+class SignedGCN(Replacement, PyGSignedGCN):
     r"""PyG's `SignedGCN`: its layers on one pass, and its losses without a copy of a row per edge.
 
     The discriminator is linear in both ends, \( W [z_i, z_j] = W_l z_i + W_r z_j \), and the triplet losses need
@@ -35,10 +42,16 @@ class SignedGCN(PyGSignedGCN):
 
     def discriminate(self, z: Tensor, edge_index: Tensor) -> Tensor:
         """Log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
-        return F.log_softmax(self._logits(self._ends(z), edge_index), dim=0).T
+        if called_only(self.lin):
+            return super().discriminate(z, edge_index)
+        _check(z, edge_index)
+        return F.log_softmax(self._logits(self._ends(z), edge_index), dim=0).T.contiguous()
 
     def nll_loss(self, z: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """Mean negative log-likelihood of positive, negative and sampled absent edges."""
+        if called_only(self.lin):
+            return super().nll_loss(z, pos_edge_index, neg_edge_index)
+        _check(z, pos_edge_index, neg_edge_index)
         ends = self._ends(z)
         absent = absent_edges(pos_edge_index, neg_edge_index, z.size(0))
         loss = z.new_zeros(())
@@ -65,18 +78,47 @@ class SignedGCN(PyGSignedGCN):
         return ends[0].index_select(1, edge_index[0]) + ends[1].index_select(1, edge_index[1])
 
 
+def _check(z: Any, *edge_indices: Any) -> None:
+    if not isinstance(z, Tensor) or z.dim() != 2 or not z.is_floating_point():
+        got = f"{z.dtype} {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+        raise ValueError(f"z must be floating of shape [num_nodes, features], got {got}")
+    if not torch.compiler.is_compiling():
+        for edge_index in edge_indices:
+            recall(_check_edges, (z.size(0),), edge_index)
+
+
+def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
+    list_edges(edge_index, options[0], "source_to_target")
+
+
+@torch.compiler.disable
 def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
     """|z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is no neighbour of i."""
-    k = absent_targets(edge_index, z.size(0))
-    near, order = recall(_rows, (z.size(0),), edge_index)
-    far = CSR._trusted(Pattern(near.rowptr, k.index_select(0, order).to(near.col.dtype), near.num_cols))
+    _check(z, edge_index)
+    with outside():
+        # The edges are no part of what a transform differentiates.
+        edge_index = fixed(edge_index)
+        k = absent_targets(edge_index, z.size(0))
+        near, order = recall(_rows, (z.size(0),), edge_index)
+        rowptr, col = near.pattern._rowptr, near.pattern._col
+        others = k.index_select(0, order).to(col.dtype)
+        far = CSR._trusted(Pattern(rowptr, others, near.num_cols))
     square = z.square().sum(1)
-    difference = square.index_select(0, near.col) - square.index_select(0, far.col)
-    return difference - 2.0 * _EdgeDots.apply(Call(select(z, None), SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
+    difference = square.index_select(0, col) - square.index_select(0, others)
+    return difference - 2.0 * _edge_dots(z, near, far)
+
+
+def _edge_dots(z: Tensor, near: CSR, far: CSR) -> Tensor:
+    """<z_i, z_j - z_k> for the edges (i, j) of one matrix and (i, k) of the other: `[num_edges]`."""
+    kernels = select(z, None)
+    if active():
+        weight = z.new_empty(near.num_edges, dtype=acc_dtype(z))
+        return (edge_grad(kernels, near, weight, z, z) - edge_grad(kernels, far, weight, z, z)).to(z.dtype)
+    return _EdgeDots.apply(Call(kernels, SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
 
 
 class _EdgeDots(torch.autograd.Function):
-    """<z_i, z_j - z_k> for the edges (i, j) of a graph's one half and (i, k) of the other: `[num_edges]`."""
+    """`_edge_dots` of both halves of a graph, without a copy of a row per edge; for reverse mode."""
 
     @staticmethod
     def forward(ctx, call, z):  # type: ignore[no-untyped-def]

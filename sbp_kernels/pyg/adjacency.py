@@ -1,17 +1,18 @@
-"""A `SignedGraph` from whatever PyG takes for an adjacency, kept for the next call with the same tensors."""
+"""A `SignedGraph` from whatever PyG takes for an adjacency, cached for the next call with the same tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch_geometric.utils import is_sparse
 
 from ..csr import CSR
 from ..graph import SignedGraph
-from .edges import Edges, Size, list_edges, read_edges, values_of, with_loops
-from .kept import recall
+from .autodiff import differentiable
+from .compiled import deferrable, recall, recall_graph, refuse_to_compile, refuse_to_record
+from .edges import Edges, Size, check_options, check_weight, list_edges, read_edges, values_of
 
 
 def adjacency(
@@ -26,9 +27,11 @@ def adjacency(
 ) -> SignedGraph:
     r"""One adjacency, weights of any sign, as the positive half of a graph: \( Y_i = \sum_{e: j \to i} w_e X_j \).
 
-    The graph is kept as long as its tensors live and stay as they are, so that the next layer or epoch neither
-    sorts nor normalises again. Weights that require a gradient stay differentiable: only their pattern is kept.
-    Under torch.compile other tensors compile anew, up to its recompile limit, and a change of the same ones in place
+    The graph is cached as long as its tensors live and stay as they are, so that the next layer or epoch neither
+    sorts nor normalises again. Weights that require a gradient, or that torch.func or forward mode differentiates,
+    stay differentiable: only their pattern is cached. A write through `.data`, NumPy or another process is not
+    noticed: call `clear_cache` after it.
+    Under torch.compile other tensors recompile, up to its recompile limit, and a change of the same ones in place
     raises RuntimeError. Weights that require a gradient do not compile.
 
     Args:
@@ -40,18 +43,43 @@ def adjacency(
         self_loops: weight of the loops to add, by PyG's rule for this kind of adjacency; none if absent.
         normalize: "sym" or "row" (by degrees of absolute weights, see `CSR.normalize`), "mean" (by the number of
             edges of a row), or None.
-        keep: False for weights that are used once, such as gates: then, too, only their pattern is kept.
+        keep: False for weights that are used once, such as gates: then, too, only their pattern is cached.
 
     Raises:
         ValueError: the arguments are no adjacency, or none of that size.
+        NotImplementedError: `torch.func.vmap` gives its entries different edges, or torch.jit.trace or torch.export
+            records the call: the edges would be constants of the program.
     """
-    options = (size, flow, self_loops, normalize)
+    refuse_to_record()
+    check_options(size, flow, self_loops, normalize)
+    if not isinstance(keep, bool):
+        raise ValueError(f"keep must be True or False, got {keep!r}")
+    return find_graph(edge_index, edge_weight, (_pair_of(size), flow, self_loops, normalize), keep)
+
+
+def layer_adjacency(
+    edge_index: Any,
+    edge_weight: Tensor | None = None,
+    *,
+    size: int,
+    flow: str,
+    self_loops: float | None = None,
+    normalize: str | None = None,
+    keep: bool = True,
+) -> Any:
+    """Return `adjacency`, or in code that was compiled several times a `Deferred`."""
+    return find_graph(edge_index, edge_weight, ((size, size), flow, self_loops, normalize), keep, recall_graph)
+
+
+def find_graph(
+    edge_index: Any, edge_weight: Any, options: tuple[Any, ...], keep: bool = True, find: Callable[..., Any] = recall
+) -> Any:
+    """Return `adjacency` of valid options ((sources, targets) or None, flow, self_loops, normalize)."""
     edge_weight = None if is_sparse(edge_index) else edge_weight
-    if not keep or _learns(edge_index) or _learns(edge_weight):
-        if torch.compiler.is_dynamo_compiling():
-            raise NotImplementedError("edge weights that learn or change are not implemented under torch.compile")
+    if not keep or differentiable(edge_index) or differentiable(edge_weight):
+        refuse_to_compile()
         return _build(options, edge_index, edge_weight, often=True)
-    return recall(_build, options, edge_index, edge_weight)
+    return find(_build, options, edge_index, edge_weight)
 
 
 def signed_adjacency(
@@ -65,38 +93,38 @@ def signed_adjacency(
     normalize: str | None = None,
     joint: bool = False,
 ) -> SignedGraph:
-    """Positive and negative edges, each as in `adjacency`, as the two halves of one graph, kept as there.
+    """Positive and negative edges, each as in `adjacency`, as the two halves of one graph, cached as there.
 
     Weights are strengths (usually >= 0). Without `neg_edge_index`, edges of negative weight are the negative ones;
-    weights that require a gradient are then split anew in every call, unlike in `adjacency`. With `joint`, both
+    weights that require a gradient are then split in every call, unlike in `adjacency`. With `joint`, both
     halves are normalised by the degrees of the whole graph.
     """
+    refuse_to_record()
+    check_options(size, flow, None, normalize)
+    if not isinstance(joint, bool):
+        raise ValueError(f"joint must be True or False, got {joint!r}")
+    if neg_edge_index is None and neg_edge_weight is not None:
+        raise ValueError("neg_edge_weight needs neg_edge_index")
     sources = (pos_edge_index, pos_edge_weight, neg_edge_index, neg_edge_weight)
-    options = (size, flow, normalize, joint)
-    if any(map(_learns, sources)):
+    return find_signed_graph((_pair_of(size), flow, normalize, joint), *sources)
+
+
+def find_signed_graph(options: tuple[Any, ...], *sources: Any) -> SignedGraph:
+    """Return `signed_adjacency` of valid options ((sources, targets) or None, flow, normalize, joint)."""
+    return (
+        _build_pair(options, *sources) if any(map(differentiable, sources)) else recall(_build_pair, options, *sources)
+    )
+
+
+def layer_signed_adjacency(
+    pos_edge_index: Any, neg_edge_index: Any, size: tuple[int, int], flow: str, mode: Any
+) -> Any:
+    """Return `signed_adjacency` without weights, or in code that was compiled several times a `Deferred`."""
+    sources = (pos_edge_index, None, neg_edge_index, None)
+    options = (size, flow, mode, False)
+    if any(map(differentiable, sources)):
         return _build_pair(options, *sources)
-    return recall(_build_pair, options, *sources)
-
-
-def gcn_edges(
-    edge_index: Any,
-    edge_weight: Tensor | None = None,
-    *,
-    size: int,
-    flow: str = "source_to_target",
-    self_loops: float | None = None,
-    normalize: bool = True,
-    dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:
-    """PyG's `gcn_norm` with degrees of absolute weights: edges and weights in PyG's order, kept like a graph.
-
-    Of a sparse matrix, too, an edge list. Without `normalize`, the edges and weights alone.
-    """
-    options = (size, flow, self_loops, normalize, dtype)
-    edge_weight = None if is_sparse(edge_index) else edge_weight
-    if _learns(edge_index) or _learns(edge_weight):
-        return _build_gcn(options, edge_index, edge_weight)
-    return recall(_build_gcn, options, edge_index, edge_weight)
+    return recall_graph(_build_pair, options, *sources)
 
 
 def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, SignedGraph]:
@@ -104,6 +132,7 @@ def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, Sign
     return edges, SignedGraph(CSR._trusted(edges.pattern))
 
 
+@deferrable
 def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None, often: bool = False) -> SignedGraph:
     edges, graph = recall(_build_edges, options[:-1], edge_index)
     weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
@@ -114,27 +143,7 @@ def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None
     return weighted
 
 
-def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    size, flow, self_loops, normalize, dtype = options
-    edges, _ = list_edges(edge_index, size, flow)
-    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
-    given = edges.size(1)
-    if self_loops is not None:
-        edges, origin = with_loops(edges, torch.arange(given, device=edges.device), size, edge_index)
-        if weight is not None:
-            weight = torch.cat([weight, weight.new_full((1,), self_loops)]).index_select(0, origin % (given + 1))
-    weight = torch.ones(edges.size(1), dtype=dtype, device=edges.device) if weight is None else weight.to(dtype)
-    if weight is edge_weight:
-        # What is kept must not keep its source alive.
-        weight = weight.clone()
-    if normalize:
-        source, target = edges
-        degree = weight.new_zeros(size).index_add(0, target, torch.where(weight < 0, -weight, weight))
-        scale = torch.where(degree > 0, degree, 1.0).rsqrt() * (degree > 0)
-        weight = scale[source] * weight * scale[target]
-    return (edges if flow == "source_to_target" else edges.flip(0)), weight
-
-
+@deferrable
 def _build_pair(
     options: tuple[Any, ...], pos: Any, pos_weight: Tensor | None, neg: Any, neg_weight: Tensor | None
 ) -> SignedGraph:
@@ -145,6 +154,7 @@ def _build_pair(
         weight = values_of(pos) if is_sparse(pos) else pos_weight
         if weight is None:
             raise ValueError("give neg_edge_index, or weights whose sign says which edges are negative")
+        weight = check_weight(weight, edges.size(1), edges.device)
         split = SignedGraph.from_edge_weight(edges, weight, size=size)
         halves = [_normalize(half, each) for half in (split.pos, split.neg)]
     else:
@@ -152,16 +162,16 @@ def _build_pair(
             sizes = [list_edges(half, None, flow)[1] for half in (pos, neg)]
             size = tuple(map(max, *sizes))
         weighted = ((pos, pos_weight), (neg, neg_weight))
-        halves = [adjacency(i, w, size=size, flow=flow, normalize=each).pos for i, w in weighted]  # type: ignore[misc]
+        halves = [find_graph(edges, weight, (size, flow, None, each)).pos for edges, weight in weighted]
     graph = SignedGraph(*halves)
     return graph.normalize(normalize, joint=True) if joint and normalize is not None else graph
 
 
 def _normalize(matrix: Any, mode: str | None) -> CSR:
     if mode == "mean":
-        return matrix.scaled(1.0 / matrix.rowptr.diff().clamp(min=1).double(), None)
+        return matrix.scaled(1.0 / matrix.pattern._rowptr.diff().clamp(min=1).double(), None)
     return matrix if mode is None else matrix.normalize(mode)
 
 
-def _learns(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.requires_grad
+def _pair_of(size: Size) -> tuple[int, int] | None:
+    return (size, size) if isinstance(size, int) else None if size is None else tuple(size)  # type: ignore[return-value]

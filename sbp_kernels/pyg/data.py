@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 
+from ..checks import check_tensor, describe
 from ..csr import CSR
 from ..graph import SignedGraph
 from ..implicit import ClassBlock
@@ -44,7 +45,8 @@ def from_data(
         ValueError: the data lacks what the rule needs; the message names it.
         NotImplementedError: labels or features of a batch of several graphs, which would repel across graphs.
     """
-    _check(negatives, Data, data)
+    check_options(negatives, normalize, joint, add_self_loops)
+    check_kind(Data, data)
     if negatives == "edges":
         graph = _by_signs(data, data.num_nodes, None, add_self_loops)
     else:
@@ -67,9 +69,10 @@ def from_hetero_data(
     added where both ends are of one type. The dictionary goes where `HeteroConv` takes its `edge_index_dict`, with
     `SBPConv` or other layers that take a graph.
     """
-    _check(negatives, HeteroData, data)
+    check_options(negatives, normalize, joint, add_self_loops)
+    check_kind(HeteroData, data)
     if negatives not in ("edges", None):
-        raise ValueError(f'negatives of a relation must be "edges" or None, got {negatives!r}')
+        raise ValueError(f'negatives of a relation must be "edges" or None, got {describe(negatives)}')
     graphs = {}
     for kind in data.edge_types:
         store = data[kind]
@@ -77,7 +80,7 @@ def from_hetero_data(
         if negatives == "edges":
             graph = _by_signs(store, None, size, loops)
         else:
-            graph = SignedGraph(CSR.from_edge_index(store.edge_index, _weight(store), size=size))
+            graph = SignedGraph(CSR.from_edge_index(_edges_of(store), _weight(store), size=size))
             graph = graph.add_self_loops() if loops else graph
         graphs[kind] = graph if normalize is None else graph.normalize(normalize, joint=joint)
     return graphs
@@ -95,6 +98,11 @@ def to_data(graph: SignedGraph, **attributes: Any) -> Data:
     Raises:
         ValueError: an implicit half, a bipartite graph, or a weight < 0, which would change its half.
     """
+    if not isinstance(graph, SignedGraph):
+        raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
+    taken = {"edge_index", "edge_weight", "num_nodes"} & set(attributes)
+    if taken:
+        raise ValueError(f"attributes must not be those of the graph itself, got {', '.join(sorted(taken))}")
     if graph.num_rows != graph.num_cols:
         raise ValueError(f"a Data holds a square graph, got {graph.num_rows}x{graph.num_cols}")
     edges, weights = [], []
@@ -111,11 +119,27 @@ def to_data(graph: SignedGraph, **attributes: Any) -> Data:
     return Data(edge_index=torch.cat(edges, 1), edge_weight=torch.cat(weights), num_nodes=graph.num_nodes, **attributes)
 
 
-def _check(negatives: str | None, kind: type, data: object) -> None:
-    if negatives not in _NEGATIVES:
-        raise ValueError(f'negatives must be "edges", "labels", "features" or None, got {negatives!r}')
+def check_options(negatives: Any, normalize: Any, joint: Any, add_self_loops: Any) -> None:
+    """Raise ValueError unless the options of `from_data` are of the kinds that it takes."""
+    if not isinstance(negatives, (str, type(None))) or negatives not in _NEGATIVES:
+        raise ValueError(f'negatives must be "edges", "labels", "features" or None, got {describe(negatives)}')
+    if not isinstance(normalize, (str, type(None))) or normalize not in ("sym", "row", None):
+        raise ValueError(f'normalize must be "sym", "row" or None, got {describe(normalize)}')
+    for name, value in (("joint", joint), ("add_self_loops", add_self_loops)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {describe(value)}")
+
+
+def check_kind(kind: type, data: object) -> None:
     if not isinstance(data, kind):
         raise ValueError(f"data must be a {kind.__name__}, got {type(data).__name__}")
+
+
+def _edges_of(store: Any) -> Tensor:
+    edge_index = store.get("edge_index")
+    if not isinstance(edge_index, Tensor):
+        raise ValueError(f"the data needs an edge_index, got {describe(edge_index)} beside {sorted(store.keys())}")
+    return edge_index
 
 
 def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
@@ -141,7 +165,7 @@ def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, s
             "the data has no signs: it needs pos_edge_index and neg_edge_index, or edge_weight, or edge_attr; "
             f'else choose negatives "labels", "features" or None; got {sorted(store.keys())}'
         )
-    edges = store.edge_index
+    edges = _edges_of(store)
     if self_loops:
         # Before the edges are sorted: that is done once.
         edges, weight = _with_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
@@ -163,7 +187,7 @@ def _attracting(data: Data) -> CSR:
     weight = _weight(data)
     if weight is not None and bool((weight < 0).any()):
         raise ValueError(f'edge weights must be >= 0 unless negatives="edges", got {float(weight.detach().min())}')
-    return CSR.from_edge_index(data.edge_index, weight, data.num_nodes)
+    return CSR.from_edge_index(_edges_of(data), weight, data.num_nodes)
 
 
 def _implicit(data: Data, negatives: str) -> ClassBlock | Similarity:
@@ -184,6 +208,9 @@ def _weight(store: Any) -> Tensor | None:
     weight = store.get(name)
     if weight is None:
         return None
+    check_tensor(name, weight)
+    if weight.is_complex():
+        raise ValueError(f"{name} must be real, got {describe(weight)}")
     if weight.dim() == 2 and weight.size(1) == 1:
         weight = weight.squeeze(1)
     if weight.dim() != 1:

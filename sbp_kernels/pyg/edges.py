@@ -10,7 +10,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.typing import SparseTensor
 from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_index
 
-from ..checks import check_edges, check_values
+from ..checks import check_edges, check_real, check_values
 from ..csr import CSR
 from ..pattern import Pattern
 
@@ -32,13 +32,7 @@ class Edges(NamedTuple):
         """
         if weight is None:
             return CSR._trusted(self.pattern)
-        weight = weight.reshape(-1)
-        weight = weight if weight.is_floating_point() else weight.float()
-        if often and (weight.numel() != self.num_given or weight.device != self.origin.device):
-            raise ValueError(
-                f"edge_weight must have shape [num_edges={self.num_given}] on {self.origin.device}, "
-                f"got {tuple(weight.shape)} on {weight.device}"
-            )
+        weight = check_weight(weight, self.num_given, self.origin.device)
         if not often:
             check_values("edge_weight", weight, self.num_given, "num_edges", self.origin.device)
             if self.fill in (None, 1.0) and bool((weight == 1).all()):
@@ -49,21 +43,57 @@ class Edges(NamedTuple):
         return CSR._sorted(self.pattern, weight, self.origin)
 
 
-def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[int, int]]:
-    """`[2, num_edges]` from sources to targets, checked, and (number of sources, number of targets)."""
+def check_options(size: Any, flow: Any, self_loops: Any, normalize: Any) -> None:
+    """Raise ValueError unless the options of an adjacency are of the kinds that it takes."""
+    sizes = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    if size is not None and any(isinstance(n, bool) or not isinstance(n, (int, torch.SymInt)) or n < 0 for n in sizes):
+        raise ValueError(f"size must be a number of nodes >= 0, a pair (sources, targets) or None, got {size!r}")
     if flow not in ("source_to_target", "target_to_source"):
         raise ValueError(f'flow must be "source_to_target" or "target_to_source", got {flow!r}')
+    if isinstance(self_loops, bool):
+        raise ValueError(f"self_loops must be a number or None, got {self_loops}")
+    if self_loops is not None:
+        check_real("self_loops", self_loops)
+    if normalize not in (None, "sym", "row", "mean"):
+        raise ValueError(f'normalize must be "sym", "row", "mean" or None, got {normalize!r}')
+
+
+def check_weight(weight: Any, num_edges: int, device: torch.device) -> Tensor:
+    """Return the weights as a floating vector `[num_edges]`; their values are not read, which would stall a GPU."""
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"edge_weight must be a tensor, got {type(weight).__name__}")
+    if weight.layout != torch.strided or weight.is_complex() or weight.numel() != num_edges or weight.device != device:
+        raise ValueError(
+            f"edge_weight must be a real dense tensor of shape [num_edges={num_edges}] on {device}, "
+            f"got {weight.dtype} {tuple(weight.shape)} on {weight.device}"
+        )
+    weight = weight.reshape(-1)
+    return weight if weight.is_floating_point() else weight.float()
+
+
+def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[int, int]]:
+    """`[2, num_edges]` from sources to targets, checked, and (number of sources, number of targets)."""
     turned = flow != "source_to_target"
     if is_sparse(edge_index):
         if turned:
             raise ValueError(f"a sparse matrix is read by its rows: flow must be source_to_target, got {flow}")
+        if isinstance(edge_index, Tensor) and (edge_index.dim() != 2 or edge_index.dense_dim()):
+            raise ValueError(f"a sparse adjacency must be one matrix of numbers, got shape {tuple(edge_index.shape)}")
         own: tuple[int | None, ...] = (edge_index.size(1), edge_index.size(0))
-        edges = to_edge_index(_coalesced(edge_index).detach())[0].flip(0)
+        edges = to_edge_index(coalesced(edge_index).detach())[0].flip(0)
     elif isinstance(edge_index, EdgeIndex):
         own, edges = edge_index.sparse_size(), edge_index.as_tensor()
-    else:
+    elif isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
         own, edges = (None, None), edge_index
-    edges = edges.flip(0) if turned else edges
+    else:
+        got = edge_index.layout if isinstance(edge_index, Tensor) else type(edge_index).__name__
+        raise ValueError(
+            "edges must be an integer tensor [2, num_edges], an EdgeIndex, a SparseTensor or a torch sparse COO, CSR "
+            f"or CSC matrix, got {got}"
+        )
+    if edges.is_meta:
+        raise NotImplementedError("edges on the meta device have no values, so no graph can be built from them")
+    edges = edges.flip(0) if turned and edges.dim() == 2 else edges
     size = (size, size) if isinstance(size, int) else size
     if None not in own and size is not None and tuple(size) != own:
         raise ValueError(f"the adjacency has (sources, targets) = {own}, but the features need {tuple(size)}")
@@ -92,7 +122,7 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
 
 def values_of(adj: Any) -> Tensor:
     """The values of a sparse matrix, in the order of its edges; differentiable."""
-    return to_edge_index(adj)[1] if isinstance(adj, SparseTensor) else _coalesced(adj).values()
+    return to_edge_index(adj)[1] if isinstance(adj, SparseTensor) else coalesced(adj).values()
 
 
 def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
@@ -107,5 +137,5 @@ def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tup
     return torch.cat([edges, loops], 1), torch.cat([origin, origin.new_full((num_nodes,), -1)])
 
 
-def _coalesced(adj: Any) -> Any:
+def coalesced(adj: Any) -> Any:
     return adj.coalesce() if isinstance(adj, Tensor) and adj.layout == torch.sparse_coo else adj

@@ -9,8 +9,9 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from ..graph import SignedGraph
-from .data import from_data, to_data
-from .kept import recall
+from .autodiff import differentiable
+from .compiled import recall
+from .data import check_kind, check_options, from_data, to_data
 
 # What a graph comes from, by kind of its negatives.
 _EDGES = ("edge_index", "edge_weight", "edge_attr")
@@ -27,7 +28,11 @@ class SignedData(Data):
     @property
     def signed_graph(self) -> SignedGraph:
         """The graph, built at the first use and again after a change of the tensors it comes from."""
+        if "signed_rule" not in self:
+            raise ValueError("a SignedData gets its graph from a ToSignedGraph, which this one has not passed")
         rules = self.signed_rule if isinstance(self.signed_rule, list) else [self.signed_rule]
+        if not rules or not all(isinstance(rule, ToSignedGraph) for rule in rules):
+            raise ValueError(f"signed_rule must be a ToSignedGraph, got {rules}")
         if any(rule.options != rules[0].options for rule in rules):
             raise ValueError(f"the graphs of a batch must come from one ToSignedGraph, got {rules}")
         return rules[0].graph(self)
@@ -55,6 +60,7 @@ class ToSignedGraph(BaseTransform):
         joint: bool = False,
         add_self_loops: bool = False,
     ) -> None:
+        check_options(negatives, normalize, joint, add_self_loops)
         self.options: dict[str, Any] = {
             "negatives": negatives,
             "normalize": normalize,
@@ -64,8 +70,9 @@ class ToSignedGraph(BaseTransform):
 
     def graph(self, data: Data) -> SignedGraph:
         """The graph alone, `from_data` with these arguments; kept as long as the tensors of the data stay."""
+        check_kind(Data, data)
         tensors = [data.get(name) for name in _SOURCES[self.options["negatives"]]]
-        if any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors):
+        if any(map(differentiable, tensors)):
             return from_data(data, **self.options)
 
         def signed_data_graph(options: tuple[Any, ...], *tensors: Tensor | None) -> SignedGraph:

@@ -109,7 +109,8 @@ def test_a_coefficient_of_zero_reads_nothing_of_its_half(backend):
     n = 60
     graph = dense_graph()
     x = _suite.features(n, 24, torch.float32)
-    poisoned = SignedGraph(graph.pos.with_weight(graph.pos.weight * torch.nan), graph.neg)
+    poisoned = SignedGraph(graph.pos.with_weight(graph.pos.weight.clone()), graph.neg)
+    poisoned.pos.weight.fill_(torch.nan)
     for alpha in (0.0, torch.tensor(0.0)):
         got = signed_propagate(x, poisoned, alpha=alpha, beta=0.5, backend=backend)
         assert bool(torch.isfinite(got).all())

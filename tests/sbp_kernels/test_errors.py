@@ -135,11 +135,17 @@ def test_legal_but_impossible_calls_say_why():
         signed_propagate(X.to(torch.float8_e5m2), G)
     with pytest.raises(NotImplementedError, match="backend 'reference' cannot run this call"):
         signed_propagate(X.to(torch.float8_e5m2), G, backend="reference")
+
+
+def test_second_derivatives_of_x0_end_where_memory_would(monkeypatch):
     x, x0 = X.clone().requires_grad_(), torch.randn(23, 2).requires_grad_()
     y = signed_propagate(x, SignedGraph(Similarity(x0)))
     (first,) = torch.autograd.grad(y.square().sum(), x0, create_graph=True)
-    with pytest.raises(NotImplementedError, match="second derivative through the x0"):
+    monkeypatch.setattr("sbp_kernels.composed.MAX_DENSE", 22)
+    with pytest.raises(NotImplementedError, match="hold n x n matrices: implemented up to 22 nodes, got 23"):
         first.sum().backward()
+    with pytest.raises(NotImplementedError, match="implemented up to 22 nodes"):
+        torch.func.jvp(lambda x0: signed_propagate(X, SignedGraph(Similarity(x0))), (x0,), (x0,))
 
 
 def test_a_zero_coefficient_is_not_read(backend):

@@ -68,9 +68,9 @@ def test_compiled_and_torch_sorting_agree(monkeypatch):
 def test_a_symmetric_matrix_keeps_its_arrays_once():
     index = edges(40, 12, 12, 0)
     matrix = CSR.from_edge_index(torch.cat([index, index.flip(0)], 1), num_nodes=12).normalize("sym")
-    assert matrix.T.rowptr is matrix.rowptr and matrix.T.col is matrix.col
+    assert matrix.T.pattern._rowptr is matrix.pattern._rowptr and matrix.T.pattern._col is matrix.pattern._col
     row_normalized = CSR.from_edge_index(torch.cat([index, index.flip(0)], 1), num_nodes=12).normalize("row")
-    assert row_normalized.T.col is row_normalized.col
+    assert row_normalized.T.pattern._col is row_normalized.pattern._col
     torch.testing.assert_close(row_normalized.T.to_dense(), row_normalized.to_dense().T)
 
 
@@ -195,7 +195,9 @@ def test_no_cycle_keeps_a_graph_alive():
     try:
         for name in ("sym", "weighted", "labels"):
             graph = GRAPHS[name]().prepare()
-            halves = [weakref.ref(h.pattern.rowptr if isinstance(h, CSR) else h.group) for h in (graph.pos, graph.neg)]
+            halves = [
+                weakref.ref(h.pattern._rowptr if isinstance(h, CSR) else h._group) for h in (graph.pos, graph.neg)
+            ]
             del graph
             assert all(ref() is None for ref in halves), name
     finally:

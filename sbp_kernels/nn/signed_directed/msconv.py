@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,20 @@ from torch_geometric.utils import add_self_loops, coalesce
 from torch_geometric_signed_directed.nn.general.MSConv import MSConv as _MSConv
 from torch_geometric_signed_directed.utils.general.get_magnetic_signed_Laplacian import get_magnetic_signed_Laplacian
 
-from ... import CSR, SignedGraph, signed_pair
+from ... import SignedGraph
+from ...csr import CSR
 from ...pattern import Pattern
-from ...pyg.kept import recall
+from ...pyg.autodiff import differentiable
+from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
+from ...pyg.edges import check_weight, list_edges
+from ...pyg.ops import pair
+from ...transforms import active, is_wrapped, outside
+from ..arguments import number
 from ..fused import Fused
+from ..replacement import check_features
 
-# Number of nodes, flow, dtype, q, lambda_max, normalization, absolute_degree.
-_Options = tuple[int, str, torch.dtype, Any, float | None, str | None, bool]
+# (Number of nodes, twice), flow, dtype, q, lambda_max, normalization, absolute_degree.
+_Options = tuple[tuple[int, int], str, str, Any, Any, str | None, bool]
 
 
 class MSConv(Fused, _MSConv):
@@ -27,12 +35,14 @@ class MSConv(Fused, _MSConv):
 
     The real and imaginary parts of \( \tilde L \) are the two halves of one signed graph: one `signed_pair` over
     \( [X_r, X_i] \) gives all four products of the complex one. The sum is taken by Clenshaw's rule, on features
-    of width `out_channels`. The Laplacian is made once and kept, whatever `cached` says (which PyGSD forgets by
-    default); if q is trainable, only its pattern is.
+    of width `out_channels`. The Laplacian is computed once for the same tensors, also without `cached`; if q is
+    trainable, only its pattern is.
 
     Shapes:
         x_real, x_imag `[num_nodes, in_channels]`; output: a pair `[num_nodes, out_channels]`.
     """
+
+    cached_result: tuple[Tensor, Tensor] | None
 
     def forward(
         self,
@@ -43,8 +53,15 @@ class MSConv(Fused, _MSConv):
         lambda_max: Any = None,
     ) -> tuple[Tensor, Tensor]:
         """As in PyGSD."""
-        if x_real.dim() != 2 or self._runs_pyg(x_real):
+        check_features("x_imag", x_imag)
+        # A cached Laplacian of another graph or q is an error of PyGSD's, with its own words.
+        stale = self.cached and not self.trainable_q and self.cached_result is not None
+        stale = stale and isinstance(edge_index, Tensor)
+        stale = stale and (edge_index.size(1), self.q) != (self.cached_num_edges, self.cached_q)
+        if self._runs_pyg(x_real) or x_real.dim() != 2 or stale:
             return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
+        if must_run_eager(self.q, edge_weight, lambda_max):
+            return run_eager(self.forward, x_real, x_imag, edge_index, edge_weight, lambda_max)
         graph = self._laplacian(x_real, edge_index, edge_weight, lambda_max)
         bias = 0.0 if self.bias is None else self.bias.repeat(2)
         # Clenshaw: B_k = X W_k + 2 L B_(k + 1) - B_(k + 2), and Y = X W_0 + L B_1 - B_2.
@@ -61,45 +78,87 @@ class MSConv(Fused, _MSConv):
         """X W with its real and imaginary parts side by side: `[n, 2 out_channels]`."""
         return torch.cat([x_real @ weight, x_imag @ weight], 1)
 
-    def _laplacian(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, lambda_max: Any) -> SignedGraph:
+    def _laplacian(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, lambda_max: Any) -> Any:
         """The scaled Laplacian, its real part as the positive half, its imaginary part as the negative one."""
         if self.trainable_q:
-            with torch.no_grad():
+            # A transform allows no change of a tensor from outside of it; one of its own it tracks by itself.
+            with torch.no_grad(), nullcontext() if is_wrapped(self.q) else outside():
                 self.q.clamp_(0, self.max_q)
             if lambda_max is None and self.normalization != "sym":
                 raise ValueError('a trainable q needs lambda_max, or normalization="sym"')
-        n, flow = x.size(0), self.flow
-        lambda_max = None if lambda_max is None else float(lambda_max)
-        options = (n, flow, x.dtype, self.q, lambda_max, self.normalization, self.absolute_degree)
-        if not self.trainable_q and (edge_weight is None or not edge_weight.requires_grad):
-            return recall(_msconv_laplacian, options, edge_index, edge_weight)
-        pattern, order = recall(_msconv_pattern, (n, flow), edge_index)
-        norm = _entries(options, edge_index, edge_weight)[1].index_select(0, order)
-        return SignedGraph(*(CSR._trusted(pattern, part) for part in (norm.real, norm.imag)))
+        if isinstance(lambda_max, Tensor) and lambda_max.numel() != 1:
+            raise ValueError(f"lambda_max must be one number, got shape {tuple(lambda_max.shape)}")
+        if lambda_max is not None and not isinstance(lambda_max, Tensor):
+            lambda_max = number("lambda_max", lambda_max)
+        size = (x.size(0), x.size(0))
+        # By value: a parameter that is frozen may still be written to.
+        q, lambda_max = (
+            value.item() if isinstance(value, Tensor) and not differentiable(value) else value
+            for value in (self.q, lambda_max)
+        )
+        options = (size, self.flow, str(x.dtype), q, lambda_max, self.normalization, self.absolute_degree)
+        if self.cached and not self.trainable_q:
+            edges, norm = self._cached_entries(options, edge_index, edge_weight)
+            if not differentiable(norm):
+                return recall_graph(_msconv_graph, (size, self.flow), edges, norm)
+            pattern, order = recall(_entries_pattern, (size, self.flow), edges)
+        elif not any(map(differentiable, (q, edge_weight, lambda_max))):
+            return recall_graph(_msconv_laplacian, options, edge_index, edge_weight)
+        else:
+            pattern, order = recall(_msconv_pattern, (size, self.flow), edge_index)
+            norm = _entries(options, edge_index, edge_weight)[1]
+        norm = norm.index_select(0, order)
+        return SignedGraph(*(CSR._trusted(pattern, part.contiguous()) for part in (norm.real, norm.imag)))
+
+    def _cached_entries(self, options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> Any:
+        """Edges and entries of the Laplacian, stored where PyGSD stores them."""
+        if self.cached_result is not None:
+            return self.cached_result
+        if not any(map(differentiable, (edge_weight, options[4]))):
+            found = recall(_entries, options, edge_index, edge_weight)
+        else:
+            found = _entries(options, edge_index, edge_weight)
+            if active():
+                # Tensors of a torch.func transform do not outlive it.
+                return found
+        self.cached_num_edges, self.cached_q, self.cached_result = edge_index.size(1), self.q, found
+        return found
+
+
+@deferrable
+def _msconv_laplacian(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> SignedGraph:
+    return _msconv_graph(options[:2], *_entries(options, edge_index, edge_weight))
+
+
+@deferrable
+def _msconv_graph(options: tuple[tuple[int, int], str], edge_index: Tensor, norm: Tensor) -> SignedGraph:
+    (n, _), flow = options
+    edges = edge_index.flip(0) if flow == "target_to_source" else edge_index
+    return SignedGraph(*(_half(edges, part, n) for part in (norm.real, norm.imag)))
 
 
 def _entries(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """PyGSD's edges and complex entries of the scaled Laplacian."""
-    n, _, dtype, q, lambda_max, normalization, absolute = options
+    (n, _), _, dtype_name, q, lambda_max, normalization, absolute = options
+    dtype = getattr(torch, dtype_name.removeprefix("torch."))
+    edges = list_edges(edge_index, n, "source_to_target")[0]
+    if edge_weight is not None:
+        edge_weight = check_weight(edge_weight, edges.size(1), edges.device)
     if lambda_max is None and normalization != "sym":
         lambda_max = get_magnetic_signed_Laplacian(
             edge_index, edge_weight, None, q=q, return_lambda_max=True, absolute_degree=absolute
         )[3]
-    scale = torch.tensor(2.0 if lambda_max is None else lambda_max, dtype=dtype, device=edge_index.device)
+    scale = 2.0 if lambda_max is None else lambda_max
+    if not isinstance(scale, Tensor):
+        scale = torch.tensor(scale, dtype=dtype, device=edge_index.device)
     # Of its layer, this method reads one attribute.
     layer = SimpleNamespace(absolute_degree=absolute)
     return _MSConv.__norm__(layer, edge_index, n, edge_weight, q, normalization, scale, dtype=dtype)
 
 
-def _msconv_laplacian(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> SignedGraph:
-    edges, norm = _entries(options, edge_index, edge_weight)
-    edges = edges.flip(0) if options[1] == "target_to_source" else edges
-    return SignedGraph(*(_half(edges, part, options[0]) for part in (norm.real, norm.imag)))
-
-
-def _multiply(graph: SignedGraph, x: Tensor) -> Tensor:
+def _multiply(graph: Any, x: Tensor) -> Tensor:
     """The complex product, on real and imaginary parts side by side: `[n, 2 d]`."""
-    (rr, ri), (ir, ii) = (part.tensor_split(2, dim=1) for part in signed_pair(x, graph))
+    (rr, ri), (ir, ii) = (part.tensor_split(2, dim=1) for part in pair(x, graph))
     return torch.cat([rr - ii, ri + ir], 1)
 
 
@@ -110,10 +169,16 @@ def _half(edge_index: Tensor, value: Tensor, n: int) -> CSR:
     return CSR.from_edge_index(edge_index[:, stays], value[stays], n)
 
 
-def _msconv_pattern(options: tuple[int, str], edge_index: Tensor) -> tuple[Pattern, Tensor]:
+def _msconv_pattern(options: tuple[tuple[int, int], str], edge_index: Tensor) -> tuple[Pattern, Tensor]:
     """Where PyGSD's entries are, and the order that sorts them: these depend on the edges alone."""
-    n, flow = options
+    n = options[0][0]
+    list_edges(edge_index, n, "source_to_target")
     edges = get_magnetic_signed_Laplacian(edge_index, normalization="sym", num_nodes=n)[0]
     edges = add_self_loops(edges, num_nodes=n)[0]
+    return _entries_pattern(options, edges)
+
+
+def _entries_pattern(options: tuple[tuple[int, int], str], edges: Tensor) -> tuple[Pattern, Tensor]:
+    (n, _), flow = options
     row, col = edges if flow == "target_to_source" else edges.flip(0)
     return Pattern.from_coo(row, col, n, n)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
-from ... import SignedGraph, signed_pair, signed_propagate
+from ... import SignedGraph
 from ...csr import CSR
-from ...pyg.adjacency import signed_adjacency
-from ...pyg.kept import recall
+from ...pyg.adjacency import find_signed_graph
+from ...pyg.compiled import deferrable, recall_graph
+from ...pyg.ops import pair, propagate
 from ..fused import Fused
+from ..replacement import called_only, ends_of
 
 
 class SGCNConv(Fused, signed.SGCNConv):
@@ -31,26 +33,30 @@ class SGCNConv(Fused, signed.SGCNConv):
 
     def forward(self, x: Tensor | tuple[Tensor, Tensor], pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
         """As in PyGSD."""
-        source, target = (x, x) if isinstance(x, Tensor) else x
-        if source.dim() != 2 or self._runs_pyg(source):
+        source, target = ends_of(x)
+        width = self.in_dim if self.first_aggr else 2 * self.in_dim
+        if self._runs_pyg(source) or source.dim() != 2 or not source.size(1) == target.size(-1) == width:
             return super().forward(x, pos_edge_index, neg_edge_index)
-        size = (source.size(0), target.size(0))
-        means = recall(_sgcn_means, (size, self.flow), pos_edge_index, neg_edge_index)
-        narrow = self.first_aggr and self.out_dim <= self.in_dim
-        out = self._map_first(source, target, means) if narrow else self._gather_first(source, target, means.both)
+        edges = ((source.size(0), target.size(0)), self.flow), pos_edge_index, neg_edge_index
+        narrow = self.first_aggr and self.out_dim <= self.in_dim and not called_only(self.lin_b, self.lin_u)
+        if narrow:
+            halves = [recall_graph(_sgcn_means, *edges, part=(index,)) for index in (_Means.POS, _Means.NEG)]
+            out = self._map_first(source, target, halves)
+        else:
+            out = self._gather_first(source, target, recall_graph(_sgcn_means, *edges, part=(_Means.BOTH,)))
         return F.normalize(out, p=2, dim=-1) if self.norm_emb else out
 
-    def _map_first(self, source: Tensor, target: Tensor, means: _Means) -> Tensor:
+    def _map_first(self, source: Tensor, target: Tensor, halves: list[Any]) -> Tensor:
         """The first layer where it makes features narrower: A (x W), of which fewer columns are gathered."""
         outs = []
-        for lin, half in ((self.lin_b, means.pos), (self.lin_u, means.neg)):
+        for lin, half in zip((self.lin_b, self.lin_u), halves, strict=True):
             of_mean, of_own = lin.weight.split(self.in_dim, dim=1)
-            mapped = signed_propagate(F.linear(source, of_mean), half)
+            mapped = propagate(F.linear(source, of_mean), half)
             outs.append(mapped + F.linear(target, of_own, lin.bias))
         return torch.cat(outs, -1)
 
-    def _gather_first(self, source: Tensor, target: Tensor, graph: SignedGraph) -> Tensor:
-        pos, neg = signed_pair(source, graph)
+    def _gather_first(self, source: Tensor, target: Tensor, graph: Any) -> Tensor:
+        pos, neg = pair(source, graph)
         parts: list[tuple[Tensor, ...]] = [(pos, target), (neg, target)]
         if not self.first_aggr:
             (pos_b, pos_u), (neg_b, neg_u), (own_b, own_u) = (t.split(self.in_dim, -1) for t in (pos, neg, target))
@@ -59,15 +65,16 @@ class SGCNConv(Fused, signed.SGCNConv):
         return torch.cat([lin(torch.cat(part, -1)) for lin, part in zip(lins, parts, strict=True)], -1)
 
 
-class _Means(NamedTuple):
-    both: SignedGraph
-    pos: SignedGraph
-    neg: SignedGraph
+class _Means:
+    """Which graph is which in what `_sgcn_means` builds."""
+
+    BOTH, POS, NEG = range(3)
 
 
-def _sgcn_means(options: tuple[Any, ...], pos_edge_index: Any, neg_edge_index: Any) -> _Means:
+@deferrable
+def _sgcn_means(options: tuple[Any, ...], pos_edge_index: Any, neg_edge_index: Any) -> tuple[SignedGraph, ...]:
     size, flow = options
-    graph = signed_adjacency(pos_edge_index, neg_edge_index, size=size, flow=flow, normalize="mean")
+    graph = find_signed_graph((size, flow, "mean", False), pos_edge_index, None, neg_edge_index, None)
     # The values of a sparse matrix do not count: a mean is one over the number of edges.
     pos, neg = (half.with_weight(None) for half in (graph.pos, graph.neg) if isinstance(half, CSR))
-    return _Means(SignedGraph(pos, neg), SignedGraph(pos), SignedGraph(neg))
+    return SignedGraph(pos, neg), SignedGraph(pos), SignedGraph(neg)

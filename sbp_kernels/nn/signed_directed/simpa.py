@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch_geometric.utils import add_remaining_self_loops
 from torch_geometric_signed_directed.nn import signed
 
-from ... import CSR, SignedGraph, signed_propagate
-from ...pyg.kept import recall
+from ... import SignedGraph
+from ...checks import describe
+from ...csr import CSR
+from ...pattern import Pattern
+from ...pyg.autodiff import differentiable
+from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
+from ...pyg.edges import check_weight, list_edges, with_loops
+from ...pyg.ops import propagate
+from ..fused import promoted, reason_of_features
+from ..replacement import Replacement, check_features
 
 
-class SIMPA(signed.SIMPA):
+class SIMPA(Replacement, signed.SIMPA):
     r"""`torch_geometric_signed_directed.nn.SIMPA` on fused kernels (arXiv 2110.06623, section 3.2).
 
     \[ \Big[ \sum_{h \le H} \omega^+_h \bar A_+^h X_+, \quad
              \sum_{h + k < H} \omega^-_{hk} \bar A_+^k \bar A_- \bar A_+^h X_- \Big] \]
 
-    with \( \bar A = D^{-1} A \), after self-loops of `fill_value` in \( A_+ \). Both matrices are made once and
-    kept, where PyGSD makes them anew in every product. The outer powers are taken by Horner's rule and share
+    with \( \bar A = D^{-1} A \), after self-loops of `fill_value` in \( A_+ \). Both matrices are built once and
+    cached, where PyGSD rebuilds them in every product. The outer powers are taken by Horner's rule and share
     their products with the inner ones: H passes over each matrix, where PyGSD makes up to H (H + 3) / 2.
 
     Shapes:
         x_p, x_n (and x_pt, x_nt if directed) `[num_nodes, d]`; output `[num_nodes, 2 d]` (4 d if directed).
     """
+
+    _bypassed = ("conv_layer_p", "conv_layer_n")
+
+    def pyg_reason(self, x: Any = None) -> str | None:
+        return None if x is None else reason_of_features(x)
 
     def forward(
         self,
@@ -37,31 +51,35 @@ class SIMPA(signed.SIMPA):
         x_nt: Tensor | None = None,
     ) -> Tensor:
         """As in PyGSD."""
-        options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
+        check_features("x_n", x_n)
+        if not self._undirected and not (isinstance(x_pt, Tensor) and isinstance(x_nt, Tensor)):
+            raise ValueError(f"a directed SIMPA needs x_pt and x_nt, got {describe(x_pt)} and {describe(x_nt)}")
+        if self._runs_pyg(x_p) or x_p.dim() != 2:
+            return super().forward(edge_index_p, edge_weight_p, edge_index_n, edge_weight_n, x_p, x_n, x_pt, x_nt)
         edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
-        learns = any(weight is not None and weight.requires_grad for weight in edges[1::2])
-        graphs = _simpa_graphs(options, *edges) if learns else recall(_simpa_graphs, options, *edges)
+        if must_run_eager(*edges):
+            return run_eager(self.forward, *edges, x_p, x_n, x_pt, x_nt)
+        # Of this type are the sums of PyGSD's layer, to which it adds messages that may be of a wider one.
+        dtype = torch.promote_types((self._w_p if self._undirected else self._w_sp).dtype, x_p.dtype)
+        x_p, x_n, x_pt, x_nt = (_promoted(x, edge_weight_p, edge_weight_n) for x in (x_p, x_n, x_pt, x_nt))
+        options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
         if self._undirected:
-            return self._walk(graphs[0], x_p, x_n, self._w_p, self._w_n)
-        if x_pt is None or x_nt is None:
-            raise ValueError("a directed SIMPA needs x_pt and x_nt")
-        along = self._walk(graphs[0], x_p, x_n, self._w_sp, self._w_sn)
-        against = self._walk(graphs[1], x_pt, x_nt, self._w_tp, self._w_tn)
-        return torch.cat([along, against], dim=1)
+            return self._walk(_graphs(0, options, edges), x_p, x_n, self._w_p, self._w_n).to(dtype)
+        along = self._walk(_graphs(0, options, edges), x_p, x_n, self._w_sp, self._w_sn)
+        against = self._walk(_graphs(1, options, edges), x_pt, x_nt, self._w_tp, self._w_tn)
+        return torch.cat([along, against], dim=1).to(dtype)
 
-    def _walk(
-        self, graphs: tuple[SignedGraph, SignedGraph], x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor
-    ) -> Tensor:
+    def _walk(self, graphs: tuple[Any, Any], x_p: Tensor, x_n: Tensor, w_p: Tensor, w_n: Tensor) -> Tensor:
         (pos, neg), hops, d = graphs, self._hop_p - 1, x_p.size(1)
         # The parameters are listed by h, then by k.
         first = [h * hops - h * (h - 1) // 2 for h in range(hops)]
         near, inner, feat_p, feat_n = x_p, x_n, w_p[0] * x_p, torch.zeros_like(x_p)
         met: list[Tensor] = []
         for s in range(hops):
-            met.append(signed_propagate(inner, neg))  # A- A+^s x_n
+            met.append(propagate(inner, neg))  # A- A+^s x_n
             last = s == hops - 1
             parts = [near, *([] if last else [inner]), *([feat_n] if s else [])]
-            near, *others = signed_propagate(torch.cat(parts, 1), pos).split(d, dim=1)
+            near, *others = propagate(torch.cat(parts, 1), pos).split(d, dim=1)
             inner = inner if last else others[0]
             feat_p = feat_p + w_p[s + 1] * near
             # Horner: what is to be moved k = hops - 1 - s more times joins now.
@@ -71,15 +89,32 @@ class SIMPA(signed.SIMPA):
         return torch.cat([feat_p, feat_n], dim=1)
 
 
+def _promoted(x: Tensor | None, *weights: Tensor | None) -> Any:
+    """The features in the type of PyGSD's messages; weights that are absent are of the default type there."""
+    for weight in weights:
+        x = x if x is None else promoted(x, torch.empty(0) if weight is None else weight)
+    return x
+
+
+def _graphs(turn: int, options: tuple[Any, ...], edges: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The matrices of friends and of foes along the edges or, with `turn`, against them."""
+    if not any(map(differentiable, edges)):
+        pos, neg = (recall_graph(_simpa_graphs, options, *edges, part=(turn, half)) for half in (0, 1))
+        return pos, neg
+    (pos, pos_weight, neg, neg_weight), (n, fill_p, fill_n, _) = edges, options
+    return _matrix(pos, pos_weight, fill_p, bool(turn), n), _matrix(neg, neg_weight, fill_n, bool(turn), n)
+
+
+@deferrable
 def _simpa_graphs(
-    options: tuple[int, float, float, bool],
+    options: tuple[tuple[int, int], float, float, bool],
     edge_index_p: Tensor,
     edge_weight_p: Tensor | None,
     edge_index_n: Tensor,
     edge_weight_n: Tensor | None,
 ) -> list[tuple[SignedGraph, SignedGraph]]:
     """The matrices of friends and of foes along the edges and, if directed, against them."""
-    n, fill_p, fill_n, directed = options
+    (n, _), fill_p, fill_n, directed = options
     return [
         (_matrix(edge_index_p, edge_weight_p, fill_p, turn, n), _matrix(edge_index_n, edge_weight_n, fill_n, turn, n))
         for turn in ((False, True) if directed else (False,))
@@ -88,12 +123,32 @@ def _simpa_graphs(
 
 def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, turn: bool, n: int) -> SignedGraph:
     """Row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
-    edge_index = edge_index.flip(0) if turn else edge_index
-    weight = torch.ones(edge_index.size(1), device=edge_index.device) if edge_weight is None else edge_weight
-    edge_index, weight = add_remaining_self_loops(edge_index, weight, fill, n)
-    degree = weight.new_zeros(n, dtype=torch.float64).index_add(0, edge_index[0], weight.double())
-    scale = torch.where(degree == 0, 0.0, 1.0 / degree)
-    if not weight.requires_grad:
-        stays = weight != 0
-        edge_index, weight = edge_index[:, stays], weight[stays]
-    return SignedGraph(CSR.from_edge_index(edge_index.flip(0), weight, n).scaled(scale, None))
+    row, col, origin, given = recall(_simpa_layout, (n, turn), edge_index)
+    weight = torch.ones(given, device=row.device) if edge_weight is None else edge_weight
+    weight = check_weight(weight, given, row.device)
+    # New loops have the last weight for their origin.
+    weight = torch.cat([weight, weight.new_full((1,), fill)]).index_select(0, origin)
+    degree = weight.double().new_zeros(n).index_add(0, row, weight.double())
+    scale = torch.where(degree == 0, 1.0, degree).reciprocal() * (degree != 0)
+    if differentiable(edge_weight):
+        # Their values are not checked: to read those of weights that learn would stall a GPU.
+        pattern, order = recall(_simpa_pattern, (n, turn), edge_index)
+        return SignedGraph(CSR._sorted(pattern, weight, order).scaled(scale, None))
+    stays = weight != 0
+    edges = torch.stack([col[stays], row[stays]])
+    return SignedGraph(CSR.from_edge_index(edges, weight[stays], n).scaled(scale, None))
+
+
+def _simpa_layout(options: tuple[int, bool], edge_index: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Rows and columns of the edges and loops, where the weight of each comes from, and how many edges are given."""
+    n, turn = options
+    edges = list_edges(edge_index, n, "source_to_target")[0]
+    given = edges.size(1)
+    edges, origin = with_loops(edges, torch.arange(given, device=edges.device), n, edge_index)
+    row, col = edges.flip(0) if turn else edges
+    return row, col, origin % (given + 1), given
+
+
+def _simpa_pattern(options: tuple[int, bool], edge_index: Tensor) -> tuple[Pattern, Tensor]:
+    row, col, *_ = recall(_simpa_layout, options, edge_index)
+    return Pattern.from_coo(row, col, options[0], options[0])

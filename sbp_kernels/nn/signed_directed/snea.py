@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import add_self_loops, remove_self_loops
 from torch_geometric_signed_directed.nn import signed
 
-from ... import CSR
-from ...pyg.kept import recall
+from ... import SignedGraph
+from ...csr import CSR
+from ...pattern import Pattern
+from ...pyg.compiled import deferrable, defers, recall, recall_graph
+from ...pyg.edges import list_edges
+from ...pyg.ops import propagate
 from ..fused import Fused
+from ..replacement import called_only
 
 
 class SNEAConv(Fused, signed.SNEAConv):
@@ -29,63 +33,75 @@ class SNEAConv(Fused, signed.SNEAConv):
         x `[num_nodes, in_dim]`, or `[num_nodes, 2 in_dim]` unless `first_aggr`; output `[num_nodes, 2 out_dim]`.
     """
 
+    def pyg_reason(self, x: Any = None) -> str | None:
+        if called_only(self.alpha_b, self.alpha_u):
+            return "its alpha_b or alpha_u is no plain Linear without hooks"
+        return super().pyg_reason(x)
+
     def forward(self, x: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """As in PyGSD."""
-        if x.dim() != 2 or self._runs_pyg(x):
+        if self._runs_pyg(x) or x.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
-        kept = recall(_snea_edges, (x.size(0), self.flow), pos_edge_index, neg_edge_index)
+        friends, foes = (_half(edges, x.size(0), self.flow) for edges in (pos_edge_index, neg_edge_index))
         if self.first_aggr:
             # Shares of one sum to one: the attention has no effect, and a gradient of zero (not none: weight decay).
+            lins, alphas = (self.lin_b, self.lin_u), (self.alpha_b, self.alpha_u)
             outs = [
-                lin(x) * reached + 0.0 * sum(p.sum() for p in alpha.parameters())
-                for lin, alpha, reached in zip(
-                    (self.lin_b, self.lin_u), (self.alpha_b, self.alpha_u), kept.reached, strict=True
-                )
+                lin(x) * half.reached + 0.0 * sum(p.sum() for p in alpha.parameters())
+                for lin, alpha, half in zip(lins, alphas, (friends, foes), strict=True)
             ]
             return torch.cat(outs, -1)
         h_b, h_u = x[..., : self.in_dim], x[..., self.in_dim :]
         x1 = torch.stack([self.lin_b(h_b), self.lin_u(h_u)], 1)  # [n, 2, out_dim]
         x2 = torch.stack([self.lin_b(h_u), self.lin_u(h_b)], 1)
-        friends = self._attention(x1, kept.pos)
-        foes = self._attention(x2, kept.neg)
-        total = friends + foes
+        of_friends = self._attention(x1, friends, loops=True)
+        of_foes = self._attention(x2, foes, loops=False)
+        total = of_friends + of_foes
         total = torch.where(total > 0, total, 1.0)
-        return (x1 * (friends / total).unsqueeze(-1) + x2 * (foes / total).unsqueeze(-1)).flatten(1)
+        return (x1 * (of_friends / total).unsqueeze(-1) + x2 * (of_foes / total).unsqueeze(-1)).flatten(1)
 
-    def _attention(self, x: Tensor, half: _Half) -> Tensor:
+    def _attention(self, x: Tensor, half: _Half, loops: bool) -> Tensor:
         """The attention of each node summed over its edges, by balanced and unbalanced features: `[n, 2]`."""
         weight = torch.cat([self.alpha_b.weight, self.alpha_u.weight])
         bias = torch.cat([self.alpha_b.bias, self.alpha_u.bias])
         of_source, of_target = weight.unflatten(1, (2, self.out_dim)).unbind(1)
         source, target = (x * of_source).sum(-1), (x * of_target).sum(-1) + bias
-        logit = source.index_select(0, half.col) + target.index_select(0, half.row)
-        return torch.segment_reduce(logit.tanh().exp(), "sum", offsets=half.rowptr, initial=0.0)
+        logit = source.index_select(0, half.source) + target.index_select(0, half.target)
+        total = propagate(logit.tanh().exp(), half.edges_of_node)
+        return total + (source + target).tanh().exp() * half.reached if loops else total
 
 
 class _Half(NamedTuple):
-    rowptr: Tensor
-    row: Tensor
-    col: Tensor
+    source: Tensor
+    target: Tensor
+    # The sum over the edges that end in a node, without loops: a [n, num_edges] matrix.
+    edges_of_node: Any
+    # 1 where PyGSD gives a node a self-loop: [n, 1].
+    reached: Tensor
 
 
-class _Edges(NamedTuple):
-    pos: _Half
-    neg: _Half
-    # 1 where PyGSD gives a node of the first layer a self-loop, and so a result: [n, 1], of friends and of foes.
-    reached: tuple[Tensor, ...]
+def _half(edge_index: Tensor, n: int, flow: str) -> _Half:
+    if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided or edge_index.dim() != 2:
+        list_edges(edge_index, n, flow)
+        raise ValueError(f"SNEAConv takes edges as a tensor [2, num_edges], got a matrix of layout {edge_index.layout}")
+    graph = recall_graph(_snea_edges, ((edge_index.size(1), n), flow), edge_index)
+    source, target = edge_index if flow == "source_to_target" else edge_index.flip(0)
+    reached = _reached((n,), edge_index) if defers() else recall(_reached, (n,), edge_index)
+    return _Half(source, target, graph, reached)
 
 
-def _snea_edges(options: tuple[int, str], pos_edge_index: Tensor, neg_edge_index: Tensor) -> _Edges:
-    n, flow = options
-    pos, neg = (remove_self_loops(edges)[0] for edges in (pos_edge_index, neg_edge_index))
-    if flow == "target_to_source":
-        pos, neg = pos.flip(0), neg.flip(0)
-    # As in PyGSD: self-loops up to the last node that has an edge.
-    looped = [add_self_loops(edges)[0] for edges in (pos, neg)]
-    reached = tuple(edges.new_zeros(n).index_fill(0, edges[1], 1).view(n, 1) for edges in looped)
-    return _Edges(_half(looped[0], n), _half(neg, n), reached)
+def _reached(options: tuple[int], edge_index: Tensor) -> Tensor:
+    """As in PyGSD: self-loops up to the last node that has an edge to another one."""
+    source, target = edge_index
+    last = torch.where(source != target, torch.maximum(source, target), -1).amax() if source.numel() else -1
+    nodes = torch.arange(options[0], device=edge_index.device)
+    return (nodes <= last).view(-1, 1).to(torch.int8)
 
 
-def _half(edges: Tensor, n: int) -> _Half:
-    pattern = CSR.from_edge_index(edges, None, n).pattern
-    return _Half(pattern.rowptr, pattern.row_index(), pattern.col)
+@deferrable
+def _snea_edges(options: tuple[tuple[int, int], str], edge_index: Tensor) -> SignedGraph:
+    (num_edges, n), flow = options
+    source, target = list_edges(edge_index, n, flow)[0]
+    others = (source != target).nonzero().view(-1)
+    pattern, _ = Pattern.from_coo(target[others], others, n, num_edges)
+    return SignedGraph(CSR._trusted(pattern))

@@ -97,6 +97,123 @@ def test_the_report():
     assert not accelerate(model).swapped and str(accelerate(torch.nn.Linear(2, 2))) == "nothing to swap"
 
 
+def test_the_report_is_about_modules_that_run():
+    class MyNorm(pyg.PairNorm):
+        pass
+
+    class MyModel(pyg.SignedGCN):
+        pass
+
+    shared = pyg.GCNConv(6, 6)
+    model = torch.nn.ModuleDict(
+        {
+            "norm": pyg.PairNorm(),
+            "each": pyg.PairNorm(scale_individually=True),
+            "mine": MyNorm(),
+            "signed": pyg.SignedGCN(6, 8, 2),
+            "subclass": MyModel(6, 8, 1),
+            "first": shared,
+            "second": torch.nn.Sequential(shared),
+            "own": ours.GCNConv(6, 2),
+            "sbp": ours.SBPConv(),
+        }
+    )
+    before = {name: type(module) for name, module in model.named_modules()}
+    report = accelerate(model)
+    assert report.swapped == {
+        "norm": "PairNorm",
+        "signed": "SignedGCN",
+        "signed.conv1": "SignedConv",
+        "signed.convs.0": "SignedConv",
+        "subclass.conv1": "SignedConv",
+        "first": "GCNConv",
+    }
+    assert report.left == {
+        "each": "scale_individually=True needs the norm of every row",
+        "mine": "MyNorm is a subclass of PairNorm",
+        "subclass": "MyModel is a subclass of SignedGCN",
+    }
+    # What the report says is so.
+    after = {name: type(module) for name, module in model.named_modules()}
+    assert {name for name in after if after[name] is not before[name]} == set(report.swapped)
+    assert all(after[name].__module__.startswith("sbp_kernels.") for name in report.swapped)
+    # A second call changes nothing, and says so.
+    again = accelerate(model)
+    assert not again.swapped and again.left == report.left
+    assert {name: type(module) for name, module in model.named_modules()} == after
+    undone = restore(model)
+    assert set(undone.swapped) == {*report.swapped, "own"} and undone.left == {"sbp": "PyG has no SBPConv"}
+    before["own"] = pyg.GCNConv
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert not restore(model).swapped and model["second"][0] is shared
+
+
+def test_a_restored_layer_is_as_pyg_makes_it():
+    """Also one that was made here: PyG inspects it, compiles and pickles it as its own."""
+    mine, theirs = ours.SignedGCN(6, 8, 2), pyg.SignedGCN(6, 8, 2)
+    accelerate(theirs), restore(theirs), restore(mine)
+    for module in (*mine.modules(), *theirs.modules()):
+        assert type(module).__module__.startswith(("torch_geometric.", "torch."))
+        if isinstance(module, pyg.MessagePassing):
+            assert module.inspector._cls is type(module)
+    for a, b in zip(mine.modules(), theirs.modules(), strict=True):
+        assert a.__dict__.keys() == b.__dict__.keys()
+    assert b"sbp_kernels" not in pickle.dumps(mine)
+
+
+@pytest.mark.parametrize("function", [accelerate, restore])
+def test_only_modules_are_accelerated(function):
+    with pytest.raises(ValueError, match="got the class GCN instead of an instance of it"):
+        function(pyg.GCN)
+    for model in (None, [pyg.GCNConv(6, 4)], pyg.GCNConv(6, 4).state_dict(), "model", lambda x: x):
+        with pytest.raises(ValueError, match=f"model must be a torch.nn.Module, got {type(model).__name__}"):
+            function(model)
+
+
+def test_one_warning_a_layer_and_reason():
+    conv, arguments = ours.GCNConv(6, 4), arguments_of("GCN")
+    handle = conv.register_message_forward_hook(lambda module, inputs, out: out)
+    keys, state = list(conv.__dict__), list(conv.state_dict())
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(20):
+            conv(*arguments)
+        assert len(seen) == 1
+        # Another reason, and another layer, are news.
+        conv.aggr = "max"
+        for _ in range(5):
+            conv(*arguments)
+        assert len(seen) == 2
+        other = copy.deepcopy(conv)
+        for _ in range(5):
+            other(*arguments)
+        assert len(seen) == 3
+        conv.aggr = "add"
+        handle.remove()
+        conv(*arguments)
+        assert len(seen) == 3
+    # No part of the layer.
+    assert list(conv.__dict__) == keys and list(conv.state_dict()) == state
+
+
+def test_an_explainer_warns_once_a_layer():
+    torch.manual_seed(0)
+    model, arguments = pyg.GCN(6, 8, num_layers=2, out_channels=3), arguments_of("GCN")
+    accelerate(model)
+    explainer = Explainer(
+        model,
+        GNNExplainer(epochs=20),
+        explanation_type="model",
+        edge_mask_type="object",
+        model_config=dict(mode="multiclass_classification", task_level="node", return_type="raw"),
+    )
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            explainer(*arguments)
+    assert len([w for w in seen if "runs PyG's own forward: an explainer" in str(w.message)]) == 2
+
+
 def test_modules_keep_hooks_and_mode():
     conv, seen = pyg.GCNConv(6, 4).eval(), []
     conv.register_forward_hook(lambda *_: seen.append("after"))

@@ -14,7 +14,7 @@ from torch_geometric import EdgeIndex
 
 import sbp_kernels.pyg.edges as edges_module
 from sbp_kernels.pyg import adjacency, signed_adjacency
-from sbp_kernels.pyg.adjacency import gcn_edges
+from sbp_kernels.pyg.gcn_norm import gcn_edges
 from sbp_kernels.pyg.kept import _KEPT, Kept, clear_kept
 from tests.sbp_kernels.nn.layers import edges
 

@@ -1,35 +1,18 @@
-// From torch's tensors to the plain structs, and work over all threads of torch's pool.
+// Work over all threads of torch's pool. Without torch's headers, so that tests/sanitizers can run it on other
+// threads: whoever includes this declares torch::stable::parallel_for and get_num_threads first.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <vector>
-
-#include "../args.h"
 
 namespace sbp {
 
-inline Type type_of(const Tensor& t) {
-  switch (t.scalar_type()) {
-    case ScalarType::Float:
-      return Type::kFloat32;
-    case ScalarType::Double:
-      return Type::kFloat64;
-    case ScalarType::BFloat16:
-      return Type::kBFloat16;
-    default:
-      return Type::kFloat16;
-  }
-}
-
-inline int64_t size_of(ScalarType type) { return type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2; }
-
-// A new tensor; a large one asks for huge pages, whose first touch costs far less.
-Tensor new_output(int64_t rows, int64_t width, ScalarType type);
-
-// Run f(begin, end) over [0, num_rows) in pieces of about equal cost. Every thread has its share of them, the same in
-// each call, so that rows stay in its cache from one call to the next; who is done early helps the others.
-// Who runs a piece does not matter to the result: rows do not meet.
+// Run f(begin, end) over [0, num_rows) in pieces of about equal cost; cost_before(row) is the cost of all rows before
+// `row`. Every thread has its share of the pieces, the same in each call, so that rows stay in its cache from one call
+// to the next; a thread that has finished its share takes pieces of others (work stealing). Rows are independent, so
+// the schedule cannot change results.
 template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& cost_before, const F& f) {
   const int64_t total = cost_before(num_rows);
   // Below this a second thread costs more than it brings, and pieces cost a few microseconds that must not show.

@@ -1,0 +1,30 @@
+"""Checks of the numbers that a layer is constructed with."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+
+def number(name: str, value: Any) -> float:
+    """Return a finite number, or one in a tensor, as a float."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        value = value.detach().item()
+    try:
+        result = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return result
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a finite number > 0 as a float."""
+    result = number(name, value)
+    if not result > 0:
+        raise ValueError(f"{name} must be > 0, got {value!r}")
+    return result

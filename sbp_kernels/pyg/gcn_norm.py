@@ -1,0 +1,128 @@
+"""PyG's `gcn_norm` with degrees of absolute weights, as edges and weights in PyG's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.typing import SparseTensor, torch_sparse
+from torch_geometric.utils import add_remaining_self_loops, add_self_loops, is_sparse, to_edge_index
+from torch_geometric.utils.sparse import set_sparse_value
+
+from .autodiff import differentiable
+from .compiled import recall, refuse_to_compile
+from .edges import check_weight, coalesced, list_edges, values_of, with_loops
+
+
+def gcn_edges(
+    edge_index: Any,
+    edge_weight: Tensor | None = None,
+    *,
+    size: int,
+    flow: str = "source_to_target",
+    self_loops: float | None = None,
+    normalize: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Return normalised edges and weights in PyG's order, cached like a graph; of a sparse matrix, too, an edge list.
+
+    Without `normalize`, the edges and weights alone.
+    """
+    edge_weight = None if is_sparse(edge_index) else edge_weight
+    options = (size, flow, self_loops, normalize, str(dtype))
+    if differentiable(edge_index) or differentiable(edge_weight):
+        refuse_to_compile()
+        return _build_gcn(options, edge_index, edge_weight)
+    return recall(_build_gcn, options, edge_index, edge_weight)
+
+
+def pyg_norm(
+    edge_index: Any, edge_weight: Tensor | None, num_nodes: int, self_loops: float | None, flow: str, dtype: torch.dtype
+) -> Any:
+    """Return what PyG's `gcn_norm` returns, of the same types, for a layer to store where PyG's layer does.
+
+    So a `SparseTensor` for one, a torch sparse matrix and None for one, edges and weights for edges. PyG takes the
+    degrees of the weights themselves, which may be negative; and sums those of 16-bit types in these, not in float32.
+    """
+    options = (num_nodes, self_loops, flow, str(dtype))
+    edge_weight = None if is_sparse(edge_index) else edge_weight
+    if differentiable(edge_index) or differentiable(edge_weight):
+        refuse_to_compile()
+        found = _build_norm(options, edge_index, edge_weight)
+    else:
+        # Layers share the tensors, and with them the graph that these are sorted to.
+        found = recall(_build_norm, options, edge_index, edge_weight)
+    return (edge_index, found[1]) if isinstance(found, tuple) and found[0] is None else found
+
+
+def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> Any:
+    """What `pyg_norm` returns, but None for edges that are the given ones: a cached value must not hold its source."""
+    num_nodes, self_loops, flow, dtype_name = options
+    dtype = getattr(torch, dtype_name.removeprefix("torch."))
+    if isinstance(edge_index, SparseTensor):
+        adj = edge_index if edge_index.has_value() else edge_index.fill_value(1.0, dtype=dtype)
+        adj = adj if self_loops is None else torch_sparse.fill_diag(adj, self_loops)
+        row, col, value = adj.coo()
+        return adj.set_value(_scaled(value, col, row, _degree(value, row, num_nodes)), layout="coo")
+    edges = list_edges(edge_index, num_nodes, flow)[0]
+    if is_sparse(edge_index):
+        adj = coalesced(edge_index)
+        degree = _degree(values_of(adj), edges[1], num_nodes)
+        if self_loops is not None:
+            # A loop that is there already is summed with the new one; its degree counts both.
+            adj, degree = add_self_loops(adj, None, self_loops, num_nodes)[0], degree + abs(self_loops)
+        (row, col), value = to_edge_index(adj)
+        return set_sparse_value(adj, _scaled(value, col, row, degree)), None
+    if edge_weight is not None:
+        edge_weight = check_weight(edge_weight, edges.size(1), edges.device)
+    looped = edge_index
+    if self_loops is not None:
+        looped, edge_weight = add_remaining_self_loops(edge_index, edge_weight, self_loops, num_nodes)
+    if edge_weight is None:
+        edge_weight = torch.ones(looped.size(1), dtype=dtype, device=looped.device)
+    source, target = looped[0], looped[1]
+    degree = _degree(edge_weight, target if flow == "source_to_target" else source, num_nodes)
+    weight = _scaled(edge_weight, source, target, degree)
+    return None if looped is edge_index else looped, weight
+
+
+def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    size, flow, self_loops, normalize, dtype_name = options
+    dtype = getattr(torch, dtype_name.removeprefix("torch."))
+    edges, (source, target), origin, given = recall(_gcn_layout, (size, flow, self_loops is not None), edge_index)
+    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
+    if weight is not None:
+        weight = check_weight(weight, given, edges.device).to(dtype)
+        if self_loops is not None:
+            # New loops have the last weight for their origin, at -1.
+            weight = torch.cat([weight, weight.new_full((1,), self_loops)])
+        weight = weight.index_select(0, origin)
+    else:
+        weight = torch.ones(edges.size(1), dtype=dtype, device=edges.device)
+    return edges, _scaled(weight, source, target, _degree(weight, target, size)) if normalize else weight
+
+
+def _gcn_layout(options: tuple[int, str, bool], edge_index: Any) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, int]:
+    """The edges and loops in the caller's direction, their sources and targets, where weights come from, how many."""
+    size, flow, loops = options
+    edges, _ = list_edges(edge_index, size, flow)
+    given = edges.size(1)
+    origin = torch.arange(given, device=edges.device)
+    if loops:
+        edges, origin = with_loops(edges, origin, size, edge_index)
+        origin = origin % (given + 1)
+    return (edges if flow == "source_to_target" else edges.flip(0)), (edges[0], edges[1]), origin, given
+
+
+def _degree(weight: Tensor, target: Tensor, num_nodes: int) -> Tensor:
+    """Sums of absolute weights by target, `[num_nodes]`, in float32 at least."""
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    # |w| with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
+    return wide.new_zeros(num_nodes).index_add(0, target, torch.where(wide < 0, -wide, wide))
+
+
+def _scaled(weight: Tensor, source: Tensor, target: Tensor, degree: Tensor) -> Tensor:
+    """The weights over the square roots of the degrees of both ends; nodes of degree 0 give 0."""
+    scale = torch.where(degree > 0, degree, 1.0).rsqrt() * (degree > 0)
+    return (scale.index_select(0, source) * weight * scale.index_select(0, target)).to(weight.dtype)
