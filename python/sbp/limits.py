@@ -38,7 +38,9 @@ def too_much_memory(config: Config, nodes: int, edges: int, features: int, class
     """
     held = 6.0 * nodes * features
     if config.backbone == "sgc":
-        held += 4.0 * features * classes * len(config.seeds)
+        held += 4.0 * features * classes * len(config.seeds) + config.layers * _held_by_step(
+            config, nodes, features, classes
+        )
     else:
         wide = float(config.hidden) * (config.heads or 1)
         held += config.layers * (4.0 * nodes * wide + 4.0 * wide * config.hidden) + 4.0 * features * wide
@@ -47,3 +49,14 @@ def too_much_memory(config: Config, nodes: int, edges: int, features: int, class
         return ""
     sizes = f"n = {nodes:,}, d = {features:,}" + ("" if config.backbone == "sgc" else f", hidden = {config.hidden:,}")
     return f"too large: {needed / 2**30:.0f} GiB for {sizes}, more than this machine's {memory / 2**30:.0f}"
+
+
+def _held_by_step(config: Config, nodes: int, features: int, classes: int) -> float:
+    """Return how many numbers every step of the SGC backbone holds until the end: few methods hold any."""
+    if config.model == "jknet" and config.jump == "cat":
+        return 2.0 * nodes * features + 4.0 * features * classes * len(config.seeds)
+    if config.model in ("dropmessage",) or (config.learn and config.layer_norm != "none"):
+        return 2.0 * nodes * features
+    if config.model == "dagnn" or config.jump == "learnt":
+        return 4.0 * nodes * (classes if config.layer_norm == "none" else features)
+    return 0.0

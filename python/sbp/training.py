@@ -15,9 +15,10 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from .config import Config
-from .errors import note
+from .errors import UserError, note
 from .files import atomic, read_tensors
 from .metrics import accuracy
+from .models import Network
 from .networks import build
 from .threads import one_thread
 
@@ -25,6 +26,22 @@ from .threads import one_thread
 _CHECKPOINT_SECONDS = 30.0
 # Networks on features of fewer elements are all overhead, which further threads add to.
 _SERIAL = 1 << 20
+
+
+def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
+    """Return the compiled network, which raises a `UserError` where there is no compiler for this machine."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    run = torch.compile(network)
+
+    def call(x: Tensor) -> Tensor:
+        try:
+            return run(x)
+        # Of many lines; the first tells what failed.
+        except TorchDynamoException as cause:
+            raise UserError(f"compile cannot be used here: {str(cause).strip().splitlines()[0]}") from cause
+
+    return call
 
 
 class Trainer:
@@ -44,7 +61,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
-        self.run: Callable[[Tensor], Tensor] = torch.compile(self.network) if config.compile else self.network
+        self.run: Callable[[Tensor], Tensor] = _compiled(self.network) if config.compile else self.network
         self.epoch, self.best_score = 0, -1.0
         # Before a checkpoint was read: those of the processes that were stopped.
         self.seconds = 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sbp import Options, UserError, depth, runner, sweep, train
 from sbp.cli import main
@@ -233,3 +234,19 @@ def test_the_largest_counts_resolve_at_once() -> None:
 def test_a_sweep_does_not_ignore_its_own_setting(capsys: Any) -> None:
     argv = ("sweep", "--dataset", "karate", "--setting", "lr", "--values", "0.1", "--lr", "0.2")
     assert "sweep varies lr: it must not be set as well, got 0.2" in refused(capsys, *argv)
+
+
+def test_a_compiler_that_is_missing_is_said(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch._inductor")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/no/compiler"))
+    torch.compiler.reset()
+    message = refused(capsys, "train", "--dataset", "karate", "--model", "gcn", "--compile", "--epochs", "3")
+    assert "compile cannot be used here: " in message and "/no/compiler" in message
+
+
+@pytest.mark.parametrize("settings", ["--model jknet --jump cat", "--model dropmessage", "--model gcnii --hidden 4096"])
+def test_steps_that_are_held_count_as_memory(settings: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A machine of 1 GiB.
+    monkeypatch.setattr("sbp.limits.os.sysconf", lambda name: 2**15)
+    argv = ("train", "--dataset", "karate", *settings.split(), "--layers", "100000")
+    assert "with 100000 layers is too large: " in refused(capsys, *argv)
