@@ -32,6 +32,9 @@ def draw_edges(spec: Spec, rows: int, cols: int) -> tuple[NDArray[np.int64], NDA
         row = np.where((rng.random(count) < 0.5) & (col < rows), col, row)
     elif pattern == "chain":
         row, col = np.arange(count) % max(rows, 1), (np.arange(count) + 1) % max(cols, 1)
+    elif pattern == "loop-free":
+        keep = count if rows > 1 else 0
+        row, col = row[:keep], (row + 1 + col % max(rows - 1, 1))[:keep] % max(rows, 1)
     elif pattern == "symmetric" and rows == cols:
         half = count // 2
         row, col = np.concatenate([row[:half], col[:half]]), np.concatenate([col[:half], row[:half]])
