@@ -1,0 +1,1 @@
+"""Many calls, many graphs, many threads and processes: memory stays flat and bits stay the same."""
