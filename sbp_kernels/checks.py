@@ -36,11 +36,22 @@ def check_tensor(name: str, value: Any) -> None:
         raise NotImplementedError(f"{name} must hold data, and a tensor on the meta device has none")
 
 
+def as_index(value: Any) -> int | None:
+    """The integer that `value` stands for; None for bools, tensors and whatever is no integer."""
+    if isinstance(value, (bool, Tensor)) or not hasattr(value, "__index__"):
+        return None
+    try:
+        return value.__index__()
+    except TypeError:
+        # An array of several numbers.
+        return None
+
+
 def check_count(name: str, value: Any) -> int:
     """`value` must be an integer >= 0 for which row pointers fit in this machine's memory; return it as an int."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, Tensor):
+    count = as_index(value)
+    if count is None:
         raise ValueError(f"{name} must be an integer, got {describe(value)}")
-    count = value.__index__()
     if count < 0:
         raise ValueError(f"{name} must be >= 0, got {count}")
     if count > 1 << 28 and count * _BYTES_A_ROW > _memory():

@@ -11,7 +11,7 @@ from torch import Tensor, is_autocast_enabled
 from .autograd import pair
 from .backends import BACKENDS, select
 from .call import Call, Coefs, acc_dtype
-from .checks import check_real, check_tensor, describe
+from .checks import as_index, check_real, check_tensor, describe
 from .graph import SignedGraph
 from .steps import steps
 
@@ -108,9 +108,9 @@ def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: in
     if not isinstance(graph, SignedGraph):
         raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
     # Read once: each x.size(i) takes as long, which is measurable on small graphs.
-    shape = x.shape if isinstance(x, Tensor) else ()
+    shape = x.shape if isinstance(x, Tensor) and not x.is_nested else ()
     if len(shape) != 2 or shape[0] != graph._num_cols:
-        got = tuple(shape) if isinstance(x, Tensor) else type(x).__name__
+        got = tuple(shape) if isinstance(x, Tensor) and not x.is_nested else type(x).__name__
         raise ValueError(f"x must have shape [num_nodes={graph._num_cols}, features], got {got}")
     if not x.is_floating_point():
         raise ValueError(f"x must be floating, got {x.dtype}")
@@ -130,7 +130,7 @@ def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: in
 
 def _check_steps(num_steps: Any) -> None:
     """Numbers that are no plain int; those of a compiler's sizes count as ints."""
-    if isinstance(num_steps, (bool, Tensor)) or not hasattr(num_steps, "__index__"):
+    if as_index(num_steps) is None:
         raise ValueError(f"num_steps must be an integer, got {describe(num_steps)}")
 
 
