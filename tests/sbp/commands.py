@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ def started(*argv: str, code: str = "", **options: Any) -> Iterator[subprocess.P
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONUNBUFFERED", None)
     plain = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    # A suite that runs in the background of a shell ignores interrupts, and would hand that on.
+    plain["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-c", f"{code}\n{run}", *argv]
     with subprocess.Popen(command, env=environment, **{**plain, **options}) as process:
         try:
