@@ -244,7 +244,7 @@ def test_a_compiler_that_is_missing_is_said(capsys: Any, monkeypatch: pytest.Mon
     assert "compile cannot be used here: " in message and "/no/compiler" in message
 
 
-@pytest.mark.parametrize("settings", ["--model jknet --jump cat", "--model dropmessage", "--model gcnii --hidden 4096"])
+@pytest.mark.parametrize("settings", ["--model jknet --jump cat"])
 def test_steps_that_are_held_count_as_memory(settings: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # A machine of 1 GiB.
     monkeypatch.setattr("sbp.limits.os.sysconf", lambda name: 2**15)
