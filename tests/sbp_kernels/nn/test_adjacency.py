@@ -14,6 +14,7 @@ import torch_geometric.utils.sparse
 from torch_geometric import EdgeIndex
 
 import sbp_kernels.pyg.edges as edges_module
+import sbp_kernels.pyg.kept as kept_module
 from sbp_kernels.nn import GCNConv
 from sbp_kernels.pyg import adjacency, clear_cache, signed_adjacency
 from sbp_kernels.pyg.gcn_norm import gcn_edges
@@ -91,6 +92,14 @@ def test_writes_that_pytorch_does_not_count_need_clear_cache(write):
         clear_cache()
         torch.testing.assert_close(conv(x, edge_index, weight).detach(), expected(), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(expected(), before)
+
+
+def test_an_entry_that_another_thread_evicts(monkeypatch):
+    """Between the look-up of an entry and the note that it was used."""
+    store, tensor = Kept(capacity=4), torch.zeros(1)
+    assert store.get((tensor,), (), lambda: "first") == "first"
+    monkeypatch.setattr(kept_module, "_is_of", lambda *_: store.clear() or True)
+    assert store.get((tensor,), (), lambda: "second") == "first"
 
 
 def test_threads_share_the_cache():
