@@ -1,5 +1,4 @@
 // Sums over groups of nodes, in an order that follows from the plan alone, and the tables made of them.
-#include <cstring>
 #include <vector>
 
 #include "ops.h"
@@ -11,7 +10,7 @@ template <class A>
 void add_segments(const A* partial, const int64_t* group_segptr, A* out, int64_t width, int64_t begin, int64_t end) {
   for (int64_t g = begin; g < end; ++g) {
     A* sum = out + g * width;
-    std::memset(sum, 0, sizeof(A) * size_t(width));
+    for (int64_t k = 0; k < width; ++k) sum[k] = A(0);
     for (int64_t s = group_segptr[g]; s < group_segptr[g + 1]; ++s) {
       for (int64_t k = 0; k < width; ++k) sum[k] += partial[s * width + k];
     }

@@ -1,54 +1,57 @@
 // The row kernels, made of the sums of row_sums.h. Included once per instruction set, like simd.h.
 #include "row_sums.h"
 
-// Whether the type's range holds the sum of squares of a row: it neither overflows nor vanishes beside eps.
-template <class A> SBP_INLINE bool in_range(A square, double eps) {
-  constexpr bool kDouble = sizeof(A) == 8;
-  const A largest = kDouble ? A(1e300) : A(1e37f), smallest = kDouble ? A(1e-270) : A(1e-25f);
-  return square < largest && (square > smallest || eps > double(smallest));
-}
-
-// `standardize` in double, of numbers relative to the largest magnitude: for rows whose sums leave the type's range.
-// Constant rows without eps give NaN, as torch's do.
-template <class A> __attribute__((noinline)) A standardize_scaled(A* z, int64_t width, double eps) {
-  double top = 0, mean = 0, square = 0;
-  for (int64_t k = 0; k < width; ++k) {
-    const double size = __builtin_fabs(double(z[k]));
-    // A NaN stays one.
-    top = size <= top ? top : size;
+// Standardize a row whose squares leave the range of A or whose deviations are of the size of the mean's own rounding:
+// in double, scaled by a power of two, with the mean corrected once. A constant row has a variance of exactly 0: zeros,
+// or NaN where eps is 0 as well. A row that is not finite becomes NaN.
+template <class A> __attribute__((noinline, cold)) A standardize_scaled(A* z, int64_t width, double eps) {
+  double most = __builtin_sqrt(eps);
+  for (int64_t k = 0; k < width; ++k) most = __builtin_fmax(most, __builtin_fabs(double(z[k])));
+  int exponent = 0;
+  if (most < __builtin_inf()) __builtin_frexp(most, &exponent);
+  exponent = exponent > 1000 ? 1000 : exponent < -1000 ? -1000 : exponent;
+  const double scale = __builtin_ldexp(1.0, -exponent), count = double(width > 0 ? width : 1);
+  double mean = 0, square = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    double total = 0;
+    for (int64_t k = 0; k < width; ++k) total += double(z[k]) * scale - mean;
+    mean += total / count;
   }
-  const double scale = top > 0 ? 1 / top : 1;
-  for (int64_t k = 0; k < width; ++k) mean += double(z[k]) * scale / double(width);
   for (int64_t k = 0; k < width; ++k) {
     const double centred = double(z[k]) * scale - mean;
-    square += centred * centred / double(width);
+    square += centred * centred;
   }
-  const double rstd = 1 / __builtin_sqrt(square + eps * scale * scale);
+  const double rstd = 1.0 / __builtin_sqrt(square / count + eps * scale * scale);
   for (int64_t k = 0; k < width; ++k) z[k] = A((double(z[k]) * scale - mean) * rstd);
   return A(rstd * scale);
 }
 
-// Standardise z in place; return 1 / sqrt(variance + eps).
+// Standardize z in place; return 1 / sqrt(variance + eps).
 template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
+  // Below kLeast, squares lose digits to underflow. The rounding of the mean's sum grows with the terms of a lane: a
+  // deviation of its size may be nothing else.
+  constexpr double kLeast = sizeof(A) == 8 ? 0x1p-969 : 0x1p-102, kRounding = sizeof(A) == 8 ? 0x1p-52 : 0x1p-23;
+  const double count = double(width > 0 ? width : 1);
   A total = 0, square = 0;
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
     constexpr int W = decltype(lanes)::value;
     total += add_lanes<A, W>(load<W>(z + k));
   });
-  const A mean = total / A(width > 0 ? width : 1);
-  if (!(__builtin_fabs(double(mean)) <= double(sizeof(A) == 8 ? A(1e307) : A(3e38f))))
-    return standardize_scaled<A>(z, width, eps);
+  const A mean = total / A(count);
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
     constexpr int W = decltype(lanes)::value;
     const Vec<A, W> centred = load<W>(z + k) - splat<W>(mean);
-    store<W>(z + k, centred);
     square += add_lanes<A, W>(centred * centred);
   });
-  if (!in_range<A>(square, eps)) return standardize_scaled<A>(z, width, eps);
-  const A rstd = A(1 / __builtin_sqrt(double(square) / double(width > 0 ? width : 1) + eps));
+  const double variance = double(square) / count + eps;
+  // A total or a square that is not finite leaves a variance that is not.
+  const double rounding = kRounding * (8 + 0.25 * count) * double(mean);
+  const bool in_range = variance >= kLeast + rounding * rounding && variance < __builtin_inf();
+  if (__builtin_expect(!in_range, false)) return standardize_scaled(z, width, eps);
+  const A rstd = A(1 / __builtin_sqrt(variance));
   each_vector<A>(width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
     constexpr int W = decltype(lanes)::value;
-    store<W>(z + k, load<W>(z + k) * splat<W>(rstd));
+    store<W>(z + k, (load<W>(z + k) - splat<W>(mean)) * splat<W>(rstd));
   });
   return rstd;
 }

@@ -32,6 +32,9 @@ template <> struct AccOf<double> {
 };
 template <class S> using Acc = typename AccOf<S>::type;
 
+// The largest finite number.
+template <class A> constexpr A kLargest = A(sizeof(A) == 8 ? 0x1.fffffffffffffp+1023 : 0x1.fffffep+127);
+
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kLanes = 32;
 #if defined(SBP_WARPS)
@@ -139,6 +142,12 @@ template <class A, int kVec> SBP_DEVICE void store_wide(A* p, const A (&v)[kVec]
 // Sum over lanes whose numbers differ in the bits [from, to): a butterfly, so every lane gets the same bits.
 template <class A> SBP_DEVICE A sum_lanes(A v, int from, int to) {
   for (int offset = from; offset < to; offset *= 2) v += __shfl_xor_sync(kAllLanes, v, offset);
+  return v;
+}
+
+// The largest over the same lanes.
+template <class A> SBP_DEVICE A max_lanes(A v, int from, int to) {
+  for (int offset = from; offset < to; offset *= 2) v = A(fmax(v, __shfl_xor_sync(kAllLanes, v, offset)));
   return v;
 }
 

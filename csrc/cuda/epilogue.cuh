@@ -97,7 +97,60 @@ struct Identity {
   }
 };
 
-// Standardise each row while it is in registers; the group's lanes hold all of it.
+// What standardizes a row: its numbers z become (scale * z - mean) * factor.
+template <class A> struct Standardization {
+  A scale, mean, factor;
+  // 1 / sqrt(variance + eps) of the row as it is.
+  A rstd;
+};
+
+// For rows whose squares leave the range of A, or whose deviations are of the size of the mean's own rounding: the row
+// is scaled by a power of two and its mean corrected once, so that the variance of a constant row is exactly 0.
+template <class A, class E> SBP_DEVICE Standardization<A> scaled_standardization(A inverse, int lanes, A eps, E each) {
+  constexpr int kMost = sizeof(A) == 8 ? 1000 : 120;
+  A most = A(sqrt(eps));
+  each([&](A z) { most = A(fmax(most, A(fabs(z)))); });
+  most = max_lanes(most, 1, lanes);
+  int exponent = 0;
+  if (most <= kLargest<A>) frexp(most, &exponent);
+  exponent = exponent > kMost ? kMost : exponent < -kMost ? -kMost : exponent;
+  const A scale = A(ldexp(A(1), -exponent));
+  A mean = 0, square = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    A total = 0;
+    each([&](A z) { total += scale * z - mean; });
+    mean += sum_lanes(total, 1, lanes) * inverse;
+  }
+  each([&](A z) { square += (scale * z - mean) * (scale * z - mean); });
+  const A variance = sum_lanes(square, 1, lanes) * inverse;
+  // Without variance the scaled eps, which may underflow, is not needed: what it would multiply is 0.
+  if (variance == A(0)) return {scale, mean, A(1) / A(sqrt(eps)), A(1) / A(sqrt(eps))};
+  const A factor = A(1) / A(sqrt(variance + eps * scale * scale));
+  return {scale, mean, factor, factor * scale};
+}
+
+// `each(f)` calls f with every number of the row that this lane has. All lanes of the warp call this, `lanes` of them
+// for a row; lanes without a row have no numbers.
+template <class A, class E> SBP_DEVICE Standardization<A> standardization(int64_t width, int lanes, A eps, E each) {
+  constexpr A kLeast = A(sizeof(A) == 8 ? 0x1p-969 : 0x1p-102), kRounding = A(sizeof(A) == 8 ? 0x1p-52 : 0x1p-23);
+  const A inverse = A(1) / A(width > 0 ? width : 1);
+  A total = 0, square = 0;
+  each([&](A z) { total += z; });
+  const A mean = sum_lanes(total, 1, lanes) * inverse;
+  each([&](A z) { square += (z - mean) * (z - mean); });
+  const A variance = sum_lanes(square, 1, lanes) * inverse + eps;
+  Standardization<A> row{A(1), mean, A(1) / A(sqrt(variance)), A(1) / A(sqrt(variance))};
+  // Squares below kLeast lose digits to underflow. The rounding of the mean's sum grows with the terms of a lane.
+  const A rounding = kRounding * (A(8) + A(0.25) * A(width)) * mean;
+  const bool in_range = variance >= kLeast + rounding * rounding && variance <= kLargest<A>;
+  if (__any_sync(kAllLanes, !in_range)) {
+    const Standardization<A> scaled = scaled_standardization(inverse, lanes, eps, each);
+    if (!in_range) row = scaled;
+  }
+  return row;
+}
+
+// Standardize each row while it is in registers; the group's lanes hold all of it.
 struct LayerNorm {
   static constexpr int kSums = 1;
 
@@ -106,31 +159,25 @@ struct LayerNorm {
                                 Acc<S>*) {
     using A = Acc<S>;
     const int lanes = 1 << p.log_lanes;
-    const A inverse = A(1) / A(p.width > 0 ? p.width : 1);
-    A total = 0, square = 0;
-    if (at.row >= 0 && at.chunk < 0) {
+    const bool whole = at.row >= 0 && at.chunk < 0;
+    if (whole) {
       each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
         add_dense<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
-#pragma unroll
-        for (int v = 0; v < kVec; ++v) total += acc[0][t][v];
       });
     }
-    const A mean = sum_lanes(total, 1, lanes) * inverse;
-    each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t) {
-      const A shift = at.chunk < 0 ? mean : A(0);
+    const Standardization<A> row = standardization(p.width, lanes, p.eps, [&](auto f) {
+      if (!whole) return;
+      each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t) {
 #pragma unroll
-      for (int v = 0; v < kVec; ++v) {
-        acc[0][t][v] -= shift;
-        square += acc[0][t][v] * acc[0][t][v];
-      }
+        for (int v = 0; v < kVec; ++v) f(acc[0][t][v]);
+      });
     });
-    const A rstd = A(1) / sqrt(sum_lanes(square, 1, lanes) * inverse + p.eps);
     if (at.row < 0 || !at.owner) return;
     if (at.chunk >= 0) return store_partial<A, kVec, kTile, 1>(p, at, acc);
-    if (p.rstd != nullptr && (threadIdx.x & (lanes - 1)) == 0) p.rstd[at.row] = rstd;
+    if (p.rstd != nullptr && (threadIdx.x & (lanes - 1)) == 0) p.rstd[at.row] = row.rstd;
     each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
 #pragma unroll
-      for (int v = 0; v < kVec; ++v) acc[0][t][v] *= rstd;
+      for (int v = 0; v < kVec; ++v) acc[0][t][v] = (row.scale * acc[0][t][v] - row.mean) * row.factor;
       store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
       add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
     });

@@ -51,17 +51,14 @@ template <class S> __global__ void __launch_bounds__(kThreads)
   const int64_t item = int64_t(blockIdx.x) * kWarps + warp;
   const int64_t from = item < num_rows ? item : 0, width = item < num_rows ? p.width : 0;
   const A* z = p.z + from * p.width;
-  const A inverse = A(1) / A(p.width > 0 ? p.width : 1);
-  A total = 0, square = 0;
-  for (int64_t k = lane; k < width; k += kLanes) total += z[k];
-  const A mean = sum_lanes(total, 1, kLanes) * inverse;
-  for (int64_t k = lane; k < width; k += kLanes) square += (z[k] - mean) * (z[k] - mean);
-  const A rstd = A(1) / sqrt(sum_lanes(square, 1, kLanes) * inverse + p.eps);
+  const Standardization<A> norm = standardization(p.width, kLanes, p.eps, [&](auto f) {
+    for (int64_t k = lane; k < width; k += kLanes) f(z[k]);
+  });
   if (item >= num_rows) return;
   const int64_t row = by_hub ? int64_t(__ldg(p.plan.hub + 2 * item)) : item;
-  if (lane == 0 && p.rstd != nullptr) p.rstd[row] = rstd;
+  if (lane == 0 && p.rstd != nullptr) p.rstd[row] = norm.rstd;
   for (int64_t k = lane; k < width; k += kLanes) {
-    const A out[1] = {(z[k] - mean) * rstd};
+    const A out[1] = {(norm.scale * z[k] - norm.mean) * norm.factor};
     store<S, 1>(static_cast<S*>(p.y) + row * p.width + k, out);
     add_to_total<S, 1, false>(p, row, k, out);
   }

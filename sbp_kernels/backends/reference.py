@@ -5,6 +5,7 @@ Shapes: n rows, m columns, d features, E edges. Sums run in float64 for float64 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,11 +44,8 @@ def signed_spmm(
         y = y + _scaled(r, residual.to(y.dtype))
     if eps is None:
         return y.to(x.dtype), None
-    # In float64, as squares of large float32 numbers overflow.
-    exact = y.double()
-    mean = exact.mean(1, keepdim=True)
-    rstd = ((exact - mean).square().mean(1, keepdim=True) + eps).rsqrt()
-    return ((exact - mean) * rstd).to(x.dtype), rstd.squeeze(1).to(y.dtype)
+    normed, rstd = _standardized(y, eps)
+    return normed.to(x.dtype), rstd.to(y.dtype)
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
@@ -108,6 +106,23 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
     dot = a @ b.T
     logit = weight * (dot - (weight * dot).sum(1, keepdim=True))
     return scale * ((logit + logit.T) @ x0)
+
+
+def _standardized(y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """(y - mean) / sqrt(variance + eps) of each row, and 1 / sqrt(variance + eps), in float64.
+
+    Rows are scaled by powers of two, so that their squares neither overflow nor vanish, and the mean is corrected
+    once, so that the variance of a constant row is exactly 0.
+    """
+    exact = y.double()
+    # One 0 more: rows without features have a largest number as well.
+    most = torch.nn.functional.pad(exact.abs(), (0, 1)).amax(1, keepdim=True).clamp(min=math.sqrt(eps))
+    scale = torch.exp2(-most.clamp(2.0**-1000, 2.0**1000).log2().floor())
+    exact = exact * scale
+    mean = exact.mean(1, keepdim=True)
+    mean = mean + (exact - mean).mean(1, keepdim=True)
+    rstd = ((exact - mean).square().mean(1, keepdim=True) + (math.sqrt(eps) * scale).square()).rsqrt()
+    return (exact - mean) * rstd, (rstd * scale).squeeze(1)
 
 
 def acc_dtype(x: Tensor) -> torch.dtype:

@@ -31,6 +31,7 @@ def log_sum_exp(x0: Tensor, scale: Tensor) -> Tensor:
 
 def product(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """P x, or P^T x: `[n, d]`; P_ij = exp(logit_ij - lse_i)."""
+    _check_rows(x0, x=x, lse=lse)
     x0, x = _wide(x0), x.to(lse.dtype)
     out = x.new_zeros(x.size())
     for rows, cols, logits in _tiles(x0, scale):
@@ -46,6 +47,7 @@ def product(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool)
 
 def gradient(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
     """Gradient of <a, P b> with respect to x0: `[n, width]`."""
+    _check_rows(x0, a=a, b=b, lse=lse)
     x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
     along = (a * product(x0, b, lse, scale, False)).sum(1)
     out = torch.zeros_like(x0)
@@ -76,6 +78,12 @@ def _tiles(x0: Tensor, scale: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         for cols in blocks[first:]:
             size = (rows.stop - rows.start, cols.stop - cols.start)
             yield rows, cols, torch.mm(left, x0[cols].T, out=buffer[: size[0] * size[1]].view(size))
+
+
+def _check_rows(x0: Tensor, **others: Tensor) -> None:
+    for name, other in others.items():
+        if other.size(0) != x0.size(0):
+            raise ValueError(f"{name} must have the {x0.size(0)} rows of x0, got {other.size(0)}")
 
 
 def _wide(x0: Tensor) -> Tensor:

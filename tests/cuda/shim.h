@@ -86,6 +86,10 @@ inline void __syncthreads() { shim::wait_block(); }
 inline void __syncwarp() { shim::wait_warp(); }
 template <class T> T __shfl_xor_sync(unsigned, T v, int offset) { return shim::exchanged(v, shim::lane() ^ offset); }
 template <class T> T __shfl_sync(unsigned, T v, int from) { return shim::exchanged(v, from); }
+inline int __any_sync(unsigned, int predicate) {
+  for (int offset = 1; offset < 32; offset *= 2) predicate |= __shfl_xor_sync(0, predicate, offset);
+  return predicate;
+}
 template <class T> T __ldg(const T* p) { return *p; }
 template <class T> T __ldcg(const T* p) { return *p; }
 

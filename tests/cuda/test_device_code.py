@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,20 @@ from sbp_kernels.call import Call
 from tests import oracle
 from tests.graphs import GRAPHS, edges, hub, values
 
-_SUITE = Path(__file__).parents[1] / "sbp_kernels/test_conformance.py"
-_spec = importlib.util.spec_from_file_location("conformance_of_device_code", _SUITE)
-_suite = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_suite)
-# Every test of the suite, collected here with this folder's backend.
-globals().update({name: test for name, test in vars(_suite).items() if name.startswith("test_")})
+
+def suite(name: str) -> types.ModuleType:
+    path = Path(__file__).parents[1] / f"sbp_kernels/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_of_device_code", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_suite = suite("test_conformance")
+# Every test of the suites, collected here with this folder's backend.
+for _module in (_suite, suite("test_magnitudes")):
+    globals().update({name: test for name, test in vars(_module).items() if name.startswith("test_")})
 
 
 def dense_graph(n: int = 60) -> SignedGraph:

@@ -236,11 +236,11 @@ def test_a_sweep_does_not_ignore_its_own_setting(capsys: Any) -> None:
     assert "sweep varies lr: it must not be set as well, got 0.2" in refused(capsys, *argv)
 
 
-def test_a_compiler_that_is_missing_is_said(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch._inductor")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/no/compiler"))
+def test_a_compiler_that_is_missing_is_said(capsys: Any) -> None:
+    config = pytest.importorskip("torch._inductor.config")
     torch.compiler.reset()
-    message = refused(capsys, "train", "--dataset", "karate", "--model", "gcn", "--compile", "--epochs", "3")
+    with config.patch({"cpp.cxx": (None, "/no/compiler")}):
+        message = refused(capsys, "train", "--dataset", "karate", "--model", "gcn", "--compile", "--epochs", "3")
     assert "compile cannot be used here: " in message and "/no/compiler" in message
 
 

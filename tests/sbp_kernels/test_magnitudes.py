@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sbp_kernels import CSR, SignedGraph, signed_propagate
+from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
 from tests.graphs import edges
 
 ROWPTR, COL = torch.tensor([0, 1, 2]), torch.tensor([0, 1], dtype=torch.int32)
@@ -37,12 +37,10 @@ def test_node_scales_that_float32_cannot_hold(backend):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e17, 1e20, 1e30, 3e37])
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e17, 1e20, 1e30, 8e37])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
 def test_layer_norm_of_rows_of_any_magnitude(backend, size, dtype, eps):
     """Squares of a row may overflow, or vanish, where the row itself does not."""
-    if backend == "triton" and (size != 1.0 or eps == 0.0):
-        pytest.skip("triton: LayerNorm sums the squares in the accumulation type (README, Limits)")
     index = torch.stack([torch.arange(4), torch.arange(4)])
     graph = SignedGraph(CSR.from_edge_index(index, num_nodes=4))
     base = torch.randn(4, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -61,12 +59,45 @@ def test_layer_norm_of_rows_of_any_magnitude(backend, size, dtype, eps):
         assert bool(signed_propagate(large, graph, layer_norm=True, backend=backend).isfinite().all())
 
 
-def test_float64_rows_beyond_the_root_of_their_range():
-    """On the CPU kernels only: plain torch's own squares overflow here."""
-    index = torch.stack([torch.arange(4), torch.arange(4)])
-    graph = SignedGraph(CSR.from_edge_index(index, num_nodes=4))
-    x = torch.randn(4, 19, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for size in (1e-200, 1e200):
-        norm = torch.nn.LayerNorm(19, eps=0.0, elementwise_affine=False)
-        got = signed_propagate(x * size, graph, layer_norm=norm)
-        torch.testing.assert_close(got, torch.nn.functional.layer_norm(x, (19,), eps=0.0))
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1e200, 5e307])
+@pytest.mark.parametrize("width", [19, 700])
+def test_layer_norm_of_float64_rows_beyond_the_root_of_their_range(backend, size, width):
+    graph = SignedGraph(CSR(torch.arange(5), torch.arange(4, dtype=torch.int32)))
+    x = torch.rand(4, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    norm = torch.nn.LayerNorm(width, eps=0.0, elementwise_affine=False)
+    got = signed_propagate(x * size, graph, layer_norm=norm, backend=backend)
+    # Numbers near 1e-310 have 13 binary digits fewer.
+    tolerance = 1e-9 if size < 1e-300 else 1e-12
+    torch.testing.assert_close(got, torch.nn.functional.layer_norm(x, (width,), eps=0.0), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [1, 7, 19, 33, 700])
+def test_layer_norm_of_constant_rows(backend, dtype, width):
+    """The variance of a constant row is exactly 0: without an epsilon there is no result, with one it is 0."""
+    graph = SignedGraph(CSR(torch.arange(6), torch.arange(5, dtype=torch.int32)))
+    x = torch.tensor([0.0, 0.1, -3.3, 1e-38, 3e38]).to(dtype)[:, None].expand(5, width)
+    for eps in (0.0, 1e-30):
+        norm = torch.nn.LayerNorm(width, eps=eps, elementwise_affine=False)
+        got = signed_propagate(x, graph, layer_norm=norm, backend=backend)
+        assert bool(torch.isnan(got).all() if eps == 0.0 else (got.abs() < 1e-20).all())
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize("huge", [torch.inf, torch.nan])
+def test_a_coefficient_of_zero_reads_nothing(backend, tensor, huge):
+    """Whatever a zero multiplies may be infinite: features behind a half, a residual, sums of classes."""
+    zero = torch.tensor(0.0) if tensor else 0.0
+    x, endless = torch.randn(5, 6), torch.full((5, 6), huge)
+    eye = CSR(torch.arange(6), torch.arange(5, dtype=torch.int32))
+    # Features 3 and 4 are read by the negative half alone.
+    x[3:] = huge
+    pos = CSR(torch.tensor([0, 1, 2, 3, 3, 3]), torch.arange(3, dtype=torch.int32), num_cols=5)
+    labels = ClassBlock(torch.tensor([0, 0, 1, 1, 1]), torch.eye(2))
+    for neg in (eye, labels):
+        got = signed_propagate(x, SignedGraph(pos, neg), alpha=1.0, beta=zero, lam=1.0, backend=backend)
+        torch.testing.assert_close(got[:3], x[:3])
+        assert bool((got[3:] == 0).all())
+    lam = torch.tensor(1.0) if tensor else 1.0
+    got = signed_propagate(x, SignedGraph(pos), lam=lam, residual=endless, backend=backend)
+    torch.testing.assert_close(got[:3], x[:3])

@@ -89,3 +89,11 @@ def test_opcheck():
     torch.library.opcheck(ops.log_sum_exp, (x0, scale))
     torch.library.opcheck(ops.product, (x0, normal(9, 2).bfloat16(), lse, scale, True))
     torch.library.opcheck(ops.gradient, (x0, x0, x0, lse, scale))
+
+
+def test_rows_that_do_not_match_are_refused():
+    x0, lse, one = torch.randn(5, 3), torch.randn(5), torch.tensor(1.0)
+    with pytest.raises(ValueError, match="lse must have the 5 rows of x0, got 1"):
+        torch.ops.sbp_tiles.product(x0, x0, lse[:1], one, False)
+    with pytest.raises(ValueError, match="b must have the 5 rows of x0, got 4"):
+        torch.ops.sbp_tiles.gradient(x0, x0, x0[:4], lse, one)

@@ -112,6 +112,12 @@ def test_dot_products_along_edges(many_bins, dtype):
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
+def test_dot_products_of_too_few_rows_are_refused():
+    rowptr, col = torch.tensor([0, 1, 2]), torch.tensor([0, 1], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"a must be \[2, d\] and b \[num_cols, d\], got \(1, 4\) and \(2, 4\)"):
+        torch.ops.sbp_triton.edge_dot(torch.ones(1, 4), torch.ones(2, 4), rowptr, col, None, None)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_group_sums(dtype):
     group = torch.randint(4, (2500,), generator=torch.Generator().manual_seed(0)).to(DEVICE) // 2 * 2

@@ -53,6 +53,10 @@ def edge_dot(
 ) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
     width = a.size(1)
+    if rowptr.numel() != a.size(0) + 1 or b.size(1) != width:
+        raise ValueError(
+            f"a must be [{rowptr.numel() - 1}, d] and b [num_cols, d], got {tuple(a.size())} and {tuple(b.size())}"
+        )
     out = a.new_empty(col.numel(), dtype=tuning.acc_dtype(a))
     if width == 0 or col.numel() == 0:
         return out.zero_()

@@ -8,6 +8,8 @@ tells the compiler how many of them lie side by side: that is what makes 16-byte
 import triton
 import triton.language as tl
 
+from .layer_norm import standardize
+
 SIZES = ["num_slots", "width", "x_stride", "x_neg_stride", "residual_stride", "y_stride"]
 
 
@@ -38,7 +40,8 @@ def add_half(
     """acc + coef A x of one half, spread over the edges of a trip; `bounds[at]` is where the edges begin."""
     if col is not None:
         lo = tl.load(bounds + at, mask=ok, other=0)
-        hi = tl.load(bounds + at + 1, mask=ok, other=0)
+        # Nothing is read for a coefficient of 0, behind which features may be infinite.
+        hi = tl.where(coef != 0.0, tl.load(bounds + at + 1, mask=ok, other=0), lo)
         # What multiplies all edges of a row.
         factor = tl.zeros(row.shape, ACC) + coef
         if row_scale is not None:
@@ -48,24 +51,16 @@ def add_half(
 
 
 @triton.jit
-def add_summary(acc, coef, table, group, row, ok, d, d_ok, width):
+def add_summary(acc, coef, table, group, row, ok, d, width):
     """acc + coef table[group of the row]; without groups every row has a line of its own."""
     if table is not None:
         line = row
         if group is not None:
             line = tl.load(group + row, mask=ok, other=0)
         at = table + line[:, None] * width + d[None, :]
+        d_ok = d < tl.where(coef != 0.0, width, 0)
         acc += coef * tl.load(at, mask=ok[:, None] & d_ok[None, :], other=0.0)
     return acc
-
-
-@triton.jit
-def standardise(y, d_ok, width, eps, ACC: tl.constexpr):
-    """LayerNorm of whole rows without weight and bias, and 1/std."""
-    count = tl.zeros((1,), ACC) + width
-    centred = tl.where(d_ok[None, :], y - (tl.sum(y, 1) / count)[:, None], 0.0)
-    rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / count + tl.full((), eps, ACC))
-    return centred * rstd[:, None], rstd
 
 
 @triton.jit
@@ -84,16 +79,18 @@ def finish(
     """Summaries, residual and norm, then the store: one output, both halves apart, or three dot products."""
     keep = ok[:, None] & d_ok[None, :]
     at = row[:, None] * width + d[None, :]
+    acc = add_summary(acc, p, pos_table, pos_group, row, ok, d, width)
     if y is not None or out_neg is not None:
-        acc = add_summary(acc, 1.0, pos_table, pos_group, row, ok, d, d_ok, width)
-        acc_neg = add_summary(acc_neg, 1.0, neg_table, neg_group, row, ok, d, d_ok, width)
+        acc_neg = add_summary(acc_neg, q, neg_table, neg_group, row, ok, d, width)
     else:
-        acc = add_summary(acc, p, pos_table, pos_group, row, ok, d, d_ok, width)
-        acc = add_summary(acc, q, neg_table, neg_group, row, ok, d, d_ok, width)
+        acc = add_summary(acc, q, neg_table, neg_group, row, ok, d, width)
     own = tl.zeros_like(acc)
     if residual is not None:
         own_at = residual + row[:, None] * residual_stride + d[None, :]
-        own = tl.load(own_at, mask=keep, other=0.0).to(ACC)
+        own_ok = d_ok
+        if y is None:
+            own_ok = d < tl.where(r != 0.0, width, 0)
+        own = tl.load(own_at, mask=ok[:, None] & own_ok[None, :], other=0.0).to(ACC)
     if y is not None:
         # One triple a program; the host adds them up in a fixed order.
         wide = tl.load(y + row[:, None] * y_stride + d[None, :], mask=keep, other=0.0).to(ACC)
@@ -107,7 +104,7 @@ def finish(
     else:
         acc += r * own
         if NORM:
-            acc, scale = standardise(acc, d_ok, width, eps, ACC)
+            acc, scale = standardize(acc, d_ok, width, eps, ACC)
             tl.store(rstd + row, scale, mask=ok)
         tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
 
@@ -135,12 +132,12 @@ def row_kernel(
     zero = tl.zeros((ROWS, EDGES, BLOCK), ACC)
     at = slot * 2 if SPLIT else row
     acc = add_half(
-        zero, x, x_stride * ALIGN, 1.0 if APART else p, pos_bounds, at, pos_col, pos_weight, pos_row_scale,
+        zero, x, x_stride * ALIGN, p, pos_bounds, at, pos_col, pos_weight, pos_row_scale,
         pos_col_scale, row, ok, d, d_ok, ACC, EDGES,
     )  # fmt: skip
     total = tl.sum(acc, 1)
     acc = add_half(
-        zero if APART else acc, x_neg, x_neg_stride * ALIGN, 1.0 if APART else q, neg_bounds, at, neg_col, neg_weight,
+        zero if APART else acc, x_neg, x_neg_stride * ALIGN, q, neg_bounds, at, neg_col, neg_weight,
         neg_row_scale, neg_col_scale, row, ok, d, d_ok, ACC, EDGES,
     )  # fmt: skip
     last = tl.sum(acc, 1)
@@ -188,27 +185,3 @@ def hub_kernel(
         y, y_stride * ALIGN, residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps,
         ACC, NORM,
     )  # fmt: skip
-
-
-@triton.jit(do_not_specialize=["width"])
-def norm_kernel(out, rstd, wide, width, eps: tl.float64, ACC: tl.constexpr, ALIGN: tl.constexpr, BLOCK: tl.constexpr):
-    """LayerNorm of rows too wide for one tile: three sweeps over a row that stays in cache."""
-    width *= ALIGN
-    row = tl.program_id(0).to(tl.int64) * width
-    total = tl.zeros((BLOCK,), ACC)
-    for start in range(0, width, BLOCK):
-        d = start + tl.arange(0, BLOCK)
-        total += tl.load(wide + row + d, mask=d < width, other=0.0)
-    count = tl.full((), 0.0, ACC) + width
-    mean = tl.sum(total, 0) / count
-    total = tl.zeros((BLOCK,), ACC)
-    for start in range(0, width, BLOCK):
-        d = start + tl.arange(0, BLOCK)
-        centred = tl.where(d < width, tl.load(wide + row + d, mask=d < width, other=0.0) - mean, 0.0)
-        total += centred * centred
-    scale = 1.0 / tl.sqrt(tl.sum(total, 0) / count + tl.full((), eps, ACC))
-    tl.store(rstd + tl.program_id(0), scale)
-    for start in range(0, width, BLOCK):
-        d = start + tl.arange(0, BLOCK)
-        y = (tl.load(wide + row + d, mask=d < width, other=0.0) - mean) * scale
-        tl.store(out + row + d, y.to(out.dtype.element_ty), mask=d < width)

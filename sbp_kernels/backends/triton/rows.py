@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from . import tuning
+from .layer_norm import norm_kernel
 from .plan import RowPlan, row_plan
-from .row_pass import hub_kernel, norm_kernel, row_kernel
+from .row_pass import hub_kernel, row_kernel
 
 Half = tuple["Tensor | None", ...]
 HALF = ("bounds", "col", "weight", "row_scale", "col_scale", "table", "group")
@@ -60,6 +61,7 @@ def signed_dot(y: Tensor, x: Tensor, *rest: Any) -> Tensor:
     return torch.cat(parts).sum(0) if parts else x.new_zeros(3, dtype=tuning.acc_dtype(x))
 
 
+# Halves that are wanted apart have the coefficient 1.
 _UNUSED = {"rstd": None, "coef": None, "r": 0.0, "p": 1.0, "q": 1.0, "eps": 0.0, "NORM": False}
 
 
