@@ -15,7 +15,7 @@ from rich.table import Table
 
 import sbp_kernels as sbp
 from sbp_kernels.backends import BACKENDS
-from sbp_kernels.merged import merged
+from sbp_kernels.merged_csr import merged
 
 from . import records
 from .clock import clock

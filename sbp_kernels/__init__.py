@@ -2,11 +2,11 @@
 
 from .backends import use_backend
 from .config import show_config
-from .csr import CSR
+from .adjacency.csr import CSR
 from .graph import SignedGraph
-from .implicit import ClassBlock
+from .adjacency.class_block import ClassBlock
 from .propagate import explain, signed_pair, signed_propagate
-from .similarity import Similarity
+from .adjacency.similarity import Similarity
 
 __version__ = "0.1.0"
 

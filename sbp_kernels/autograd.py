@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from . import composed, transforms
-from .call import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
-from .csr import CSR
+from .dispatch import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
+from .adjacency.csr import CSR
 from .graph import SignedGraph
 from .layer_norm import layer_norm_backward
 

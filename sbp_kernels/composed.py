@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .call import Call, Weights, acc_dtype, learnt_weights
-from .csr import CSR
-from .similarity import MAX_DENSE, Similarity, softmax_matrix
+from .dispatch import Call, Weights, acc_dtype, learnt_weights
+from .adjacency.csr import CSR
+from .adjacency.similarity import MAX_DENSE, Similarity, softmax_matrix
 from .transforms import full_precision, outside
 
 _UNIT = (0.0, 1.0, 0.0)

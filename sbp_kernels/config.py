@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from ._library import NOT_LOADED
+from .backends._extension import NOT_LOADED
 from .backends import native, triton
 
 

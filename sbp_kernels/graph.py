@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_edges, check_tensor, check_values, describe
-from .csr import CSR
-from .degrees import degree, degree_scales
-from .implicit import ClassBlock
-from .merged import LEARNT, Kept, merged
-from .pattern import Pattern
-from .similarity import Similarity
+from .adjacency.checks import check_edges, check_tensor, check_values, describe
+from .adjacency.csr import CSR
+from .adjacency.normalization import degree, degree_scales
+from .adjacency.class_block import ClassBlock
+from .merged_csr import LEARNT, Kept, merged
+from .adjacency.sparsity import Pattern
+from .adjacency.similarity import Similarity
 from .transforms import needs_derivative, outside, plain
 
 Adjacency = CSR | ClassBlock | Similarity

@@ -10,10 +10,10 @@ from torch import Tensor, is_autocast_enabled
 
 from .autograd import pair
 from .backends import BACKENDS, select
-from .call import Call, Coefs, acc_dtype
-from .checks import as_index, check_real, check_tensor, describe
+from .dispatch import Call, Coefs, acc_dtype
+from .adjacency.checks import as_index, check_real, check_tensor, describe
 from .graph import SignedGraph
-from .steps import steps
+from .multi_step import steps
 
 Scalar = float | Tensor
 

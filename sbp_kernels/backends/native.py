@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._library import NOT_LOADED
-from . import tiles
+from ._extension import NOT_LOADED
+from . import similarity_blas
 
 _ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -160,7 +160,7 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
 
 def similarity_matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
     """softmax(scale x0 x0^T), `[n, n]`, where it is worth keeping; None where it is streamed."""
-    return tiles.matrix(x0, lse, scale) if x0.device.type == "cpu" else None
+    return similarity_blas.matrix(x0, lse, scale) if x0.device.type == "cpu" else None
 
 
 class RowPlan(NamedTuple):

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 
-from ..checks import check_tensor, describe
+from ..adjacency.checks import check_tensor, describe
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
 from ..pyg.autodiff import fixed
 from ..pyg.compiled import recorded, run_eager
-from ..similarity import Similarity
+from ..adjacency.similarity import Similarity
 from .arguments import number, positive
 from .replacement import Replacement, check_features
 

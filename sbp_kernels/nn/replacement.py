@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.inspector import Inspector
 from torch_geometric.nn import Linear, MessagePassing
 
-from ..checks import describe
+from ..adjacency.checks import describe
 from ..pyg.compiled import recorded
 
 # Reasons that a layer has already warned about. Beside the layers, so that no copy or pickle holds them.

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import describe
+from ..adjacency.checks import describe
 from ..graph import SignedGraph
-from ..implicit import ClassBlock
+from ..adjacency.class_block import ClassBlock
 from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
 from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
 from ..pyg.ops import propagate
-from ..similarity import Similarity
+from ..adjacency.similarity import Similarity
 from .arguments import number, positive
 from .replacement import ends_of
 

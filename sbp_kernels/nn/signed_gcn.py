@@ -11,11 +11,11 @@ from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
 
 from ..autograd import spmm
 from ..backends import select
-from ..call import Call, acc_dtype, flip
+from ..dispatch import Call, acc_dtype, flip
 from ..composed import edge_grad
-from ..csr import CSR
+from ..adjacency.csr import CSR
 from ..graph import SignedGraph
-from ..pattern import Pattern
+from ..adjacency.sparsity import Pattern
 from ..pyg.autodiff import fixed
 from ..pyg.compiled import recall
 from ..pyg.edges import list_edges

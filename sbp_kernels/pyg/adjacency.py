@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.utils import is_sparse
 
-from ..csr import CSR
+from ..adjacency.csr import CSR
 from ..graph import SignedGraph
 from .autodiff import differentiable
 from .compiled import deferrable, recall, recall_graph, refuse_to_compile, refuse_to_record

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 
-from ..checks import check_tensor, describe
-from ..csr import CSR
+from ..adjacency.checks import check_tensor, describe
+from ..adjacency.csr import CSR
 from ..graph import SignedGraph
-from ..implicit import ClassBlock
-from ..similarity import Similarity
+from ..adjacency.class_block import ClassBlock
+from ..adjacency.similarity import Similarity
 
 _NEGATIVES = ("edges", "labels", "features", None)
 

@@ -10,9 +10,9 @@ from torch_geometric import EdgeIndex
 from torch_geometric.typing import SparseTensor
 from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_index
 
-from ..checks import check_edges, check_real, check_values
-from ..csr import CSR
-from ..pattern import Pattern
+from ..adjacency.checks import check_edges, check_real, check_values
+from ..adjacency.csr import CSR
+from ..adjacency.sparsity import Pattern
 
 Size = int | tuple[int, int] | None
 

@@ -10,7 +10,7 @@ from torch_geometric.typing import SparseTensor, torch_sparse
 from torch_geometric.utils import add_remaining_self_loops, add_self_loops, is_sparse, to_edge_index
 from torch_geometric.utils.sparse import set_sparse_value
 
-from ..checks import check_finite
+from ..adjacency.checks import check_finite
 from .autodiff import differentiable
 from .compiled import recall, refuse_to_compile
 from .edges import check_weight, coalesced, list_edges, values_of, with_loops

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..autograd import spmm
 from ..backends import select
-from ..call import Call, flip
+from ..dispatch import Call, flip
 from ..graph import SignedGraph
 from ..propagate import _autocast, signed_pair, signed_propagate
 from .compiled import Deferred

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sbp_kernels import SignedGraph, signed_pair, signed_propagate, steps
-from sbp_kernels.call import Call
+from sbp_kernels.dispatch import Call
 from tests import oracle
 from tests.graphs import GRAPHS, edges, hub, values
 

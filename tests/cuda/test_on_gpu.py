@@ -7,7 +7,7 @@ import torch
 
 from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate, steps
 from sbp_kernels.backends import BACKENDS, native
-from sbp_kernels.call import Call
+from sbp_kernels.dispatch import Call
 from tests import oracle
 from tests.graphs import GRAPHS, edges, labelled, weighted_and_scaled
 

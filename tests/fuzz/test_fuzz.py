@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.backends import native
 
 from . import core

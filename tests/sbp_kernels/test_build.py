@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sbp_kernels
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 
 PACKAGE = Path(sbp_kernels.__file__).parent
 TESTS = Path(__file__).parents[1]

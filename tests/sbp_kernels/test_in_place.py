@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sbp_kernels import CSR, SignedGraph, signed_propagate
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
 ISAS = {"avx512": "AVX-512", "avx2": "AVX2", "baseline": "baseline"}

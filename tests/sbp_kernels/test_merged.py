@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.backends import native, reference
-from sbp_kernels.merged import merged
+from sbp_kernels.merged_csr import merged
 from tests.graphs import GRAPHS, plain, weighted_and_scaled
 
 STEP = (0.5, 0.5, -0.25)

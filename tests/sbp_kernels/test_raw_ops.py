@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 
 if NOT_LOADED is not None:
     pytest.skip(f"native: {NOT_LOADED}", allow_module_level=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sbp_kernels import SignedGraph, Similarity, signed_propagate
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.backends import native, tiles
 from tests import oracle
 

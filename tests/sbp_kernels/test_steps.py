@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sbp_kernels import ClassBlock, SignedGraph, signed_propagate, steps
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.backends import native
-from sbp_kernels.call import Call
+from sbp_kernels.dispatch import Call
 from tests.graphs import GRAPHS, feature, hub, labelled, plain, weighted_and_scaled
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")

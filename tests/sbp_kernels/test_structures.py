@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
-from sbp_kernels.pattern import Pattern
+from sbp_kernels.adjacency.sparsity import Pattern
 from tests.graphs import GRAPHS, edges, plain, values
 
 
@@ -55,7 +55,7 @@ def test_compiled_and_torch_sorting_agree(monkeypatch):
     index = edges(300, 20, 30, 0)
     compiled, order = Pattern.from_coo(index[1], index[0], 30, 20)
     flipped, flipped_order = compiled.transpose()
-    monkeypatch.setattr("sbp_kernels.pattern.NOT_LOADED", "pretend")
+    monkeypatch.setattr("sbp_kernels.adjacency.sparsity.NOT_LOADED", "pretend")
     plain_torch, plain_order = Pattern.from_coo(index[1], index[0], 30, 20)
     assert torch.equal(order, plain_order)
     for got, want in ((compiled, plain_torch), (flipped, plain_torch.transpose()[0])):
@@ -143,7 +143,7 @@ def test_many_classes_are_kept_as_factors(over, flip, monkeypatch):
     """The same matrix whichever way it is kept, and never a square of classes in memory."""
     y, known = torch.arange(40) % 7 * 50, torch.arange(40) % 3 != 0
     few = ClassBlock.from_labels(y, known, over)
-    monkeypatch.setattr("sbp_kernels.implicit.MANY_GROUPS", 10**6)
+    monkeypatch.setattr("sbp_kernels.adjacency.class_block.MANY_GROUPS", 10**6)
     matrix = ClassBlock.from_labels(y, known, over)
     few, matrix = (few.T, matrix.T) if flip else (few, matrix)
     assert few._block is None and matrix._factors is None and few.num_groups == matrix.num_groups == 302

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sbp_kernels import SignedGraph, Similarity, signed_pair, signed_propagate
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from tests.graphs import GRAPHS, feature, labelled, plain, weighted_and_scaled
 
 needs_native = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")

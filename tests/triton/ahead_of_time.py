@@ -24,8 +24,8 @@ from triton.compiler import ASTSource
 from sbp_kernels import CSR
 from sbp_kernels.backends import triton as backend
 from sbp_kernels.backends.triton import plan, tuning
-from sbp_kernels.implicit import GroupPlan
-from sbp_kernels.term import Term
+from sbp_kernels.adjacency.class_block import GroupPlan
+from sbp_kernels.backends.interface import Term
 
 TABLE = Path(__file__).parents[2] / "benchmarks/results/triton-aot/table.csv"
 TARGETS = {

@@ -13,8 +13,8 @@ from torch_geometric_signed_directed.nn.general.MSConv import MSConv as _MSConv
 from torch_geometric_signed_directed.utils.general.get_magnetic_signed_Laplacian import get_magnetic_signed_Laplacian
 
 from ... import SignedGraph
-from ...csr import CSR
-from ...pattern import Pattern
+from ...adjacency.csr import CSR
+from ...adjacency.sparsity import Pattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
-from ...csr import CSR
+from ...adjacency.csr import CSR
 from ...pyg.adjacency import find_signed_graph
 from ...pyg.compiled import deferrable, recall_graph
 from ...pyg.ops import pair, propagate

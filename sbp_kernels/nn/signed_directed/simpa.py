@@ -9,9 +9,9 @@ from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
-from ...checks import describe
-from ...csr import CSR
-from ...pattern import Pattern
+from ...adjacency.checks import describe
+from ...adjacency.csr import CSR
+from ...adjacency.sparsity import Pattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges, with_loops

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
-from ...csr import CSR
-from ...pattern import Pattern
+from ...adjacency.csr import CSR
+from ...adjacency.sparsity import Pattern
 from ...pyg.compiled import deferrable, defers, recall, recall_graph
 from ...pyg.edges import list_edges
 from ...pyg.ops import propagate

@@ -12,7 +12,7 @@ from torch import Tensor
 import sbp_kernels.nn as ours
 import sbp_kernels.pyg.gcn_norm as norm_module
 from sbp_kernels.nn import accelerate, restore
-from sbp_kernels.pattern import Pattern
+from sbp_kernels.adjacency.sparsity import Pattern
 from sbp_kernels.pyg import clear_cache
 from tests.sbp_kernels.nn.layers import edges, in_form
 

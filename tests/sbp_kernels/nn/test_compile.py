@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch_geometric.nn as pyg
 
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.nn import FAConv, GCNConv, SBPConv, accelerate
 from tests.sbp_kernels.nn.layers import edges, in_form
 

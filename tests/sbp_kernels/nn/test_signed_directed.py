@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sbp_kernels.pattern import Pattern
+from sbp_kernels.adjacency.sparsity import Pattern
 
 theirs = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
 from sbp_kernels.nn import accelerate, restore  # noqa: E402

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 import sbp_kernels.nn as ours
-from sbp_kernels._library import NOT_LOADED
+from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.nn import accelerate
 from sbp_kernels.pyg.compiled import Deferred, recall_graph
 from sbp_kernels.pyg.ops import pair, propagate

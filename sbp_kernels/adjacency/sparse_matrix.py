@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from .degrees import fold_scales
-from .pattern import Pattern
-from .transforms import outside
-from .weight import EdgeWeight
+from .normalization import fold_scales
+from .sparsity import Pattern
+from ..transforms import outside
+from .edge_weight import EdgeWeight
 
 if TYPE_CHECKING:
     from typing_extensions import Self

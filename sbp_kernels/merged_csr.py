@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling, is_exporting
 
-from .csr import CSR
+from .adjacency.csr import CSR
 
 if TYPE_CHECKING:
     from .graph import SignedGraph

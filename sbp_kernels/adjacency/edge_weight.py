@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .transforms import is_wrapped, needs_derivative
+from ..transforms import is_wrapped, needs_derivative
 
 
 class EdgeWeight:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .graph import SignedGraph
-from .merged import Coefs, merged
-from .term import Term
+from .merged_csr import Coefs, merged
+from .backends.interface import Term
 
 Weights = tuple[Tensor | None, Tensor | None]
 

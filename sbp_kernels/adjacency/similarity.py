@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .checks import check_device, check_finite, check_real, check_tensor, describe
-from .term import Term
-from .transforms import full_precision, is_wrapped, needs_derivative, outside
+from ..backends.interface import Term
+from ..transforms import full_precision, is_wrapped, needs_derivative, outside
 
 # By accumulation type, backend and version of x0: the log-sum-exp of the rows, and the matrix or None.
 Kept = dict[tuple[torch.dtype, str, Any], tuple[Tensor, Tensor | None]]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .transforms import is_wrapped, needs_derivative, outside, plain
+from ..transforms import is_wrapped, needs_derivative, outside, plain
 
 # Row pointers are int64, and counts of nodes and edges are sized by them.
 _BYTES_A_ROW = 8

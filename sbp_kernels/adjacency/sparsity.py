@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._library import NOT_LOADED
-from .transforms import outside
+from ..backends._extension import NOT_LOADED
+from ..transforms import outside
 
 INT32_MAX = 2**31 - 1
 

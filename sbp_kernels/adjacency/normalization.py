@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .checks import describe
-from .pattern import Pattern
+from .sparsity import Pattern
 
 if TYPE_CHECKING:
     from .csr import CSR

@@ -18,12 +18,12 @@ from .checks import (
     check_tensor,
     check_values,
 )
-from .degrees import degree, degree_scales, fold_scales, needs_folding, with_self_loops
-from .pattern import Pattern
+from .normalization import degree, degree_scales, fold_scales, needs_folding, with_self_loops
+from .sparsity import Pattern
 from .sparse_matrix import SparseMatrix, own_copy
-from .term import Term
-from .transforms import needs_derivative, outside, plain
-from .weight import EdgeWeight
+from ..backends.interface import Term
+from ..transforms import needs_derivative, outside, plain
+from .edge_weight import EdgeWeight
 
 
 class CSR(SparseMatrix):

@@ -11,7 +11,7 @@ from . import _fakes
 
 def _load() -> str | None:
     """Register `torch.ops.sbp` and return None, or return the reason why it is not there."""
-    built = sorted(Path(__file__).parent.glob("_C*.so")) + sorted(Path(__file__).parent.glob("_C*.pyd"))
+    built = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
     if not built:
         return "the C++ extension was not built: install a C++17 compiler and torch >= 2.10, then reinstall"
     try:

@@ -10,8 +10,8 @@ from torch import Tensor
 from .checks import check_count, check_device, check_finite, check_index, check_tensor, describe
 from .low_rank import LowRank, of_labels
 from .sparse_matrix import own_copy
-from .term import Term
-from .transforms import full_precision, needs_derivative, outside, plain
+from ..backends.interface import Term
+from ..transforms import full_precision, needs_derivative, outside, plain
 
 # Classes from which on a label block is kept as a diagonal and two outer products.
 MANY_GROUPS = 256

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from . import transforms
 from .autograd import spmm
-from .call import Call, acc_dtype, flip, takes_gradient
-from .merged import merged
+from .dispatch import Call, acc_dtype, flip, takes_gradient
+from .merged_csr import merged
 
 
 def steps(
