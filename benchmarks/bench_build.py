@@ -15,7 +15,6 @@ from rich.table import Table
 
 import sbp_kernels as sbp
 from sbp_kernels.backends import BACKENDS
-from sbp_kernels.merged_csr import merged
 
 from . import records
 from .clock import clock
@@ -56,7 +55,7 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
 def _ready(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
     """With what the first step would make and keep."""
     graph.plan(BACKENDS[backend])
-    merged(graph, torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
+    graph.merged.find(torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
     return graph
 
 

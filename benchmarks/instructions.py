@@ -78,9 +78,9 @@ def by_type(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
 
 def compiler() -> str:
     """The compiler as our binary names it."""
-    from sbp_kernels import _library
+    from sbp_kernels.backends import _extension
 
-    binary = next(Path(_library.__file__).parent.glob("_C*.so"), None)
+    binary = next(Path(_extension.__file__).parents[1].glob("_C*.so"), None)
     names = re.findall(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", binary.read_bytes()) if binary else []
     return names[0].decode() if names else "unknown"
 

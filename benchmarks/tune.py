@@ -19,7 +19,7 @@ from torch import Tensor
 from sbp_kernels import CSR, SignedGraph
 from sbp_kernels.backends import triton as kernels
 from sbp_kernels.backends.triton import tuning
-from sbp_kernels.adjacency.class_block import GroupPlan
+from sbp_kernels.adjacency.class_block import GroupSegments
 
 WIDTHS = (16, 32, 64, 128, 256)
 DEPTHS = (64, 128, 1433)
@@ -65,13 +65,13 @@ def row_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
         signed = graph(num_nodes, degree, device)
         for dtype, width in itertools.product(DTYPES, WIDTHS):
             x = torch.randn(num_nodes, width, device=device).to(dtype)
-            pos, neg = (half.term(x, torch.float32, kernels) for half in (signed.pos, signed.neg))  # type: ignore[union-attr]
+            pos, neg = (half.operand(x, torch.float32, kernels) for half in (signed.pos, signed.neg))  # type: ignore[union-attr]
 
             def call(x: Tensor = x, pos: Any = pos, neg: Any = neg) -> Tensor:
                 return kernels.signed_spmm(x, None, x, pos, neg, (0.5, 0.3, -0.2), None, x.size(0), None)[0]
 
             yield Problem((kernel, dtype.itemsize, width, 0), call)
-    groups = GroupPlan(torch.arange(num_nodes, device=device) % 8, 8)
+    groups = GroupSegments(torch.arange(num_nodes, device=device) % 8, 8)
     for dtype, width in itertools.product(DTYPES, WIDTHS):
         x = torch.randn(num_nodes, width, device=device).to(dtype)
         yield Problem(

@@ -1,12 +1,12 @@
 """Fused kernels for signed sparse propagation in graph neural networks."""
 
+from .adjacency.class_block import ClassBlock
+from .adjacency.csr import CSR
+from .adjacency.similarity import Similarity
 from .backends import use_backend
 from .config import show_config
-from .adjacency.csr import CSR
 from .graph import SignedGraph
-from .adjacency.class_block import ClassBlock
 from .propagate import explain, signed_pair, signed_propagate
-from .adjacency.similarity import Similarity
 
 __version__ = "0.1.0"
 

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from . import composed, transforms
-from .dispatch import Call, Weights, flip, learnt_weights, run, takes_gradient, terms_of
 from .adjacency.csr import CSR
+from .dispatch import OpContext, Weights, learnable_weights, operands, requires_grad, run, transposed
 from .graph import SignedGraph
 from .layer_norm import layer_norm_backward
 
 
 def spmm(
-    call: Call,
+    op: OpContext,
     x: Tensor,
     residual: Tensor | None = None,
     coef: Tensor | None = None,
@@ -32,29 +32,29 @@ def spmm(
     x_neg: Tensor | None = None,
     weights: Weights | None = None,
 ) -> Tensor:
-    """r R + p A+ x + q A- x_neg: `[n, d]`; with `call.eps`, each row standardised (LayerNorm)."""
+    """r R + p A+ x + q A- x_neg: `[n, d]`; with `op.eps`, each row standardized (LayerNorm)."""
     if transforms.active():
-        return composed.spmm(call, x, residual, coef, x_neg=x_neg, weights=weights)
-    pos_weight, neg_weight = learnt_weights(call.graph, x) if weights is None else weights
-    if not takes_gradient(x, x_neg, residual, coef, pos_weight, neg_weight):
-        return run(call, x, x_neg, residual, coef, pos_weight, neg_weight)[0]
-    if call.eps is None and x_neg is residual is coef is pos_weight is neg_weight is None:
-        return _Linear.apply(call, x)
-    out = _Spmm.apply(call, x, x_neg, residual, coef, pos_weight, neg_weight)
-    return out if call.eps is None else out[0]
+        return composed.spmm(op, x, residual, coef, x_neg=x_neg, weights=weights)
+    pos_weight, neg_weight = learnable_weights(op.graph, x) if weights is None else weights
+    if not requires_grad(x, x_neg, residual, coef, pos_weight, neg_weight):
+        return run(op, x, x_neg, residual, coef, pos_weight, neg_weight)[0]
+    if op.eps is None and x_neg is residual is coef is pos_weight is neg_weight is None:
+        return _Linear.apply(op, x)
+    out = _Spmm.apply(op, x, x_neg, residual, coef, pos_weight, neg_weight)
+    return out if op.eps is None else out[0]
 
 
-def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
+def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     if transforms.active():
-        return composed.pair(call, x, weights)
-    both = learnt_weights(call.graph, x) if weights is None else weights
-    return _Pair.apply(call, x, *both)
+        return composed.pair(op, x, weights)
+    both = learnable_weights(op.graph, x) if weights is None else weights
+    return _Pair.apply(op, x, *both)
 
 
-def _dot(call: Call, y: Tensor, x: Tensor, residual: Tensor | None, *weights: Tensor | None) -> Tensor:
+def _dot(op: OpContext, y: Tensor, x: Tensor, residual: Tensor | None, *weights: Tensor | None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
-    return (composed.dot if transforms.active() else _Dot.apply)(call, y, x, residual, *weights)
+    return (composed.dot if transforms.active() else _Dot.apply)(op, y, x, residual, *weights)
 
 
 def _weight_grad(kernels: Any, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -66,23 +66,23 @@ class _Linear(torch.autograd.Function):
     """`_Spmm` of x alone: nothing to save, and a third less to do around a small kernel."""
 
     @staticmethod
-    def forward(ctx, call, x):  # type: ignore[no-untyped-def]
-        ctx.call = call
-        return run(call, x, None, None, None, None, None)[0]
+    def forward(ctx, op, x):  # type: ignore[no-untyped-def]
+        ctx.op = op
+        return run(op, x, None, None, None, None, None)[0]
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return None, spmm(flip(ctx.call, None, None), grad)
+        return None, spmm(transposed(ctx.op, None, None), grad)
 
 
 class _Spmm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, call, x, x_neg, residual, coef, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        y, rstd = run(call, x, x_neg, residual, coef, pos_weight, neg_weight)
-        ctx.call, ctx.has_x_neg = call, x_neg is not None
+    def forward(ctx, op, x, x_neg, residual, coef, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        y, rstd = run(op, x, x_neg, residual, coef, pos_weight, neg_weight)
+        ctx.op, ctx.has_x_neg = op, x_neg is not None
         # A linear step with fixed coefficients and weights saves nothing.
         learns = any(ctx.needs_input_grad[4:])
-        normed = call.eps is not None
+        normed = op.eps is not None
         ctx.save_for_backward(
             x if learns else None,
             x_neg if learns else None,
@@ -98,81 +98,81 @@ class _Spmm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, grad_rstd=None):  # type: ignore[no-untyped-def]
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
-        call: Call = ctx.call
+        op: OpContext = ctx.op
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
         dtype = grad.dtype
-        if call.eps is not None:
+        if op.eps is not None:
             grad = layer_norm_backward(grad, grad_rstd, y, rstd)
-            # Before standardisation gradients are larger by 1/std, which float16 may not hold.
+            # Before standardization gradients are larger by 1/std, which float16 may not hold.
             grad = grad if dtype == torch.float16 else grad.to(dtype)
             x, x_neg, residual = (None if t is None else t.to(grad.dtype) for t in (x, x_neg, residual))
-        r, p, q = call.coefs if coef is None else coef.unbind()
-        plain = call if call.eps is None else call._replace(eps=None)
+        r, p, q = op.coefs if coef is None else coef.unbind()
+        plain = op if op.eps is None else op._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
-            dx, dx_neg = pair(flip(plain, pos_weight, neg_weight), grad)
+            dx, dx_neg = pair(transposed(plain, pos_weight, neg_weight), grad)
             dx, dx_neg = (p * dx).to(dtype), (q * dx_neg).to(dtype)
         elif needs_x:
-            dx = spmm(flip(plain, pos_weight, neg_weight), grad, coef=coef).to(dtype)
+            dx = spmm(transposed(plain, pos_weight, neg_weight), grad, coef=coef).to(dtype)
         if needs_residual:
             dres = (r * grad).to(dtype)
         if needs_coef:
             dcoef = _dot(plain, grad, x, residual, pos_weight, neg_weight)
         if needs_pos:
-            dpos = p * _weight_grad(call.kernels, call.graph.pos, pos_weight, grad, x)
+            dpos = p * _weight_grad(op.kernels, op.graph.pos, pos_weight, grad, x)
         if needs_neg:
-            dneg = q * _weight_grad(call.kernels, call.graph.neg, neg_weight, grad, x_neg if ctx.has_x_neg else x)
+            dneg = q * _weight_grad(op.kernels, op.graph.neg, neg_weight, grad, x_neg if ctx.has_x_neg else x)
         return None, dx, dx_neg, dres, dcoef, dpos, dneg
 
 
 class _Pair(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, call, x, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        pos, neg = terms_of(call, x, x, pos_weight, neg_weight)
-        ctx.call = call
+    def forward(ctx, op, x, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        pos, neg = operands(op, x, x, pos_weight, neg_weight)
+        ctx.op = op
         ctx.save_for_backward(x if any(ctx.needs_input_grad[2:]) else None, pos_weight, neg_weight)
-        return call.kernels.signed_pair(x, pos, neg, call.graph.num_rows, call.graph.plan(call.kernels))
+        return op.kernels.signed_pair(x, pos, neg, op.graph.num_rows, op.graph.degree_bins(op.kernels))
 
     @staticmethod
     def backward(ctx, grad_pos, grad_neg):  # type: ignore[no-untyped-def]
         x, pos_weight, neg_weight = ctx.saved_tensors
-        call: Call = ctx.call
+        op: OpContext = ctx.op
         _, needs_x, needs_pos, needs_neg = ctx.needs_input_grad
         dx = dpos = dneg = None
         if needs_x:
-            dx = spmm(flip(call, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
+            dx = spmm(transposed(op, pos_weight, neg_weight), grad_pos, x_neg=grad_neg)
         if needs_pos:
-            dpos = _weight_grad(call.kernels, call.graph.pos, pos_weight, grad_pos, x)
+            dpos = _weight_grad(op.kernels, op.graph.pos, pos_weight, grad_pos, x)
         if needs_neg:
-            dneg = _weight_grad(call.kernels, call.graph.neg, neg_weight, grad_neg, x)
+            dneg = _weight_grad(op.kernels, op.graph.neg, neg_weight, grad_neg, x)
         return None, dx, dpos, dneg
 
 
 class _Dot(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, call, y, x, residual, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
-        pos, neg = terms_of(call, x, x, pos_weight, neg_weight)
-        ctx.call = call
+    def forward(ctx, op, y, x, residual, pos_weight, neg_weight):  # type: ignore[no-untyped-def]
+        pos, neg = operands(op, x, x, pos_weight, neg_weight)
+        ctx.op = op
         ctx.save_for_backward(y, x, residual, pos_weight, neg_weight)
-        residual = x if call.own_residual else residual
-        return call.kernels.signed_dot(y, x, residual, pos, neg, call.graph.plan(call.kernels))
+        residual = x if op.own_residual else residual
+        return op.kernels.signed_dot(y, x, residual, pos, neg, op.graph.degree_bins(op.kernels))
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         y, x, residual, pos_weight, neg_weight = ctx.saved_tensors
-        call: Call = ctx.call
+        op: OpContext = ctx.op
         _, needs_y, needs_x, needs_residual, needs_pos, needs_neg = ctx.needs_input_grad
         dy = dx = dres = dpos = dneg = None
         if needs_y:
-            dy = spmm(call, x, residual, grad, weights=(pos_weight, neg_weight))
+            dy = spmm(op, x, residual, grad, weights=(pos_weight, neg_weight))
         if needs_x:
-            dx = spmm(flip(call, pos_weight, neg_weight), y, coef=grad)
+            dx = spmm(transposed(op, pos_weight, neg_weight), y, coef=grad)
         if needs_residual:
             dres = (grad[0] * y).to(y.dtype)
         if needs_pos:
-            dpos = grad[1] * _weight_grad(call.kernels, call.graph.pos, pos_weight, y, x)
+            dpos = grad[1] * _weight_grad(op.kernels, op.graph.pos, pos_weight, y, x)
         if needs_neg:
-            dneg = grad[2] * _weight_grad(call.kernels, call.graph.neg, neg_weight, y, x)
+            dneg = grad[2] * _weight_grad(op.kernels, op.graph.neg, neg_weight, y, x)
         return None, dy, dx, dres, dpos, dneg
 
 
@@ -188,8 +188,8 @@ class _WeightGrad(torch.autograd.Function):
         a, b, weight = ctx.saved_tensors
         if weight is not None:
             return None, None, *composed.edge_grad_backward(ctx.half, weight, a, b, grad)
-        call = Call(ctx.kernels, SignedGraph(ctx.half._with_weight(grad)), (0.0, 1.0, 0.0))
+        op = OpContext(ctx.kernels, SignedGraph(ctx.half._with_weight(grad)), (0.0, 1.0, 0.0))
         needs_a, needs_b = ctx.needs_input_grad[3:]
-        da = spmm(call, b, weights=(grad, None)) if needs_a else None
-        db = spmm(flip(call, grad, None), a) if needs_b else None
+        da = spmm(op, b, weights=(grad, None)) if needs_a else None
+        db = spmm(transposed(op, grad, None), a) if needs_b else None
         return None, None, None, da, db

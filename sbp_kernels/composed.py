@@ -10,22 +10,23 @@ once more than in the fused pass. Sums stay in the accumulation type until a ste
 
 from __future__ import annotations
 
-from types import ModuleType
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .dispatch import Call, Weights, acc_dtype, learnt_weights
 from .adjacency.csr import CSR
 from .adjacency.similarity import MAX_DENSE, Similarity, softmax_matrix
+from .backends.interface import Backend, accumulation_dtype
+from .dispatch import OpContext, Weights, learnable_weights
 from .transforms import full_precision, outside
 
 _UNIT = (0.0, 1.0, 0.0)
 
 
 def spmm(
-    call: Call,
+    op: OpContext,
     x: Tensor,
     residual: Tensor | None,
     coef: Tensor | None,
@@ -33,52 +34,52 @@ def spmm(
     x_neg: Tensor | None = None,
     weights: Weights | None = None,
 ) -> Tensor:
-    """r R + p A+ x + q A- x_neg, then LayerNorm if `call.eps` is given: `[n, d]`, in the type of x."""
-    dtype, wide = x.dtype, acc_dtype(x)
-    residual = x if call.own_residual else residual
-    pos_weight, neg_weight = learnt_weights(call.graph, x) if weights is None else weights
-    r, p, q = call.coefs if coef is None else coef.unbind()
+    """r R + p A+ x + q A- x_neg, then LayerNorm if `op.eps` is given: `[n, d]`, in the type of x."""
+    dtype, wide = x.dtype, accumulation_dtype(x)
+    residual = x if op.own_residual else residual
+    pos_weight, neg_weight = learnable_weights(op.graph, x) if weights is None else weights
+    r, p, q = op.coefs if coef is None else coef.unbind()
     parts = [] if residual is None or _is_zero(r) else [_scaled(r, residual.to(wide))]
-    sources = ((p, call.graph.pos, x, pos_weight), (q, call.graph.neg, x if x_neg is None else x_neg, neg_weight))
+    sources = ((p, op.graph.pos, x, pos_weight), (q, op.graph.neg, x if x_neg is None else x_neg, neg_weight))
     for factor, half, source, weight in sources:
         if half is not None and not _is_zero(factor):
-            parts.append(_scaled(factor, product(call.kernels, half, source.to(wide), weight)))
-    y = sum(parts[1:], parts[0]) if parts else x.new_zeros(call.graph.num_rows, x.size(1), dtype=wide)
-    if call.eps is not None and y.size(1) > 0:
-        y = _standardized(y.double(), call.eps)
+            parts.append(_scaled(factor, product(op.kernels, half, source.to(wide), weight)))
+    y = sum(parts[1:], parts[0]) if parts else x.new_zeros(op.graph.num_rows, x.size(1), dtype=wide)
+    if op.eps is not None and y.size(1) > 0:
+        y = _standardized(y.double(), op.eps)
     return y.to(dtype)
 
 
-def pair(call: Call, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
+def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
-    both = learnt_weights(call.graph, x) if weights is None else weights
+    both = learnable_weights(op.graph, x) if weights is None else weights
     parts = []
-    for half, weight in zip((call.graph.pos, call.graph.neg), both, strict=True):
+    for half, weight in zip((op.graph.pos, op.graph.neg), both, strict=True):
         if half is None:
-            parts.append(x.new_zeros(call.graph.num_rows, x.size(1)))
+            parts.append(x.new_zeros(op.graph.num_rows, x.size(1)))
         else:
-            parts.append(product(call.kernels, half, x.to(acc_dtype(x)), weight).to(x.dtype))
+            parts.append(product(op.kernels, half, x.to(accumulation_dtype(x)), weight).to(x.dtype))
     return parts[0], parts[1]
 
 
 def dot(
-    call: Call, y: Tensor, x: Tensor, residual: Tensor | None, pos_weight: Tensor | None, neg_weight: Tensor | None
+    op: OpContext, y: Tensor, x: Tensor, residual: Tensor | None, pos_weight: Tensor | None, neg_weight: Tensor | None
 ) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
-    wide = acc_dtype(x)
-    y, x, residual = y.to(wide), x.to(wide), x if call.own_residual else residual
+    wide = accumulation_dtype(x)
+    y, x, residual = y.to(wide), x.to(wide), x if op.own_residual else residual
     own = y.new_zeros(()) if residual is None else (y * residual.to(wide)).sum()
-    halves = ((call.graph.pos, pos_weight), (call.graph.neg, neg_weight))
-    both = [y.new_zeros(()) if h is None else (y * product(call.kernels, h, x, w)).sum() for h, w in halves]
+    halves = ((op.graph.pos, pos_weight), (op.graph.neg, neg_weight))
+    both = [y.new_zeros(()) if h is None else (y * product(op.kernels, h, x, w)).sum() for h, w in halves]
     return torch.stack([own, *both])
 
 
-def product(kernels: ModuleType, half: Any, x: Tensor, weight: Tensor | None) -> Tensor:
+def product(kernels: Backend, half: Any, x: Tensor, weight: Tensor | None) -> Tensor:
     """A x of one adjacency, with `weight` (edge weights or x0) where it needs a derivative: `[n, d]`."""
     return _Product.apply(kernels, half, x, weight)
 
 
-def edge_grad(kernels: ModuleType, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def edge_grad(kernels: Backend, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Gradient of <a, A b> with respect to edge weights `[num_edges]` or x0 `[n, width]`, given as `weight`."""
     if isinstance(half, Similarity):
         return _dense_gradient(half, weight, a, b)
@@ -88,8 +89,10 @@ def edge_grad(kernels: ModuleType, half: Any, weight: Tensor, a: Tensor, b: Tens
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(kernels, half, x, weight):  # type: ignore[no-untyped-def]
-        term = half.term(x, acc_dtype(x), kernels, weight)
-        return kernels.signed_spmm(x, None, None, term, None, _UNIT, None, half.num_rows, None, _plan(kernels, half))[0]
+        term = half.operand(x, accumulation_dtype(x), kernels, weight)
+        return kernels.signed_spmm(
+            x, None, None, term, None, _UNIT, None, half.num_rows, None, _degree_bins(kernels, half)
+        )[0]
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -172,7 +175,7 @@ class _EdgeGrad(torch.autograd.Function):
 def _dense_gradient(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Gradient of <a, P b> (or of <a, P^T b>) with respect to x0, in differentiable torch operations."""
     _check_dense(half)
-    wide = torch.promote_types(x0.dtype, acc_dtype(a))
+    wide = torch.promote_types(x0.dtype, accumulation_dtype(a))
     a, b = (b, a) if half.transposed else (a, b)
     with full_precision(a):
         return _dense_gradient_of(half, x0.to(wide), a.to(wide), b.to(wide)).to(x0.dtype)
@@ -187,13 +190,13 @@ def _dense_gradient_of(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Te
 def _dense_tangent(half: Similarity, x0: Tensor, x0_t: Tensor, x: Tensor) -> Tensor:
     """Tangent of P x (or of P^T x) along the tangent of x0, in differentiable torch operations."""
     _check_dense(half)
-    wide = torch.promote_types(x0.dtype, acc_dtype(x))
+    wide = torch.promote_types(x0.dtype, accumulation_dtype(x))
     own, along = x0.to(wide), x0_t.to(wide)
     with full_precision(x):
         weight, half_logit = softmax_matrix(own, half.scale), along @ own.T
         logit = half.scale.to(wide) * (half_logit + half_logit.T)
         tangent = weight * (logit - (weight * logit).sum(1, keepdim=True))
-        return ((tangent.T if half.transposed else tangent) @ x.to(wide)).to(acc_dtype(x))
+        return ((tangent.T if half.transposed else tangent) @ x.to(wide)).to(accumulation_dtype(x))
 
 
 def edge_grad_backward(half: Similarity, x0: Tensor, a: Tensor, b: Tensor, grad: Tensor) -> list[Tensor | None]:
@@ -215,9 +218,9 @@ def _check_dense(half: Similarity) -> None:
         )
 
 
-def _plan(kernels: ModuleType, half: Any) -> Any:
+def _degree_bins(kernels: Backend, half: Any) -> Any:
     with outside():
-        return kernels.row_plan(half.pattern._rowptr if isinstance(half, CSR) else None, None)
+        return kernels.degree_bins(half.pattern._rowptr if isinstance(half, CSR) else None, None)
 
 
 def _is_zero(factor: Any) -> bool:
@@ -226,8 +229,12 @@ def _is_zero(factor: Any) -> bool:
 
 def _standardized(y: Tensor, eps: float) -> Tensor:
     """LayerNorm of each row, written out: reverse over forward mode of torch's own (2.13) gives a wrong gradient."""
+    # Rows are scaled by powers of two, so that their squares neither overflow nor vanish (see `reference.standardize`).
+    most = y.detach().abs().amax(1, keepdim=True).clamp(min=math.sqrt(eps))
+    scale = torch.exp2(-most.clamp(2.0**-1000, 2.0**1000).log2().floor())
+    y = y * scale
     centred = y - y.mean(1, keepdim=True)
-    return centred * (centred.square().mean(1, keepdim=True) + eps).rsqrt()
+    return centred * (centred.square().mean(1, keepdim=True) + (math.sqrt(eps) * scale).square()).rsqrt()
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:

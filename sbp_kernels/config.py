@@ -6,8 +6,8 @@ import platform
 
 import torch
 
-from .backends._extension import NOT_LOADED
 from .backends import native, triton
+from .backends._extension import NOT_LOADED
 
 
 def show_config() -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .adjacency.base import Adjacency
 from .adjacency.checks import check_edges, check_tensor, check_values, describe
+from .adjacency.class_block import ClassBlock
 from .adjacency.csr import CSR
 from .adjacency.normalization import degree, degree_scales
-from .adjacency.class_block import ClassBlock
-from .merged_csr import LEARNT, Kept, merged
-from .adjacency.sparsity import Pattern
 from .adjacency.similarity import Similarity
+from .adjacency.sparsity import SparsityPattern
+from .backends.interface import Backend
+from .merged_csr import MergedCache
 from .transforms import needs_derivative, outside, plain
 
-Adjacency = CSR | ClassBlock | Similarity
-_NOT_MADE = object()  # as a plan may be None
+_CLASSES = (CSR, ClassBlock, Similarity)
 
 
 class SignedGraph:
@@ -39,22 +39,25 @@ class SignedGraph:
 
     __slots__ = (
         "__weakref__",
+        "_bins",
         "_device",
-        "_lasts",
-        "_merged",
         "_neg",
         "_num_cols",
         "_num_rows",
-        "_plans",
         "_pos",
         "_symmetric",
         "_transposed",
         "_weightless",
+        "merged",
     )
 
     def __init__(self, pos: Adjacency | None = None, neg: Adjacency | None = None) -> None:
         for name, half in (("pos", pos), ("neg", neg)):
-            if half is not None and not isinstance(half, (CSR, ClassBlock, Similarity)):
+            if (
+                half is not None
+                and not isinstance(half, (CSR, ClassBlock, Similarity))
+                and not isinstance(half, Adjacency)
+            ):
                 raise ValueError(f"{name} must be a CSR, ClassBlock or Similarity, got {type(half).__name__}")
         if pos is None and neg is None:
             raise ValueError("a SignedGraph needs pos, neg or both, got neither")
@@ -70,11 +73,10 @@ class SignedGraph:
         self._weightless = all(half is None or (isinstance(half, CSR) and half.weightless) for half in (pos, neg))
         self._transposed: SignedGraph | None = None
         self._symmetric = False
-        # By backend; of this graph and of its transpose.
-        self._plans: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-        # By whether they have the signs' factors, and accumulation type. A graph made for one use keeps none.
-        self._merged: tuple[dict[torch.dtype, Kept], dict[torch.dtype, Kept]] = ({}, {})
-        self._lasts = True
+        # Degree bins by backend, of this graph and of its transpose.
+        self._bins: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        # None if the halves are not both sparse, and for a graph that serves one call only.
+        self.merged = MergedCache.of(pos, neg)
 
     @staticmethod
     def from_edge_index(
@@ -115,15 +117,12 @@ class SignedGraph:
         with outside():
             negative = plain(edge_weight) < 0
             unit = not needs_derivative(edge_weight) and bool((edge_weight.abs() == 1).all())
-
-        # As rows below the positive ones, the negative edges are sorted in the same go.
-        with outside():
-            both, order = Pattern.from_coo(target + num_targets * negative, source, 2 * num_targets, num_sources)
+            # One sort for both signs: the negative edges get rows below the positive ones.
+            row = target + num_targets * negative
+            both, order = SparsityPattern.from_coo(row, source, 2 * num_targets, num_sources)
             pos, neg = both.split(num_targets)
-        weight = None if unit else edge_weight
-        return SignedGraph(
-            CSR._sorted(pos, weight, order[: pos.num_edges]), CSR._sorted(neg, weight, order[pos.num_edges :], -1.0)
-        )
+        weight, cut = None if unit else edge_weight, pos.num_edges
+        return SignedGraph(CSR._sorted(pos, weight, order[:cut]), CSR._sorted(neg, weight, order[cut:], -1.0))
 
     @staticmethod
     def from_labels(edge_index: Tensor, y: Tensor, known: Tensor, softmax_over: str = "all") -> SignedGraph:
@@ -153,9 +152,10 @@ class SignedGraph:
         if self._transposed is not None and self._transposed._pos is pos and self._transposed._neg is neg:
             return self._transposed
         transposed = SignedGraph(pos, neg)
-        transposed._plans = self._plans[::-1]
-        fixed = not any(half is not None and half.learns() for half in (self._pos, self._neg))
-        transposed._lasts = self._lasts and fixed
+        transposed._bins = self._bins[::-1]
+        fixed = not any(half is not None and half.requires_derivative() for half in (self._pos, self._neg))
+        if self.merged is None or not fixed:
+            transposed.merged = None
         self._transposed = transposed if fixed else self._transposed
         return transposed
 
@@ -164,22 +164,23 @@ class SignedGraph:
         _ = self.T
         return self
 
-    def plan(self, kernels: ModuleType) -> Any:
-        """How this backend shares out the rows, computed at the first use; it does not depend on the weights."""
-        plan = self._plans[0].get(kernels.__name__, _NOT_MADE)
-        if plan is _NOT_MADE:
+    def degree_bins(self, kernels: Backend) -> Any:
+        """Return the rows binned by degree as this backend wants them; computed once, as weights do not matter."""
+        bins, name = self._bins[0], kernels.__name__
+        if name not in bins:
             rows = (half.pattern._rowptr if isinstance(half, CSR) else None for half in (self._pos, self._neg))
-            plan = self._plans[0][kernels.__name__] = kernels.row_plan(*rows)
-        return plan
+            bins[name] = kernels.degree_bins(*rows)
+        return bins[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache.
         return SignedGraph, (self._pos, self._neg)
 
-    def _prepare(self, acc_dtype: torch.dtype, kernels: ModuleType) -> bool:
+    def _prepare(self, acc_dtype: torch.dtype, kernels: Backend) -> bool:
         for graph in (self, self.T):
-            graph.plan(kernels)
-            merged(graph, acc_dtype, kernels, LEARNT)
+            graph.degree_bins(kernels)
+            if graph.merged is not None:
+                graph.merged.plain(acc_dtype, kernels)
             for half in (graph.pos, graph.neg):
                 if half is not None:
                     half.prepare(acc_dtype, kernels)
@@ -206,15 +207,15 @@ class SignedGraph:
         if pos is self._pos and neg is self._neg:
             return self
         graph = SignedGraph(pos, neg)
-        graph._plans = self._plans
+        graph._bins = self._bins
         return graph
 
-    def _for_one_use(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
+    def _with_temporary_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
         """`with_weights` for one call: no merged CSR is cached for it."""
         halves = ((self._pos, pos_weight), (self._neg, neg_weight))
         graph = self._reweighed(*(half if w is None else half._with_weight(w) for half, w in halves))  # type: ignore[union-attr]
         if graph is not self:
-            graph._lasts = False
+            graph.merged = None
         return graph
 
     def add_self_loops(self, fill_value: float = 1.0) -> SignedGraph:

@@ -1,103 +1,145 @@
-"""Both signs of a graph as one list of edges, for a backend that reads that faster than two halves."""
+"""The merged CSR of a graph: both signs' edges in one list, with the coefficients' ratio folded into the edge values.
+
+A backend that has `merge_signs` reads a merged CSR faster than two halves. `MergedCache` decides when one is built.
+"""
 
 from __future__ import annotations
 
 from ctypes import c_float
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling, is_exporting
 
 from .adjacency.csr import CSR
+from .backends.interface import Backend, Coefficients
+from .tensor_cache import VersionedCache
 
-if TYPE_CHECKING:
-    from .graph import SignedGraph
-
-Coefs = tuple[float, float, float]
-Signs = tuple[float, float]
-# Coefficients that come as a tensor.
-LEARNT: Coefs = (0.0, 0.0, 0.0)
-# Steps of other ratios before the list is made anew, which takes as long as two or three narrow ones.
-_PATIENCE = 32
+# Rebuild only after this many calls with another ratio p : q: a rebuild takes as long as two or three calls with few
+# features.
+_MISSES_BEFORE_REBUILD = 32
 
 
-# The list, and the coefficients (r, p, q) to call it with, which in a trace are floats.
-Found = tuple[Any, Tensor | Coefs]
+class MergedOperand(NamedTuple):
+    """A merged CSR, and the coefficients (r, p, q) to call it with: a tensor or, under torch.compile, numbers."""
+
+    csr: Any
+    coefs: Tensor | Coefficients
 
 
-class Kept(NamedTuple):
-    """A list, and what it was made from."""
+class _Folded(NamedTuple):
+    """A merged CSR whose values contain `factors`, as `operand` for calls with `coefs`; None if halves must be read."""
 
-    coefs: Coefs  # of the last call
-    found: Found | None  # None where halves are read
-    factors: Signs  # of both signs' edges in the list
-    stamp: Any  # of the weights
-    others: int = 0  # steps of other ratios since
+    coefs: Coefficients
+    operand: MergedOperand | None
+    factors: tuple[float, float]
+    # Calls with other factors since it was built.
+    misses: int = 0
 
 
-def merged(
-    graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs, coef: Tensor | None = None
-) -> Found | None:
-    """The list, `kernels.merge_signs` of both halves, and what to call it with; None where halves are read.
+class MergedCache:
+    """Cache of the merged CSRs of two sparse halves: two per accumulation type, one of them with a coefficient ratio.
 
-    Made at the first use and kept. Edges have the ratio p : q in their factors, so that a step multiplies once a row.
-    With `LEARNT` coefficients, or in a trace, which may vary them, they have not; nor for a ratio that is seldom.
-    Halves are read by backends without lists, and where they are not both sparse, learn, or serve one call only.
+    Both are rebuilt when the version of an edge weight changes. A half whose weights require a gradient, or have no
+    version, cannot be merged.
     """
-    if not graph._lasts or not hasattr(kernels, "merge_signs"):
-        return None
-    if is_dynamo_compiling():
-        # It would not see someone write to weights, so those are read from their halves.
-        kept = graph._merged[False].get(acc_dtype) if graph._weightless else None
-        return None if kept is None or kept.found is None else (kept.found[0], coefs if coef is None else coef)
-    if coef is not None:
-        found = merged(graph, acc_dtype, kernels, LEARNT)
-        return None if found is None else (found[0], coef)
-    known = coefs is not LEARNT
-    kept = graph._merged[known].get(acc_dtype)
-    if kept is None or kept.coefs != coefs or not graph._weightless:
-        # What is computed while exporting is a part of the exported graph, not a value to keep.
-        if is_exporting():
+
+    __slots__ = ("_folded", "_neg", "_plain", "_pos", "_weightless")
+
+    def __init__(self, pos: CSR, neg: CSR) -> None:
+        self._pos, self._neg = pos, neg
+        self._weightless = pos.weightless and neg.weightless
+        # By accumulation type: (merged CSR or None,), and `_Folded`.
+        self._plain, self._folded = VersionedCache(), VersionedCache()
+
+    @staticmethod
+    def of(pos: Any, neg: Any) -> MergedCache | None:
+        """Return a cache for two halves, or None unless both are sparse."""
+        return MergedCache(pos, neg) if isinstance(pos, CSR) and isinstance(neg, CSR) else None
+
+    def find(
+        self, acc_dtype: torch.dtype, kernels: Backend, coefs: Coefficients, coef: Tensor | None = None
+    ) -> MergedOperand | None:
+        """Return what to call for these coefficients (`coef` if given), or None if the two halves must be read."""
+        if not hasattr(kernels, "merge_signs"):
             return None
-        graph._merged[known][acc_dtype], found = _renewed(kept, graph, acc_dtype, kernels, coefs)
-        return found
-    return kept.found
+        if is_dynamo_compiling():
+            # Dynamo cannot guard in-place weight updates, so weighted graphs use two separate CSRs. It may also vary
+            # the coefficients, so none are folded in.
+            plain = self._plain.latest(acc_dtype) if self._weightless else None
+            return None if plain is None else _operand(plain[0], coefs if coef is None else coef)
+        if coef is not None:
+            return _operand(self.plain(acc_dtype, kernels), coef)
+        if self._weightless:
+            folded = self._folded.latest(acc_dtype)
+            if folded is not None and folded.coefs == coefs:
+                return folded.operand
+        version = self._version()
+        if version is None or is_exporting():
+            return None
+        folded = self._fold(self._folded.get(acc_dtype, version), version, acc_dtype, kernels, coefs)
+        self._folded.store(acc_dtype, version, folded)
+        if folded.operand is None or folded.coefs == coefs:
+            return folded.operand
+        # A ratio that is rare: the coefficients are applied in the call.
+        return _operand(self.plain(acc_dtype, kernels), self._on_device(coefs))
+
+    def plain(self, acc_dtype: torch.dtype, kernels: Backend) -> Any:
+        """Return the merged CSR without coefficients, or None if the backend or the halves cannot be merged."""
+        version = self._version()
+        if version is None or not hasattr(kernels, "merge_signs"):
+            return None
+        cached = self._plain.get(acc_dtype, version)
+        if cached is None:
+            if is_exporting():
+                return None
+            cached = (self._merge(acc_dtype, kernels, (1.0, 1.0)),)
+            self._plain.store(acc_dtype, version, cached)
+        return cached[0]
+
+    def _fold(
+        self, folded: _Folded | None, version: Any, acc_dtype: torch.dtype, kernels: Backend, coefs: Coefficients
+    ) -> _Folded:
+        """Return the entry from now on: for `coefs`, or for the coefficients before if the new ratio is rare so far."""
+        if folded is not None and (folded.coefs == coefs or folded.operand is None):
+            return folded
+        factors, common = _relative(coefs[1], coefs[2], acc_dtype)
+        if folded is not None and folded.factors != factors and folded.misses < _MISSES_BEFORE_REBUILD:
+            return folded._replace(misses=folded.misses + 1)
+        if folded is not None and folded.factors == factors:
+            csr, misses = folded.operand.csr, folded.misses  # type: ignore[union-attr]
+        else:
+            csr, misses = self._merge(acc_dtype, kernels, factors), 0
+        operand = None if csr is None else MergedOperand(csr, self._on_device((coefs[0], *common)))
+        return _Folded(coefs, operand, factors, misses)
+
+    def _merge(self, acc_dtype: torch.dtype, kernels: Any, factors: tuple[float, float]) -> Any:
+        pos, neg = (half.prepare(acc_dtype, kernels) for half in (self._pos, self._neg))
+        return kernels.merge_signs(pos, neg, factors, acc_dtype)
+
+    def _on_device(self, coefs: Coefficients) -> Tensor:
+        return torch.tensor(coefs, dtype=torch.float64, device=self._pos.device)
+
+    def _version(self) -> tuple[Any, Any] | None:
+        """Return the versions of both halves' weights; None if one requires a gradient or has no version."""
+        if self._weightless:
+            return (), ()
+        versions = self._pos.weight_version(), self._neg.weight_version()
+        if None in versions or self._pos.requires_derivative() or self._neg.requires_derivative():
+            return None
+        return versions
 
 
-def _renewed(
-    kept: Kept | None, graph: SignedGraph, acc_dtype: torch.dtype, kernels: ModuleType, coefs: Coefs
-) -> tuple[Kept, Found | None]:
-    """What is kept from now on, and what this call reads."""
-    stamp = _stamp(graph)
-    if kept is not None and kept.stamp != stamp:
-        kept = None
-    if kept is not None and kept.coefs == coefs:
-        return kept, kept.found
-    r, p, q = coefs
-    factors, left = _relative(p, q, acc_dtype)
-    if kept is not None and kept.found is None and kept.stamp is not None:
-        # Backends and halves that are never merged: no tensor of coefficients is made.
-        return kept._replace(coefs=coefs), None
-    if kept is not None and kept.factors != factors and kept.others < _PATIENCE:
-        own = torch.tensor(coefs, dtype=torch.float64, device=graph.device)
-        return kept._replace(others=kept.others + 1), merged(graph, acc_dtype, kernels, LEARNT, own)
-    if kept is not None and kept.factors == factors:
-        edges = None if kept.found is None else kept.found[0]
-    else:
-        edges, pos, neg = None, graph._pos, graph._neg
-        if stamp is not None and isinstance(pos, CSR) and isinstance(neg, CSR):
-            edges = kernels.merge_signs(*(half.prepare(acc_dtype, kernels) for half in (pos, neg)), factors, acc_dtype)
-    found = None if edges is None else (edges, torch.tensor((r, *left), dtype=torch.float64, device=graph.device))
-    return Kept(coefs, found, factors, stamp), found
+def _operand(csr: Any, coefs: Tensor | Coefficients) -> MergedOperand | None:
+    return None if csr is None else MergedOperand(csr, coefs)
 
 
-def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]:
-    """Coefficients as factors relative to the stronger sign, and what is left.
+def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return p and q relative to the coefficient with the larger magnitude, and that coefficient twice.
 
-    Rounded as kernels round them, so that a step has the same bits wherever the factors are applied, and steps of
-    several sizes share a list. A sign that is not read leaves the other one's edges as they are.
+    They are rounded as the kernels round them, so that a step has the same bits wherever the factors are applied, and
+    steps of several sizes share a merged CSR. If one coefficient is 0, the other one's edges keep their values.
     """
     if p == 0.0 or q == 0.0:
         return (1.0, 1.0), (p, q)
@@ -106,10 +148,3 @@ def _relative(p: float, q: float, acc_dtype: torch.dtype) -> tuple[Signs, Signs]
     if acc_dtype != torch.float64:
         factors = c_float(factors[0]).value, c_float(factors[1]).value
     return factors, (common, common)
-
-
-def _stamp(graph: SignedGraph) -> tuple[Any, ...] | None:
-    """What changes when someone writes to edge weights; None where they learn, or tell nobody."""
-    halves = [half for half in (graph._pos, graph._neg) if isinstance(half, CSR)]
-    stamps = tuple(half.stamp() for half in halves)
-    return None if None in stamps or any(half.learns() for half in halves) else stamps

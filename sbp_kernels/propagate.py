@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, is_autocast_enabled
 
-from .autograd import pair
-from .backends import BACKENDS, select
-from .dispatch import Call, Coefs, acc_dtype
 from .adjacency.checks import as_index, check_real, check_tensor, describe
+from .autograd import pair, spmm
+from .backends import BACKENDS, select
+from .backends.interface import Backend, Coefficients, accumulation_dtype
+from .dispatch import OpContext
 from .graph import SignedGraph
-from .multi_step import steps
+from .multi_step import multi_step
 
 Scalar = float | Tensor
 
@@ -49,7 +49,7 @@ def signed_propagate(
         num_steps: how many steps to take, >= 0 (0: a copy of x); all in one call of the kernels where nothing needs the
             features in between (no gradient, or only through linear steps: these save nothing).
         residual: R, `[num_rows, features]`, the same in every step; the current X if absent.
-        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm`
+        layer_norm: standardize the features of each node after every step; a `torch.nn.LayerNorm`
             gives its epsilon and applies its weight and bias.
         backend: run on this backend or raise; by default the first that can run the call.
 
@@ -68,8 +68,10 @@ def signed_propagate(
         _check_residual(graph, residual, lam)
     eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm, x)
     own_residual = residual is None and square
-    call = Call(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
-    return steps(call, x, residual, coef, num_steps, affine)
+    op = OpContext(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
+    if num_steps == 1 and affine is None:
+        return spmm(op, x, residual, coef)
+    return multi_step(op, x, residual, coef, num_steps, affine)
 
 
 def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
@@ -88,7 +90,7 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
     """
     x = _autocast(x)
     _check(x, graph, None, 1)
-    return pair(Call(_kernels(x, graph, backend), graph), x)
+    return pair(OpContext(_kernels(x, graph, backend), graph), x)
 
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
@@ -97,10 +99,10 @@ def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
 
 
-def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> ModuleType:
+def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> Backend:
     kernels = select(x, backend)
     if torch.compiler.is_dynamo_compiling():
-        graph._prepare(acc_dtype(x), kernels)
+        graph._prepare(accumulation_dtype(x), kernels)
     return kernels
 
 
@@ -156,7 +158,7 @@ def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) ->
         )
 
 
-def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefs, Tensor | None]:
+def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefficients, Tensor | None]:
     """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
     # Floats first: isinstance(value, Tensor) takes five times as long for another type.
     if not (isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)):
@@ -179,7 +181,7 @@ def _number(name: str, value: Any) -> Any:
 
 
 def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
-    wide = acc_dtype(x)
+    wide = accumulation_dtype(x)
     if not isinstance(value, Tensor):
         return torch.full((), _number(name, value), dtype=wide, device=x.device)
     check_tensor(name, value)
@@ -198,7 +200,7 @@ def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | 
         raise ValueError(f"layer_norm must be a bool or a torch.nn.LayerNorm, got {describe(layer_norm)}")
     if layer_norm.normalized_shape != (x.size(1),):
         raise ValueError(
-            f"layer_norm must normalise features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
+            f"layer_norm must normalize features={x.size(1)}, got normalized_shape={layer_norm.normalized_shape}"
         )
     eps = check_real("the eps of layer_norm", layer_norm.eps)
     if eps < 0.0:

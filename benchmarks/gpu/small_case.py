@@ -26,7 +26,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
                     x, graph, alpha=alpha, lam=0.4, layer_norm=layer_norm, backend="native"
                 ).float().sum().backward()
             sbp.signed_pair(x.detach(), graph, backend="native")
-    term = explicit.pos.term(x, torch.float32, native)
+    term = explicit.pos.operand(x, torch.float32, native)
     native.edge_dot(x.detach(), x.detach(), term)
     for graph in (explicit, implicit):
         sbp.signed_propagate(x.detach(), graph, lam=0.4, num_steps=3, layer_norm=True, backend="native")

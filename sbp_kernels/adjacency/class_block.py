@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.interface import KernelOperand
+from ..transforms import full_precision, needs_derivative, outside, plain
 from .checks import check_count, check_device, check_finite, check_index, check_tensor, describe
 from .low_rank import LowRank, of_labels
 from .sparse_matrix import own_copy
-from ..backends.interface import Term
-from ..transforms import full_precision, needs_derivative, outside, plain
 
 # Classes from which on a label block is kept as a diagonal and two outer products.
 MANY_GROUPS = 256
@@ -19,7 +19,7 @@ MANY_GROUPS = 256
 SEGMENT = 1024
 
 
-class GroupPlan:
+class GroupSegments:
     """The order in which group sums add up: fixed, so that they repeat bit for bit.
 
     `order` lists the nodes by group; segment s sums `order[segptr[s]:segptr[s + 1]]`; group g sums
@@ -67,7 +67,7 @@ class ClassBlock:
 
     def _set(self, group: Tensor, block: Tensor | None, factors: LowRank | None) -> None:
         self._group, self._block, self._factors = group, block, factors
-        self._plan: GroupPlan | None = None
+        self._plan: GroupSegments | None = None
         self._transposed: ClassBlock | None = None
 
     @staticmethod
@@ -162,10 +162,10 @@ class ClassBlock:
         return self.T, None
 
     @property
-    def plan(self) -> GroupPlan:
+    def plan(self) -> GroupSegments:
         if self._plan is None:
             with outside():
-                self._plan = GroupPlan(self._group, self.num_groups)
+                self._plan = GroupSegments(self._group, self.num_groups)
         return self._plan
 
     def __repr__(self) -> str:
@@ -181,29 +181,29 @@ class ClassBlock:
         """The definition: float64 `[num_nodes, num_nodes]`."""
         return self._matrix().double()[self._group][:, self._group]
 
-    def learns(self) -> bool:
+    def requires_derivative(self) -> bool:
         return False
 
-    def learnt_weight(self, acc_dtype: torch.dtype) -> None:
+    def learnable_weight(self, acc_dtype: torch.dtype) -> None:
         return None
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> None:
         _ = self.plan
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
+    def operand(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> KernelOperand:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
         with full_precision(x):
             if self._factors is not None:
-                return Term(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
-            return Term(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
+                return KernelOperand(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
+            return KernelOperand(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
 
-    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, tuple[Tensor, ...]] | None:
+    def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, tuple[Tensor, ...]] | None:
         """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
         if self._factors is not None:
             return None
         plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        return Term(group=self._group), (*plan, self._matrix().to(acc_dtype))
+        return KernelOperand(group=self._group), (*plan, self._matrix().to(acc_dtype))
 
 
 def _cumulate(count: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.interface import KernelOperand
+from ..transforms import needs_derivative, outside, plain
 from .checks import (
     check_count,
     check_device,
@@ -18,12 +20,10 @@ from .checks import (
     check_tensor,
     check_values,
 )
-from .normalization import degree, degree_scales, fold_scales, needs_folding, with_self_loops
-from .sparsity import Pattern
-from .sparse_matrix import SparseMatrix, own_copy
-from ..backends.interface import Term
-from ..transforms import needs_derivative, outside, plain
 from .edge_weight import EdgeWeight
+from .normalization import degree, degree_scales, needs_folding, with_self_loops
+from .sparse_matrix import SparseMatrix, own_copy
+from .sparsity import SparsityPattern
 
 
 class CSR(SparseMatrix):
@@ -47,7 +47,7 @@ class CSR(SparseMatrix):
         ValueError: naming the rule that the arrays break, and the value that breaks it.
     """
 
-    __slots__ = ("_terms",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -67,18 +67,9 @@ class CSR(SparseMatrix):
         check_values("weight", weight, col.numel(), "num_edges", rowptr.device)
         check_scale("row_scale", row_scale, rowptr.numel() - 1, "num_rows", rowptr.device)
         check_scale("col_scale", col_scale, num_cols, "num_cols", rowptr.device)
-        self._set(Pattern(own_copy(rowptr), own_copy(col), num_cols), weight, own_copy(row_scale), own_copy(col_scale))
-
-    def _set(
-        self,
-        pattern: Pattern,
-        weight: Tensor | EdgeWeight | None,
-        row_scale: Tensor | None,
-        col_scale: Tensor | None,
-    ) -> None:
-        super()._set(pattern, weight, row_scale, col_scale)
-        # Cached, with the version of the weights that they were computed from.
-        self._terms: dict[torch.dtype, tuple[Any, Term]] = {}
+        self._set(
+            SparsityPattern(own_copy(rowptr), own_copy(col), num_cols), weight, own_copy(row_scale), own_copy(col_scale)
+        )
 
     @staticmethod
     def from_edge_index(
@@ -97,11 +88,11 @@ class CSR(SparseMatrix):
         source, target, num_sources, num_targets = check_edges(edge_index, num_nodes, size)
         check_values("edge_weight", edge_weight, source.numel(), "num_edges", edge_index.device)
         with outside():
-            pattern, order = Pattern.from_coo(target, source, num_targets, num_sources)
+            pattern, order = SparsityPattern.from_coo(target, source, num_targets, num_sources)
         return CSR._sorted(pattern, edge_weight, order)
 
     @staticmethod
-    def _sorted(pattern: Pattern, edge_weight: Tensor | None, order: Tensor, sign: float = 1.0) -> CSR:
+    def _sorted(pattern: SparsityPattern, edge_weight: Tensor | None, order: Tensor, sign: float = 1.0) -> CSR:
         """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
         if edge_weight is None:
             return CSR._trusted(pattern)
@@ -148,11 +139,11 @@ class CSR(SparseMatrix):
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
         """The matrix between two diagonals; folded into the weights if those or the scales need a derivative."""
         weight = self.weight
-        if not (self.learns() or needs_derivative(row_scale) or needs_derivative(col_scale)):
+        if not (self.requires_derivative() or needs_derivative(row_scale) or needs_derivative(col_scale)):
             return CSR._trusted(self._pattern, weight, row_scale, col_scale)
         if weight is None:
             weight = torch.ones(self.num_edges, dtype=torch.float64, device=self.device)
-        return CSR._trusted(self._pattern, fold_scales(self._pattern, weight, row_scale, col_scale).to(weight.dtype))
+        return CSR._trusted(self._pattern, self._pattern.edge_factors(weight, row_scale, col_scale).to(weight.dtype))
 
     def to(self, device: torch.device | str) -> CSR:
         """The same matrix on another device."""
@@ -160,40 +151,40 @@ class CSR(SparseMatrix):
         move = lambda t: None if t is None else t.to(device)  # noqa: E731
         return CSR._trusted(self._pattern.to(device), move(self.weight), move(self._row_scale), move(self._col_scale))
 
-    def prepare(self, acc_dtype: torch.dtype, kernels: object) -> Term:
-        """What the kernels read, in the type they accumulate in; cached while the weights stay as they are.
+    def prepare(self, acc_dtype: torch.dtype, kernels: object) -> KernelOperand:
+        """Return what the kernels read, in the type they accumulate in; cached until the weights change.
 
-        Weights that need a derivative belong to one autograd graph, so they are left out and travel beside the term.
+        Weights that need a derivative belong to one autograd graph, so they travel beside the operand.
         """
-        made, term = self._terms.get(acc_dtype, (None, None))
-        if term is None or not self._is_current(made):
-            term = Term(self._pattern._rowptr, self._pattern._col, *self._values(acc_dtype))
-            # What torch.export computes is a part of its graph, not a value.
-            if not torch.compiler.is_exporting() and (made := self.stamp()) is not None:
-                self._terms[acc_dtype] = (made, term)
-        return term
+        operand = self._cached(acc_dtype)
+        if operand is None:
+            operand = KernelOperand(self._pattern._rowptr, self._pattern._col, *self._values(acc_dtype))
+            self._derived.store(acc_dtype, self.weight_version(), operand)
+        return operand
 
     def _values(self, acc_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """(weight, row_scale, col_scale) in the accumulation type; without a weight that needs a derivative."""
-        weight = None if self.learns() else self.weight
+        weight = None if self.requires_derivative() else self.weight
         row_scale, col_scale = self._row_scale, self._col_scale
-        if not self.learns() and needs_folding(acc_dtype, weight, row_scale, col_scale):
+        if not self.requires_derivative() and needs_folding(acc_dtype, weight, row_scale, col_scale):
             ones = torch.ones(self.num_edges, device=self.device) if weight is None else weight
-            weight, row_scale, col_scale = fold_scales(self._pattern, ones.double(), row_scale, col_scale), None, None
+            weight, row_scale, col_scale = self._pattern.edge_factors(ones.double(), row_scale, col_scale), None, None
         return tuple(None if t is None else t.to(acc_dtype) for t in (weight, row_scale, col_scale))  # type: ignore[return-value]
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None) -> Term:
+    def operand(
+        self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None
+    ) -> KernelOperand:
         """This adjacency for the row pass over x (whose values are not needed), with `weight` if it is given."""
-        term = self.prepare(acc_dtype, kernels)
-        return term if weight is None else Term(*term[:2], weight, *term[3:])
+        operand = self.prepare(acc_dtype, kernels)
+        return operand if weight is None else KernelOperand(*operand[:2], weight, *operand[3:])
 
-    def summarised(self, acc_dtype: torch.dtype) -> tuple[Term, None] | None:
+    def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, None] | None:
         """This adjacency for several steps in one call; None where edge weights need a derivative."""
-        return None if self.learns() else (self.prepare(acc_dtype, None), None)
+        return None if self.requires_derivative() else (self.prepare(acc_dtype, None), None)
 
-    def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
+    def learnable_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
         """Edge weights that need a derivative, in the accumulation type; None where they are fixed."""
-        return self.weight.to(acc_dtype) if self.learns() else None  # type: ignore[union-attr]
+        return self.weight.to(acc_dtype) if self.requires_derivative() else None  # type: ignore[union-attr]
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
         """Gradient of <a, A b> with respect to the edge weights: `[num_edges]`, the same for any of them."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..transforms import is_wrapped, needs_derivative
+from ..tensor_cache import tensor_version
+from ..transforms import needs_derivative
 
 
 class EdgeWeight:
@@ -37,13 +38,5 @@ class EdgeWeight:
         return needs_derivative(self.values)
 
     def version(self) -> tuple[Any, ...] | None:
-        """What changes when someone writes to the weights or sets `requires_grad`.
-
-        None for tensors without a version: those of inference mode and of `torch.func`.
-        """
-        own = self.values
-        return (
-            None
-            if is_wrapped(own) or own.is_inference()
-            else (own.requires_grad, own.data_ptr(), own._version, own.numel())
-        )
+        """Return what changes when someone writes to the weights or sets `requires_grad`; see `tensor_version`."""
+        return tensor_version(self.values)

@@ -1,31 +1,28 @@
-"""Degrees of absolute weights, and the diagonal scales that normalise by them."""
+"""Degrees of absolute weights, and the diagonal scales that normalize by them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .checks import describe
-from .sparsity import Pattern
-
-if TYPE_CHECKING:
-    from .csr import CSR
+from .sparse_matrix import SparseMatrix
+from .sparsity import SparsityPattern
 
 # Products of two scales and a weight of these magnitudes neither overflow in float32 nor lose digits to underflow.
 _SAFE_SCALE, _SAFE_WEIGHT = (1e-9, 1e9), (1e-19, 1e19)
 
 
-def degree(matrix: CSR, dim: int) -> Tensor:
+def degree(matrix: SparseMatrix, dim: int) -> Tensor:
     """Sums of absolute weights over each row (`dim=0`) or column (`dim=1`), float64."""
     weight = matrix.weight
     if weight is None and dim == 0:
         return matrix.pattern._rowptr.diff().double()
     if weight is None:
         return torch.bincount(matrix.pattern._col, minlength=matrix.num_cols).double()
-    if dim == 0 and not matrix.learns():
+    if dim == 0 and not matrix.requires_derivative():
         return torch.segment_reduce(weight.abs().double(), "sum", offsets=matrix.pattern._rowptr, initial=0.0)
     index = matrix.pattern.row_index() if dim == 0 else matrix.pattern._col.long()
     # |w|, with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
@@ -34,9 +31,9 @@ def degree(matrix: CSR, dim: int) -> Tensor:
 
 
 def degree_scales(
-    matrix: CSR, mode: str, row_degree: Tensor, col_degree: Tensor | None = None
+    matrix: SparseMatrix, mode: str, row_degree: Tensor, col_degree: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """(row_scale, col_scale) that normalise `matrix`; nodes of degree 0 get 0. Own column degrees if none are given."""
+    """(row_scale, col_scale) that normalize `matrix`; nodes of degree 0 get 0. Own column degrees if none are given."""
     if not isinstance(mode, str) or mode not in ("row", "sym"):
         raise ValueError(f'mode must be "row" or "sym", got {describe(mode)}')
     if mode == "row":
@@ -71,16 +68,9 @@ def _within(part: Tensor, low: float, high: float) -> bool:
     return bool(((size == 0) | ((size >= low) & (size <= high))).all())
 
 
-def fold_scales(pattern: Pattern, weight: Tensor, row_scale: Tensor | None, col_scale: Tensor | None) -> Tensor:
-    """`row_scale_i weight_e col_scale_j` for every edge e from j to i: `[num_edges]`."""
-    if row_scale is not None:
-        weight = weight * row_scale.to(torch.float64).index_select(0, pattern.row_index())
-    if col_scale is not None:
-        weight = weight * col_scale.to(torch.float64).index_select(0, pattern._col.long())
-    return weight
-
-
-def with_self_loops(pattern: Pattern, weight: Tensor | None, fill_value: float) -> tuple[Pattern, Tensor | None]:
+def with_self_loops(
+    pattern: SparsityPattern, weight: Tensor | None, fill_value: float
+) -> tuple[SparsityPattern, Tensor | None]:
     """The pattern and weights with an edge i -> i of weight `fill_value` for every node that has none."""
     row, col = pattern.row_index(), pattern._col.long()
     missing = torch.ones(pattern.num_rows, dtype=torch.bool, device=row.device)
@@ -91,5 +81,5 @@ def with_self_loops(pattern: Pattern, weight: Tensor | None, fill_value: float) 
     if weight is not None:
         weight = torch.cat([weight, weight.new_full((loops.numel(),), fill_value)])
     shape = (pattern.num_rows, pattern.num_cols)
-    looped, order = Pattern.from_coo(torch.cat([row, loops]), torch.cat([col, loops]), *shape)
+    looped, order = SparsityPattern.from_coo(torch.cat([row, loops]), torch.cat([col, loops]), *shape)
     return looped, None if weight is None else weight.index_select(0, order)

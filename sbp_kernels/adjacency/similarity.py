@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.interface import KernelOperand
+from ..tensor_cache import VersionedCache, tensor_version
+from ..transforms import full_precision, needs_derivative, outside
 from .checks import check_device, check_finite, check_real, check_tensor, describe
-from ..backends.interface import Term
-from ..transforms import full_precision, is_wrapped, needs_derivative, outside
 
-# By accumulation type, backend and version of x0: the log-sum-exp of the rows, and the matrix or None.
-Kept = dict[tuple[torch.dtype, str, Any], tuple[Tensor, Tensor | None]]
 # Nodes up to which derivatives of x0 that no kernel streams may hold matrices of all pairs: 2 GB each in float64.
 MAX_DENSE = 1 << 14
 
@@ -37,10 +36,10 @@ class Similarity:
     __slots__ = (
         "__weakref__",
         "_is_transposed",
-        "_kept",
         "_num_nodes",
         "_scale",
         "_sign",
+        "_softmaxes",
         "_temperature",
         "_transposed",
         "_x0",
@@ -62,18 +61,20 @@ class Similarity:
         with outside():
             self._scale = torch.tensor(self._sign / temperature, dtype=torch.float64, device=x0.device)
         # A copy of an x0 that needs a derivative would belong to one autograd graph.
-        self._set(x0 if needs_derivative(x0) else x0.contiguous(), False, {})
+        self._set(x0 if needs_derivative(x0) else x0.contiguous(), False, VersionedCache())
 
-    def _set(self, x0: Tensor, transposed: bool, kept: Kept) -> None:
-        self._x0, self._is_transposed, self._kept = x0, transposed, kept
+    def _set(self, x0: Tensor, transposed: bool, softmaxes: VersionedCache) -> None:
+        self._x0, self._is_transposed = x0, transposed
+        # By accumulation type and backend: the log-sum-exp of the rows, and the matrix or None. The transpose shares it.
+        self._softmaxes = softmaxes
         self._num_nodes = x0.size(0)
         self._transposed: Similarity | None = None
 
-    def _like(self, x0: Tensor, transposed: bool, kept: Kept) -> Similarity:
+    def _like(self, x0: Tensor, transposed: bool, softmaxes: VersionedCache) -> Similarity:
         """The same softmax of an x0 that needs no check, or transposed."""
         other = object.__new__(Similarity)
         other._sign, other._temperature, other._scale = self._sign, self._temperature, self._scale
-        other._set(x0, transposed, kept)
+        other._set(x0, transposed, softmaxes)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,7 +93,7 @@ class Similarity:
     def T(self) -> Similarity:
         """The transpose: the same logits, scaled by columns instead of rows."""
         if self._transposed is None:
-            self._transposed = self._like(self._x0, not self._is_transposed, self._kept)
+            self._transposed = self._like(self._x0, not self._is_transposed, self._softmaxes)
         return self._transposed
 
     def transpose_with(self, weight: Tensor | None) -> tuple[Similarity, Tensor | None]:
@@ -105,7 +106,7 @@ class Similarity:
     def to(self, device: torch.device | str) -> Similarity:
         """The same matrix on another device."""
         device = check_device(device)
-        moved = self._like(self._x0.to(device), self._is_transposed, {})
+        moved = self._like(self._x0.to(device), self._is_transposed, VersionedCache())
         moved._scale = self._scale.to(device)
         return moved
 
@@ -114,10 +115,10 @@ class Similarity:
         dense = softmax_matrix(self._x0.double(), self._scale)
         return dense.T if self._is_transposed else dense
 
-    def term(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> Term:
+    def operand(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> KernelOperand:
         """Stream the product over tiles: a `[num_nodes, d]` table, each row reading its own."""
         with full_precision(x):
-            return Term(table=self._product(x, acc_dtype, kernels, weight))
+            return KernelOperand(table=self._product(x, acc_dtype, kernels, weight))
 
     def _product(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None) -> Tensor:
         if weight is not None:
@@ -128,7 +129,7 @@ class Similarity:
             return (matrix.T if self._is_transposed else matrix) @ x.to(acc_dtype)
         return kernels.similarity(self._factor(acc_dtype), x, lse, self._scale, self._is_transposed)
 
-    def summarised(self, acc_dtype: torch.dtype) -> None:
+    def multi_step_operand(self, acc_dtype: torch.dtype) -> None:
         """The kernels of several steps make no table of this kind."""
         return None
 
@@ -139,36 +140,31 @@ class Similarity:
 
     def _prepared(self, acc_dtype: torch.dtype, kernels: Any, again: bool) -> tuple[Tensor, Tensor | None]:
         """The log-sum-exp and, for a product that is not the first, the matrix where the backend keeps it."""
-        version, learns = self._version(), self.learns()
-        key = (acc_dtype, kernels.__name__, version)
-        kept = None if learns or version is None else self._kept.get(key)
-        if kept is None:
-            kept = (kernels.similarity_lse(self._factor(acc_dtype).detach(), self._scale), None)
-        elif again and kept[1] is None and hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling():
-            kept = (kept[0], kernels.similarity_matrix(self._factor(acc_dtype), kept[0], self._scale))
+        version = None if self.requires_derivative() else self._version()
+        key = (acc_dtype, kernels.__name__)
+        cached = None if version is None else self._softmaxes.get(key, version)
+        if cached is None:
+            cached = (kernels.similarity_lse(self._factor(acc_dtype).detach(), self._scale), None)
+        elif (
+            again and cached[1] is None and hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling()
+        ):
+            cached = (cached[0], kernels.similarity_matrix(self._factor(acc_dtype), cached[0], self._scale))
         else:
-            return kept
-        # What torch.export computes is a part of its graph, not a value.
-        if not learns and version is not None and not torch.compiler.is_exporting():
-            for stale in [other for other in self._kept if other[2] != version]:
-                del self._kept[stale]
-            self._kept[key] = kept
-        return kept
+            return cached
+        self._softmaxes.store(key, version, cached)
+        return cached
 
-    def _version(self) -> tuple[int, int] | None:
-        """What changes when someone writes to x0; constant while tracing; None in inference mode and `torch.func`."""
-        if torch.compiler.is_dynamo_compiling():
-            return (0, 0)
-        own = self._x0
-        return None if is_wrapped(own) or own.is_inference() else (own._version, own.data_ptr())
+    def _version(self) -> tuple[Any, ...] | None:
+        """Return the version of x0 (see `tensor_version`); a constant while tracing."""
+        return (0, 0) if torch.compiler.is_dynamo_compiling() else tensor_version(self._x0)
 
-    def learns(self) -> bool:
+    def requires_derivative(self) -> bool:
         """Whether x0 needs a derivative."""
         return needs_derivative(self._x0)
 
-    def learnt_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
+    def learnable_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
         """x0 as the kernels multiply it, if it needs a derivative: the counterpart of a CSR's edge weights."""
-        return self._factor(acc_dtype) if self.learns() else None
+        return self._factor(acc_dtype) if self.requires_derivative() else None
 
     def with_weight(self, x0: Tensor) -> Similarity:
         """The same softmax of another x0, floating and finite `[num_nodes, width]`."""
@@ -179,7 +175,7 @@ class Similarity:
 
     def _with_weight(self, x0: Tensor | None) -> Similarity:
         """`with_weight` of an x0 that is valid."""
-        return self if x0 is self._x0 or x0 is None else self._like(x0, self._is_transposed, {})
+        return self if x0 is self._x0 or x0 is None else self._like(x0, self._is_transposed, VersionedCache())
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
         """Gradient of <a, A b> with respect to x0 (given as `weight`), `[num_nodes, width]`."""
@@ -197,6 +193,10 @@ class Similarity:
         return (self._x0 if keeps_type else self._x0.to(acc_dtype)).contiguous()
 
 
+def _caches_matrix(kernels: Any) -> bool:
+    return hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling()
+
+
 def softmax_matrix(x0: Tensor, scale: Tensor) -> Tensor:
     r"""\( P = \mathrm{softmax}(scale \cdot X_0 X_0^\top) \) by rows, `[n, n]`, in differentiable torch operations."""
     return torch.softmax(scale.to(x0.dtype) * (x0 @ x0.T), dim=1)
@@ -205,7 +205,7 @@ def softmax_matrix(x0: Tensor, scale: Tensor) -> Tensor:
 def _load(x0: Tensor, sign: float, temperature: float, transposed: bool) -> Similarity:
     """The Similarity that `__reduce__` took apart, checked as by its constructor."""
     half = Similarity(x0, sign, temperature)
-    return half._like(half._x0, bool(transposed), {})
+    return half._like(half._x0, bool(transposed), VersionedCache())
 
 
 torch.serialization.add_safe_globals([_load])

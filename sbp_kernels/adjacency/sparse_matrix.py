@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 
-from .normalization import fold_scales
-from .sparsity import Pattern
+from ..tensor_cache import VersionedCache
 from ..transforms import outside
 from .edge_weight import EdgeWeight
+from .sparsity import SparsityPattern
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,15 +27,15 @@ class SparseMatrix:
     __slots__ = (
         "__weakref__",
         "_col_scale",
+        "_derived",
         "_pattern",
         "_row_scale",
-        "_transposed",
         "_weight",
     )
 
     def _set(
         self,
-        pattern: Pattern,
+        pattern: SparsityPattern,
         weight: Tensor | EdgeWeight | None,
         row_scale: Tensor | None,
         col_scale: Tensor | None,
@@ -42,13 +43,13 @@ class SparseMatrix:
         self._pattern = pattern
         self._weight = EdgeWeight(weight.contiguous()) if isinstance(weight, Tensor) else weight
         self._row_scale, self._col_scale = row_scale, col_scale
-        # Cached, with the version of the weights that it was computed from.
-        self._transposed: tuple[Any, Self] | None = None
+        # The transpose, and the operands of the kernels by accumulation type.
+        self._derived = VersionedCache()
 
     @classmethod
     def _trusted(
         cls,
-        pattern: Pattern,
+        pattern: SparsityPattern,
         weight: Tensor | EdgeWeight | None = None,
         row_scale: Tensor | None = None,
         col_scale: Tensor | None = None,
@@ -86,17 +87,18 @@ class SparseMatrix:
 
     @property
     def T(self) -> Self:
-        """The transpose, built once; this very matrix where it is symmetric and weightless."""
-        if self._transposed is not None and self._is_current(self._transposed[0]):
-            return self._transposed[1]
-        if self.learns():
+        """The transpose, built once; this very matrix if it is symmetric and weightless."""
+        cached = self._cached("transpose")
+        if cached is not None:
+            return cached
+        if self.requires_derivative():
             # Weights that need a derivative belong to one autograd graph: never reuse them.
             return self._transpose()
-        version = self.stamp()
+        version = self.weight_version()
         with outside():
             transposed = self._transpose()
-        if version is not None and transposed is not self:
-            self._transposed = (version, transposed)
+        if transposed is not self:
+            self._derived.store("transpose", version, transposed)
         return transposed
 
     def _transpose(self) -> Self:
@@ -124,22 +126,25 @@ class SparseMatrix:
     def to_dense(self) -> Tensor:
         """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
         weight = torch.ones(self.num_edges, device=self.device) if self.weight is None else self.weight
-        value = fold_scales(self._pattern, weight.double(), self._row_scale, self._col_scale)
+        value = self._pattern.edge_factors(weight.double(), self._row_scale, self._col_scale)
         dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
         place = self._pattern.row_index() * self.num_cols + self._pattern._col.long()
         return dense.index_add(0, place, value).view(self.num_rows, self.num_cols)
 
-    def learns(self) -> bool:
+    def requires_derivative(self) -> bool:
         """Whether the weights need a derivative."""
         return self._weight is not None and self._weight.needs_derivative()
 
-    def stamp(self) -> tuple[Any, ...] | None:
-        """The version of the weights, see `EdgeWeight.version`; constant without any."""
+    def weight_version(self) -> tuple[Any, ...] | None:
+        """Return the version of the weights (see `EdgeWeight.version`); a constant if all are 1."""
         return () if self._weight is None else self._weight.version()
 
-    def _is_current(self, made: tuple[Any, ...] | None) -> bool:
-        # While tracing, skip the check: `SignedGraph._prepare` has just refreshed the cache.
-        return self._weight is None or torch.compiler.is_dynamo_compiling() or made == self.stamp()
+    def _cached(self, key: Hashable) -> Any:
+        """Return what was derived from the weights as they are, or None."""
+        # While tracing, skip the version check: `SignedGraph._prepare` has just refreshed the cache.
+        if self._weight is None or torch.compiler.is_dynamo_compiling():
+            return self._derived.latest(key)
+        return self._derived.get(key, self.weight_version())
 
 
 @overload

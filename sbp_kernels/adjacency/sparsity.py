@@ -11,7 +11,7 @@ from ..transforms import outside
 INT32_MAX = 2**31 - 1
 
 
-class Pattern:
+class SparsityPattern:
     """Row pointers and column indices of a sparse matrix, columns ascending in each row.
 
     `rowptr` int64 [num_rows + 1], `col` int32 or int64 [num_edges]. Matrices that differ only in
@@ -23,7 +23,7 @@ class Pattern:
     def __init__(self, rowptr: Tensor, col: Tensor, num_cols: int) -> None:
         """Take over valid arrays, which nobody else may write to: kernels read them without checks."""
         self._rowptr, self._col, self._num_cols = rowptr, col, num_cols
-        self._transpose: tuple[Pattern | None, Tensor] | None = None
+        self._transpose: tuple[SparsityPattern | None, Tensor] | None = None
 
     @property
     def rowptr(self) -> Tensor:
@@ -44,7 +44,7 @@ class Pattern:
         return self._num_cols
 
     @staticmethod
-    def from_coo(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pattern, Tensor]:
+    def from_coo(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[SparsityPattern, Tensor]:
         """Sort edges by (row, col), stably; return the pattern and the order that sorts the edges."""
         if NOT_LOADED is None and row.device.type == "cpu":
             rowptr, col, order = torch.ops.sbp.coo_to_csr(row.contiguous(), col.contiguous(), num_rows, num_cols)
@@ -52,18 +52,18 @@ class Pattern:
             order = torch.argsort(row * num_cols + col, stable=True)
             rowptr = _offsets(row, num_rows)
             col = col[order].to(torch.int32 if num_cols <= INT32_MAX else torch.int64)
-        return Pattern(rowptr, col, num_cols), order
+        return SparsityPattern(rowptr, col, num_cols), order
 
     @property
     def num_edges(self) -> int:
         return self._col.numel()
 
-    def split(self, num_rows: int) -> tuple[Pattern, Pattern]:
+    def split(self, num_rows: int) -> tuple[SparsityPattern, SparsityPattern]:
         """The first `num_rows` rows, and the others; both share this pattern's arrays."""
         cut = int(self._rowptr[num_rows])
         return (
-            Pattern(self._rowptr[: num_rows + 1], self._col[:cut], self.num_cols),
-            Pattern(self._rowptr[num_rows:] - cut, self._col[cut:], self.num_cols),
+            SparsityPattern(self._rowptr[: num_rows + 1], self._col[:cut], self.num_cols),
+            SparsityPattern(self._rowptr[num_rows:] - cut, self._col[cut:], self.num_cols),
         )
 
     def row_index(self) -> Tensor:
@@ -72,7 +72,15 @@ class Pattern:
         rows = torch.arange(self.num_rows, device=self._col.device)
         return torch.repeat_interleave(rows, degree, output_size=self.num_edges)
 
-    def transpose(self) -> tuple[Pattern, Tensor]:
+    def edge_factors(self, weight: Tensor, row_scale: Tensor | None, col_scale: Tensor | None) -> Tensor:
+        """Return `row_scale_i weight_e col_scale_j` for every edge e from j to i, `[num_edges]`; scales as float64."""
+        if row_scale is not None:
+            weight = weight * row_scale.to(torch.float64).index_select(0, self.row_index())
+        if col_scale is not None:
+            weight = weight * col_scale.to(torch.float64).index_select(0, self._col.long())
+        return weight
+
+    def transpose(self) -> tuple[SparsityPattern, Tensor]:
         """The transposed pattern and, for each of its edges, the edge here that it comes from.
 
         Built once. A symmetric pattern is its own transpose, so its arrays are kept only once.
@@ -86,15 +94,15 @@ class Pattern:
         other, order = self._transpose
         return (self if other is None else other), order
 
-    def _build_transpose(self) -> tuple[Pattern, Tensor]:
+    def _build_transpose(self) -> tuple[SparsityPattern, Tensor]:
         if NOT_LOADED is None and self._col.device.type == "cpu":
             rowptr, col, order = torch.ops.sbp.csr_transpose(self._rowptr, self._col, self.num_cols)
-            return Pattern(rowptr, col, self.num_rows), order
-        return Pattern.from_coo(self._col.long(), self.row_index(), self.num_cols, self.num_rows)
+            return SparsityPattern(rowptr, col, self.num_rows), order
+        return SparsityPattern.from_coo(self._col.long(), self.row_index(), self.num_cols, self.num_rows)
 
-    def to(self, device: torch.device | str) -> Pattern:
+    def to(self, device: torch.device | str) -> SparsityPattern:
         """The same pattern on another device (its transpose is built again there when asked for)."""
-        return Pattern(self._rowptr.to(device), self._col.to(device), self.num_cols)
+        return SparsityPattern(self._rowptr.to(device), self._col.to(device), self.num_cols)
 
 
 def _offsets(row: Tensor, num_rows: int) -> Tensor:
@@ -103,5 +111,5 @@ def _offsets(row: Tensor, num_rows: int) -> Tensor:
     return rowptr
 
 
-def _same(a: Pattern, b: Pattern) -> bool:
+def _same(a: SparsityPattern, b: SparsityPattern) -> bool:
     return torch.equal(a._rowptr, b._rowptr) and torch.equal(a._col, b._col)

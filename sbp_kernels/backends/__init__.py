@@ -1,4 +1,4 @@
-"""The backends, how one is chosen, and why another was not."""
+"""The registry of backends, and how one is chosen."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from types import ModuleType
 
 import torch
 
 from . import native, reference, triton
+from .interface import Backend
 
 # In order of preference.
-BACKENDS: dict[str, ModuleType] = {"native": native, "triton": triton, "reference": reference}
+BACKENDS: dict[str, Backend] = {"native": native, "triton": triton, "reference": reference}
 
 
 class _Forced(threading.local):
@@ -46,8 +46,8 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.name = before
 
 
-def select(x: torch.Tensor, name: str | None) -> ModuleType:
-    """The named backend, or the first that can run x; NotImplementedError with every reason if none can."""
+def select(x: torch.Tensor, name: str | None) -> Backend:
+    """Return the named backend, or the first that can run x; NotImplementedError with every reason if none can."""
     if name is None:
         name = _forced.name
     if name is not None:

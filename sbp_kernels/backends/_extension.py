@@ -8,6 +8,9 @@ import torch
 
 from . import _fakes
 
+# The extension lies in the package's folder.
+_PACKAGE = Path(__file__).parents[1]
+
 
 def _load() -> str | None:
     """Register `torch.ops.sbp` and return None, or return the reason why it is not there."""

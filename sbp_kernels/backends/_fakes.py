@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .interface import accumulation_dtype
+
 
 def register() -> None:
     for name, fake in OPS.items():
@@ -27,10 +29,6 @@ def _named(fake: Callable[[Any], Any], arguments: list[Any], *args: Any, **kwarg
     return fake(SimpleNamespace(**given))
 
 
-def _acc(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _index(size: int) -> torch.dtype:
     return torch.int32 if size < 2**31 else torch.int64
 
@@ -40,7 +38,7 @@ def _rows(a: Any, num_rows: int) -> Tensor:
 
 
 def _rows_and_rstd(a: Any, num_rows: int) -> tuple[Tensor, Tensor]:
-    return _rows(a, num_rows), a.x.new_empty(num_rows, dtype=_acc(a.x))
+    return _rows(a, num_rows), a.x.new_empty(num_rows, dtype=accumulation_dtype(a.x))
 
 
 def _steps(a: Any) -> tuple[Tensor, Tensor]:
@@ -74,9 +72,9 @@ OPS: dict[str, Callable[[Any], Any]] = {
     "merged_spmm_steps": _steps,
     "merge_signs": _merge_signs,
     "signed_pair": lambda a: (_rows(a, a.num_rows), _rows(a, a.num_rows)),
-    "signed_dot": lambda a: a.x.new_empty(3, dtype=_acc(a.x)),
-    "edge_dot": lambda a: a.a.new_empty(a.col.numel(), dtype=_acc(a.a)),
-    "group_sum": lambda a: a.x.new_empty(a.group_segptr.numel() - 1, a.x.size(1), dtype=_acc(a.x)),
+    "signed_dot": lambda a: a.x.new_empty(3, dtype=accumulation_dtype(a.x)),
+    "edge_dot": lambda a: a.a.new_empty(a.col.numel(), dtype=accumulation_dtype(a.a)),
+    "group_sum": lambda a: a.x.new_empty(a.group_segptr.numel() - 1, a.x.size(1), dtype=accumulation_dtype(a.x)),
     "mix_groups": lambda a: a.sums.new_empty(a.block.size(0), a.sums.size(1)),
     "coo_to_csr": _coo_to_csr,
     "csr_transpose": _csr_transpose,

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._extension import NOT_LOADED
 from . import similarity_blas
+from ._extension import NOT_LOADED
+from .degree_bins import NO_BINS, DegreeBins, bin_rows
 
 _ops = torch.ops.sbp
 _FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -21,11 +22,10 @@ _DEVICES = {
     for device in ("cpu", "cuda")
     if NOT_LOADED is None and torch._C._dispatch_has_kernel_for_dispatch_key("sbp::signed_spmm", device.upper())
 }
-# Devices whose rows are shared out by a plan, and the edges of a row (of both halves) up to which a part of
-# a warp, a warp, a block of threads takes it.
-_PLANNED, _LIGHT, _WARP, _CHUNK = ("cuda",), 8, 64, 2048
-# Devices that read both signs from one list.
-_LISTED = ("cpu",)
+# Devices that use degree bins, and the largest degree (of both halves) handled by a part of a warp, a warp, a block.
+_BINNED, _SUB_WARP, _WARP, _BLOCK = ("cuda",), 8, 64, 2048
+# Devices that have kernels for a merged CSR.
+_MERGED = ("cpu",)
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -48,89 +48,104 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
-    plan: Any,
+    bins: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     pos, neg = _same_index_type(pos, neg)
     args = (x, x_neg, residual, *pos, *neg, coef, *coefs, num_rows)
     if eps is None:
-        return _spmm(*args, *plan, _TRUSTED), None
-    return _spmm_norm(*args, eps, *plan, _TRUSTED)
+        return _spmm(*args, *bins, _TRUSTED), None
+    return _spmm_norm(*args, eps, *bins, _TRUSTED)
 
 
-class Merged(NamedTuple):
-    """Both signs of a graph in one list of edges: rows 2i, 2i + 1 have the positive, the negative edges of row i."""
+class MergedCSR(NamedTuple):
+    """Both signs of a graph in one CSR: rows 2i, 2i + 1 have the positive, the negative edges of row i."""
 
     rowptr: Tensor  # int64 [2 num_rows + 1]
     col: Tensor  # int32 [num_edges]
     value: Tensor  # weight and scales of an edge, and the factor of its sign, accumulation type
 
 
-def merge_signs(pos: Any, neg: Any, factors: tuple[float, float], acc_dtype: torch.dtype) -> Merged | None:
-    """One list of both terms' edges, whose loop a CPU foresees better than two; None where they need not be one."""
-    if pos.col.device.type not in _LISTED or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
+def merge_signs(pos: Any, neg: Any, factors: tuple[float, float], acc_dtype: torch.dtype) -> MergedCSR | None:
+    """Merge both signs into one CSR: one mispredicted loop exit per row instead of two.
+
+    None off the CPU and for int64 columns.
+    """
+    if pos.col.device.type not in _MERGED or pos.col.dtype != torch.int32 or neg.col.dtype != torch.int32:
         return None
-    return Merged(*_ops.merge_signs(*pos[:5], *neg[:5], *factors, acc_dtype == torch.float64, _TRUSTED))
+    return MergedCSR(*_ops.merge_signs(*pos[:5], *neg[:5], *factors, acc_dtype == torch.float64, _TRUSTED))
 
 
 def merged_spmm(
     x: Tensor,
     residual: Tensor | None,
-    merged: Merged,
+    csr: MergedCSR,
     coefs: Tensor | tuple[float, float, float],
     eps: float | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """`signed_spmm` of the edges in one list, x_neg = x; a tensor of coefficients is unpacked sooner than floats."""
+    """`signed_spmm` of a merged CSR, with x_neg = x; unpacking a tensor of coefficients is faster than three floats."""
     given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
     if eps is None:
-        return _merged(x, residual, *merged, *given), None
-    return _merged_norm(x, residual, eps, *merged, *given)
+        return _merged(x, residual, *csr, *given), None
+    return _merged_norm(x, residual, eps, *csr, *given)
 
 
 def signed_spmm_steps(
     x: Tensor,
     residual: Tensor | None,
     own_residual: bool,
-    halves: Any,
-    coefs: Any,
+    pos: Any,
+    neg: Any,
+    coefs: tuple[float, float, float],
     coef: Tensor | None,
     eps: float | None,
     num_steps: int,
     gamma: Tensor | None,
-    plan: Any,
+    bins: Any,
 ) -> tuple[Tensor, Tensor]:
     """x_K after K >= 1 steps, and sum_k gamma_k x_k where gamma `[K + 1]` is given: `[n, d]` each, else `[0, d]`.
 
-    R is `residual` or, with `own_residual`, the current x of each step. Each of the two halves is a term and,
-    for a class block, whose table is made in every step, (order, segptr, group_segptr, block); or both are `Merged`.
+    R is `residual` or, with `own_residual`, the current x of each step. A half is an operand and, for a class block,
+    whose table is recomputed in every step, (order, segptr, group_segptr, block).
     """
-    residual = x if own_residual else residual
-    eps = -1.0 if eps is None else eps
-    if isinstance(halves, Merged):
-        given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
-        return _ops.merged_spmm_steps(x, residual, eps, num_steps, gamma, own_residual, *halves, *given)
-    (pos, pos_class), (neg, neg_class) = halves
+    (pos, pos_class), (neg, neg_class) = pos, neg
     pos, neg = _same_index_type(pos, neg)
     classes = (*(pos_class or _EMPTY[:4]), *(neg_class or _EMPTY[:4]))
-    args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), eps)
-    return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *plan, _TRUSTED)
+    args = (x, None, residual, *pos, *neg, coef, *coefs, x.size(0), -1.0 if eps is None else eps)
+    return _ops.signed_spmm_steps(*args, num_steps, gamma, *classes, own_residual, *bins, _TRUSTED)
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any) -> tuple[Tensor, Tensor]:
+def merged_spmm_steps(
+    x: Tensor,
+    residual: Tensor | None,
+    own_residual: bool,
+    csr: MergedCSR,
+    coefs: Tensor | tuple[float, float, float],
+    eps: float | None,
+    num_steps: int,
+    gamma: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """`signed_spmm_steps` of a merged CSR."""
+    given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
+    eps = -1.0 if eps is None else eps
+    return _ops.merged_spmm_steps(x, residual, eps, num_steps, gamma, own_residual, *csr, *given)
+
+
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, bins: Any) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     pos, neg = _same_index_type(pos, neg)
-    return _ops.signed_pair(x, *pos, *neg, num_rows, *plan, _TRUSTED)
+    return _ops.signed_pair(x, *pos, *neg, num_rows, *bins, _TRUSTED)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, bins: Any) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     pos, neg = _same_index_type(pos, neg)
-    return _ops.signed_dot(y, x, *pos, *neg, residual, *plan, _TRUSTED)
+    return _ops.signed_dot(y, x, *pos, *neg, residual, *bins, _TRUSTED)
 
 
-def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
+def edge_dot(a: Tensor, b: Tensor, operand: Any) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
-    return _ops.edge_dot(a, b, term.rowptr, term.col, term.row_scale, term.col_scale, _TRUSTED)
+    return _ops.edge_dot(a, b, operand.rowptr, operand.col, operand.row_scale, operand.col_scale, _TRUSTED)
 
 
 def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
@@ -159,51 +174,23 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
 
 
 def similarity_matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
-    """softmax(scale x0 x0^T), `[n, n]`, where it is worth keeping; None where it is streamed."""
+    """softmax(scale x0 x0^T), `[n, n]`, if it is small enough to be cached; None if it is streamed."""
     return similarity_blas.matrix(x0, lse, scale) if x0.device.type == "cpu" else None
 
 
-class RowPlan(NamedTuple):
-    """How a GPU shares out rows by the number of their edges, the heaviest first; empty on the CPU."""
-
-    chunk: Tensor | None = None  # int32 [num_chunks, 3]: row, first and last of its edges (A+ then A-)
-    hub: Tensor | None = None  # int32 [num_hubs + 1, 2]: row, first chunk
-    block_rows: Tensor | None = None  # int32: rows that a block of threads takes whole
-    warp_rows: Tensor | None = None  # a warp
-    light_rows: Tensor | None = None  # a part of a warp
-
-
-_NO_PLAN = RowPlan()
-
-
 def cuda_archs() -> str:
-    """The GPUs that the binary carries code for, such as "sm_80, sm_90"; or that it carries none."""
+    """Return the GPUs that the binary carries code for, such as "sm_80, sm_90"; or that it carries none."""
     if "cuda" not in _DEVICES:
         return "no CUDA kernels"
     return "CUDA kernels: " + ", ".join(f"sm_{int(arch) // 10}" for arch in _ops.cuda_archs().split(","))
 
 
-def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
-    """The plan for two row pointers. Reads sizes back: once a graph."""
+def degree_bins(pos: Tensor | None, neg: Tensor | None) -> DegreeBins:
+    """Return the bins for two row pointers; empty on devices that use none. Reads sizes back, so once a graph."""
     first = neg if pos is None else pos
-    if first is None or first.device.type not in _PLANNED or first.numel() > 2**31 - 1:
-        return _NO_PLAN
-    return plan_by_degree(sum(half.diff() for half in (pos, neg) if half is not None), _LIGHT, _WARP, _CHUNK)
-
-
-def plan_by_degree(degree: Any, light: int, warp: int, chunk: int) -> RowPlan:
-    """Deal rows with so many edges to bins; rows of more than `chunk` edges are cut into chunks."""
-    rows = torch.arange(degree.numel(), device=degree.device, dtype=torch.int32)
-    heavy = rows[degree > chunk]
-    parts = (degree[heavy.long()] + chunk - 1) // chunk
-    first_part = torch.cat([parts.new_zeros(1), parts.cumsum(0)])
-    hub = torch.stack([torch.cat([heavy, heavy.new_zeros(1)]), first_part.to(torch.int32)], 1)
-    owner = torch.repeat_interleave(torch.arange(heavy.numel(), device=degree.device), parts)
-    first = (torch.arange(owner.numel(), device=degree.device) - first_part[owner]) * chunk
-    last = torch.minimum(first + chunk, degree[heavy.long()][owner])
-    chunks = torch.stack([heavy[owner], first.to(torch.int32), last.to(torch.int32)], 1)
-    block = (degree > warp) & (degree <= chunk)
-    return RowPlan(chunks, hub, rows[block], rows[(degree > light) & (degree <= warp)], rows[degree <= light])
+    if first is None or first.device.type not in _BINNED or first.numel() > 2**31 - 1:
+        return NO_BINS
+    return bin_rows(sum(half.diff() for half in (pos, neg) if half is not None), _SUB_WARP, _WARP, _BLOCK)
 
 
 def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:

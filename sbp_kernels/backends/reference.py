@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .interface import accumulation_dtype
+
 
 def unsupported(x: Tensor) -> str | None:
     if x.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
@@ -18,8 +20,8 @@ def unsupported(x: Tensor) -> str | None:
     return None
 
 
-def row_plan(pos: Tensor | None, neg: Tensor | None) -> None:
-    """Plain torch shares out no rows."""
+def degree_bins(pos: Tensor | None, neg: Tensor | None) -> None:
+    """Return None: plain torch uses no bins."""
 
 
 def signed_spmm(
@@ -32,11 +34,11 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
-    plan: Any = None,
+    bins: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
-    y = x.new_zeros(num_rows, x.size(1), dtype=acc_dtype(x))
+    y = x.new_zeros(num_rows, x.size(1), dtype=accumulation_dtype(x))
     for factor, half, source in ((p, pos, x), (q, neg, x if x_neg is None else x_neg)):
         if not _is_zero(factor):
             y = y + _scaled(factor, _spmm(half, source, num_rows))
@@ -48,27 +50,27 @@ def signed_spmm(
     return normed.to(x.dtype), rstd.to(y.dtype)
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, bins: Any = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     return _spmm(pos, x, num_rows).to(x.dtype), _spmm(neg, x, num_rows).to(x.dtype)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any = None) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, bins: Any = None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
-    wide = y.to(acc_dtype(y))
+    wide = y.to(accumulation_dtype(y))
     own = wide.new_zeros(()) if residual is None else (wide * residual).sum()
     return torch.stack([own, *((wide * _spmm(half, x, y.size(0))).sum() for half in (pos, neg))])
 
 
-def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
+def edge_dot(a: Tensor, b: Tensor, operand: Any) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
-    row, col = _rows(term), term.col.long()
-    wide = acc_dtype(a)
+    row, col = _rows(operand), operand.col.long()
+    wide = accumulation_dtype(a)
     dot = (a[row].to(wide) * b[col].to(wide)).sum(1)
-    if term.row_scale is not None:
-        dot = dot * term.row_scale[row]
-    if term.col_scale is not None:
-        dot = dot * term.col_scale[col]
+    if operand.row_scale is not None:
+        dot = dot * operand.row_scale[row]
+    if operand.col_scale is not None:
+        dot = dot * operand.col_scale[col]
     return dot
 
 
@@ -76,7 +78,7 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
     """Sum of x over each group, `[num_groups, d]`."""
     size = segptr[group_segptr].diff()
     group = torch.repeat_interleave(torch.arange(size.numel(), device=x.device), size, output_size=order.numel())
-    sums = x.new_zeros(size.numel(), x.size(1), dtype=acc_dtype(x))
+    sums = x.new_zeros(size.numel(), x.size(1), dtype=accumulation_dtype(x))
     return sums.index_add(0, group, x[order.long()].to(sums.dtype))
 
 
@@ -87,13 +89,13 @@ def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
     """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
-    x0 = x0.to(acc_dtype(x0))
+    x0 = x0.to(accumulation_dtype(x0))
     return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
     """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
-    x0 = x0.to(acc_dtype(x0))
+    x0 = x0.to(accumulation_dtype(x0))
     logits = scale * (x0 @ x0.T)
     weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))
     return weight @ x.to(weight.dtype)
@@ -125,10 +127,6 @@ def _standardized(y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return (exact - mean) * rstd, (rstd * scale).squeeze(1)
 
 
-def acc_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _is_zero(factor: Any) -> bool:
     """Whether a coefficient is the number 0, so that its part is not read."""
     return not isinstance(factor, Tensor) and factor == 0.0
@@ -140,25 +138,25 @@ def _scaled(factor: Any, part: Tensor) -> Tensor:
     return torch.where(factor == 0.0, torch.zeros_like(scaled), scaled) if isinstance(factor, Tensor) else scaled
 
 
-def _rows(term: Any) -> Tensor:
-    degree = term.rowptr.diff()
+def _rows(operand: Any) -> Tensor:
+    degree = operand.rowptr.diff()
     rows = torch.arange(degree.numel(), device=degree.device)
-    return torch.repeat_interleave(rows, degree, output_size=term.col.numel())
+    return torch.repeat_interleave(rows, degree, output_size=operand.col.numel())
 
 
-def _spmm(term: Any, x: Tensor, num_rows: int) -> Tensor:
+def _spmm(operand: Any, x: Tensor, num_rows: int) -> Tensor:
     """A x of one adjacency in the accumulation type; zeros for an absent one."""
-    wide = acc_dtype(x)
+    wide = accumulation_dtype(x)
     out = x.new_zeros(num_rows, x.size(1), dtype=wide)
-    if term is None:
+    if operand is None:
         return out
-    if term.table is not None:
-        return term.table if term.group is None else term.table[term.group]
-    col = term.col.long()
+    if operand.table is not None:
+        return operand.table if operand.group is None else operand.table[operand.group]
+    col = operand.col.long()
     message = x.index_select(0, col).to(wide)
-    if term.weight is not None:
-        message = message * term.weight[:, None]
-    if term.col_scale is not None:
-        message = message * term.col_scale.index_select(0, col)[:, None]
-    out = out.index_add(0, _rows(term), message)
-    return out if term.row_scale is None else out * term.row_scale[:, None]
+    if operand.weight is not None:
+        message = message * operand.weight[:, None]
+    if operand.col_scale is not None:
+        message = message * operand.col_scale.index_select(0, col)[:, None]
+    out = out.index_add(0, _rows(operand), message)
+    return out if operand.row_scale is None else out * operand.row_scale[:, None]

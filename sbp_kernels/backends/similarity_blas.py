@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from .interface import accumulation_dtype
+
 # Rows and columns of a tile: enough for the matrix product to run at speed, and 4 MB of float32.
 _TILE = 1024
 # Numbers in a matrix that is worth keeping whole: 256 MB of float32.
@@ -90,16 +92,12 @@ def _wide(x0: Tensor) -> Tensor:
     return x0.float() if x0.element_size() == 2 else x0
 
 
-def _acc(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 # The ops live as long as this object does.
 _LIBRARY = torch.library.Library("sbp_tiles", "DEF")
 _OPS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "log_sum_exp(Tensor x0, Tensor scale) -> Tensor": (
         log_sum_exp,
-        lambda x0, scale: x0.new_empty(x0.size(0), dtype=_acc(x0)),
+        lambda x0, scale: x0.new_empty(x0.size(0), dtype=accumulation_dtype(x0)),
     ),
     "product(Tensor x0, Tensor x, Tensor lse, Tensor scale, bool transposed) -> Tensor": (
         product,

@@ -10,11 +10,11 @@ import torch_geometric.nn as pyg
 from torch import Tensor
 
 from ..adjacency.checks import check_tensor, describe
+from ..adjacency.similarity import Similarity
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
 from ..pyg.autodiff import fixed
 from ..pyg.compiled import recorded, run_eager
-from ..adjacency.similarity import Similarity
 from .arguments import number, positive
 from .replacement import Replacement, check_features
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ..adjacency.checks import describe
-from ..graph import SignedGraph
 from ..adjacency.class_block import ClassBlock
+from ..adjacency.similarity import Similarity
+from ..graph import SignedGraph
 from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
 from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
 from ..pyg.ops import propagate
-from ..adjacency.similarity import Similarity
 from .arguments import number, positive
 from .replacement import ends_of
 

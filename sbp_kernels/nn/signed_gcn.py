@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn.models import SignedGCN as PyGSignedGCN
 
+from ..adjacency.csr import CSR
+from ..adjacency.sparsity import SparsityPattern
 from ..autograd import spmm
 from ..backends import select
-from ..dispatch import Call, acc_dtype, flip
+from ..backends.interface import accumulation_dtype
 from ..composed import edge_grad
-from ..adjacency.csr import CSR
+from ..dispatch import OpContext, transposed
 from ..graph import SignedGraph
-from ..adjacency.sparsity import Pattern
 from ..pyg.autodiff import fixed
 from ..pyg.compiled import recall
 from ..pyg.edges import list_edges
@@ -102,7 +103,7 @@ def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
         near, order = recall(_rows, (z.size(0),), edge_index)
         rowptr, col = near.pattern._rowptr, near.pattern._col
         others = k.index_select(0, order).to(col.dtype)
-        far = CSR._trusted(Pattern(rowptr, others, near.num_cols))
+        far = CSR._trusted(SparsityPattern(rowptr, others, near.num_cols))
     square = z.square().sum(1)
     difference = square.index_select(0, col) - square.index_select(0, others)
     return difference - 2.0 * _edge_dots(z, near, far)
@@ -112,9 +113,9 @@ def _edge_dots(z: Tensor, near: CSR, far: CSR) -> Tensor:
     """<z_i, z_j - z_k> for the edges (i, j) of one matrix and (i, k) of the other: `[num_edges]`."""
     kernels = select(z, None)
     if active():
-        weight = z.new_empty(near.num_edges, dtype=acc_dtype(z))
+        weight = z.new_empty(near.num_edges, dtype=accumulation_dtype(z))
         return (edge_grad(kernels, near, weight, z, z) - edge_grad(kernels, far, weight, z, z)).to(z.dtype)
-    return _EdgeDots.apply(Call(kernels, SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
+    return _EdgeDots.apply(OpContext(kernels, SignedGraph(near, far), (0.0, 1.0, -1.0)), z)
 
 
 class _EdgeDots(torch.autograd.Function):
@@ -124,19 +125,19 @@ class _EdgeDots(torch.autograd.Function):
     def forward(ctx, call, z):  # type: ignore[no-untyped-def]
         ctx.call = call
         ctx.save_for_backward(z)
-        near, far = (half.prepare(acc_dtype(z), call.kernels) for half in (call.graph.pos, call.graph.neg))
+        near, far = (half.prepare(accumulation_dtype(z), call.kernels) for half in (call.graph.pos, call.graph.neg))
         return (call.kernels.edge_dot(z, z, near) - call.kernels.edge_dot(z, z, far)).to(z.dtype)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         # With the edges' gradients for weights W, it is (W + W^T) z: two passes over both halves.
         (z,) = ctx.saved_tensors
-        weight = grad.to(acc_dtype(z))
+        weight = grad.to(accumulation_dtype(z))
         call = ctx.call._replace(graph=ctx.call.graph._for_one_use(weight, weight))
-        return None, spmm(call, z) + spmm(flip(call, None, None), z)
+        return None, spmm(call, z) + spmm(transposed(call, None, None), z)
 
 
 def _rows(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
     """The edges by their source, and the edge that each one was."""
-    pattern, order = Pattern.from_coo(edge_index[0].long(), edge_index[1].long(), options[0], options[0])
+    pattern, order = SparsityPattern.from_coo(edge_index[0].long(), edge_index[1].long(), options[0], options[0])
     return CSR._trusted(pattern), order

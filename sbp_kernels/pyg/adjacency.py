@@ -139,7 +139,7 @@ def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None
     if weight is None and options[-1] is None:
         return graph
     weighted = SignedGraph(_normalize(edges.weigh(weight, often=often), options[-1]))
-    weighted._plans = graph._plans
+    weighted._bins = graph._bins
     return weighted
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 
 from ..adjacency.checks import check_tensor, describe
-from ..adjacency.csr import CSR
-from ..graph import SignedGraph
 from ..adjacency.class_block import ClassBlock
+from ..adjacency.csr import CSR
 from ..adjacency.similarity import Similarity
+from ..graph import SignedGraph
 
 _NEGATIVES = ("edges", "labels", "features", None)
 

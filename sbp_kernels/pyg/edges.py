@@ -12,7 +12,7 @@ from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_i
 
 from ..adjacency.checks import check_edges, check_real, check_values
 from ..adjacency.csr import CSR
-from ..adjacency.sparsity import Pattern
+from ..adjacency.sparsity import SparsityPattern
 
 Size = int | tuple[int, int] | None
 
@@ -20,7 +20,7 @@ Size = int | tuple[int, int] | None
 class Edges(NamedTuple):
     """Sorted edges; entry e of the pattern has the weight of edge `origin[e]`, or `fill` if that is `num_given`."""
 
-    pattern: Pattern
+    pattern: SparsityPattern
     origin: Tensor  # int64 [num_entries]
     num_given: int
     fill: float | None
@@ -115,7 +115,7 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
         if num_sources != num_targets:
             raise ValueError(f"self-loops need as many sources as targets, got {num_sources} and {num_targets}")
         edges, origin = with_loops(edges, origin, num_targets, edge_index)
-    pattern, order = Pattern.from_coo(edges[1], edges[0], num_targets, num_sources)
+    pattern, order = SparsityPattern.from_coo(edges[1], edges[0], num_targets, num_sources)
     origin = origin[order]
     return Edges(pattern, torch.where(origin < 0, num_given, origin), num_given, self_loops)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..autograd import spmm
 from ..backends import select
-from ..dispatch import Call, flip
+from ..dispatch import OpContext, transposed
 from ..graph import SignedGraph
 from ..propagate import _autocast, signed_pair, signed_propagate
 from .compiled import Deferred
@@ -108,7 +108,7 @@ def _pair(x, *graph):
 
 def _unpair(pos, neg, *graph):
     with torch.no_grad():
-        call = flip(Call(select(pos, None), _graph(*graph)), None, None)
+        call = transposed(OpContext(select(pos, None), _graph(*graph)), None, None)
         return spmm(call, pos.contiguous(), x_neg=neg.contiguous())
 
 

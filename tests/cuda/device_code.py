@@ -69,6 +69,6 @@ def load() -> types.ModuleType:
     spec.loader.exec_module(module)
     module._ops = torch.ops.sbp_shim
     module._spmm, module._spmm_norm = module._ops.signed_spmm.default, module._ops.signed_spmm_norm.default
-    module._PLANNED, module._LIGHT, module._WARP, module._CHUNK = ("cpu",), *BINS
-    module._LISTED = ()
+    module._BINNED, module._SUB_WARP, module._WARP, module._BLOCK = ("cpu",), *BINS
+    module._MERGED = ()
     return module

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sbp_kernels import SignedGraph, signed_pair, signed_propagate, steps
-from sbp_kernels.dispatch import Call
+from sbp_kernels import SignedGraph, signed_pair, signed_propagate
+from sbp_kernels.dispatch import OpContext, lower_multi_step, run_multi_step
 from tests import oracle
 from tests.graphs import GRAPHS, edges, hub, values
 
@@ -78,10 +78,10 @@ def test_dot_and_edge_dot(device_kernels, name, dtype):
     for width in (19, 64):
         x, y = _suite.features(graph.num_cols, width, dtype), _suite.features(graph.num_rows, width, dtype, seed=1)
         residual = _suite.features(graph.num_rows, width, dtype, seed=2)
-        terms = [None if h is None else h.term(x, wide, reference) for h in (graph.pos, graph.neg)]
+        terms = [None if h is None else h.operand(x, wide, reference) for h in (graph.pos, graph.neg)]
         tolerance = {"rtol": 1e-9, "atol": 1e-9} if wide == torch.float64 else {"rtol": 1e-3, "atol": 1e-3}
         torch.testing.assert_close(
-            device_kernels.signed_dot(y, x, residual, *terms, graph.plan(device_kernels)),
+            device_kernels.signed_dot(y, x, residual, *terms, graph.degree_bins(device_kernels)),
             reference.signed_dot(y, x, residual, *terms, None),
             **tolerance,
         )
@@ -92,8 +92,8 @@ def test_dot_and_edge_dot(device_kernels, name, dtype):
                 )
 
 
-def test_without_a_plan_every_row_gets_a_warp(device_kernels, backend, monkeypatch):
-    monkeypatch.setattr(device_kernels, "row_plan", lambda *_: device_kernels.RowPlan())
+def test_without_degree_bins_every_row_gets_a_warp(device_kernels, backend, monkeypatch):
+    monkeypatch.setattr(device_kernels, "degree_bins", lambda *_: device_kernels.DegreeBins())
     graph, x = dense_graph(), _suite.features(60, 40, torch.float32)
     got = signed_propagate(x, graph, **_suite.COEFFICIENTS, backend=backend)
     exact = oracle.propagate(x, graph, **_suite.COEFFICIENTS)
@@ -103,7 +103,7 @@ def test_without_a_plan_every_row_gets_a_warp(device_kernels, backend, monkeypat
 def test_a_plan_has_every_row_once(device_kernels):
     graph = dense_graph()
     degree = graph.pos.rowptr.diff() + graph.neg.rowptr.diff()
-    plan = device_kernels.plan_by_degree(degree, 8, 64, 100)
+    plan = device_kernels.bin_rows(degree, 8, 64, 100)
     hubs = plan.hub[:-1, 0]
     rows = torch.cat([hubs, plan.block_rows, plan.warp_rows, plan.light_rows])
     assert torch.equal(rows.sort().values, torch.arange(60, dtype=torch.int32)) and hubs.numel() > 1
@@ -168,7 +168,7 @@ def test_steps(device_kernels, monkeypatch, name, at_once, layer_norm, dtype):
     graph = dense_graph() if name == "dense" else GRAPHS[name]()
     if at_once:
         # Rows in chunks need a second launch a step.
-        monkeypatch.setattr(device_kernels, "_CHUNK", 10**6)
+        monkeypatch.setattr(device_kernels, "_BLOCK", 10**6)
     monkeypatch.setenv("SBP_SHIM_COOPERATIVE", str(int(at_once)))
     num_steps, eps = 5, 1e-5 if layer_norm else None
     gamma = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.7, -0.4], dtype=torch.float64)
@@ -176,9 +176,9 @@ def test_steps(device_kernels, monkeypatch, name, at_once, layer_norm, dtype):
         for fixed in (False, True):
             x, residual = (_suite.features(graph.num_cols, width, dtype, seed=s) for s in (0, 1))
             wide = torch.float64 if dtype == torch.float64 else torch.float32
-            call = Call(device_kernels, graph, (0.6, 0.44, -0.28), own_residual=not fixed, eps=eps)
-            summary, given = steps._summarised(call, x), residual if fixed else None
-            y, total = steps._run(call, summary, x, given, None, num_steps, gamma.to(wide))
+            op = OpContext(device_kernels, graph, (0.6, 0.44, -0.28), own_residual=not fixed, eps=eps)
+            lowered, given = lower_multi_step(op, x, None), residual if fixed else None
+            y, total = run_multi_step(op, lowered, x, given, num_steps, gamma.to(wide))
             call = _suite.COEFFICIENTS | {"layer_norm": layer_norm}
             states = [x]
             exact = [x.double()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate, steps
+from sbp_kernels import CSR, SignedGraph, signed_pair, signed_propagate
 from sbp_kernels.backends import BACKENDS, native
-from sbp_kernels.dispatch import Call
+from sbp_kernels.dispatch import OpContext, lower_multi_step, run_multi_step
 from tests import oracle
 from tests.graphs import GRAPHS, edges, labelled, weighted_and_scaled
 
@@ -226,8 +226,8 @@ def test_steps_in_one_launch(width, layer_norm):
         graph = graph.to("cuda")
         x = features(23, width, torch.float32).cuda()
         gamma = torch.linspace(1, 0.1, 9, device="cuda")
-        call = Call(native, graph, (0.6, 0.44, -0.28), own_residual=True, eps=1e-5 if layer_norm else None)
-        got, total = steps._run(call, steps._summarised(call, x), x, None, None, 8, gamma)
+        op = OpContext(native, graph, (0.6, 0.44, -0.28), own_residual=True, eps=1e-5 if layer_norm else None)
+        got, total = run_multi_step(op, lower_multi_step(op, x, None), x, None, 8, gamma)
         states = [x]
         for _ in range(8):
             states.append(signed_propagate(states[-1], graph, **COEFS, layer_norm=layer_norm, backend="native"))

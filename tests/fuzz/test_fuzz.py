@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.backends import native
+from sbp_kernels.backends._extension import NOT_LOADED
 
 from . import core
 from .graphs import Spec

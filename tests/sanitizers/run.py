@@ -94,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     copy(folder)
     build(folder)
     print(f"built {folder} with {FLAGS} in {time.monotonic() - begun:.0f} s", flush=True)
-    loaded = "import sbp_kernels.backends._extension as library; print(library.__file__); assert library.NOT_LOADED is None"
+    loaded = (
+        "import sbp_kernels.backends._extension as library; print(library.__file__); assert library.NOT_LOADED is None"
+    )
     fuzz = ("--calls", options.calls, "--seed", options.seed, "--jobs", options.jobs, "--out", folder / "out")
     clean = [
         passes(folder, "-c", loaded),

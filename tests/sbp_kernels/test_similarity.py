@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sbp_kernels import SignedGraph, Similarity, signed_propagate
+from sbp_kernels.backends import native, similarity_blas
 from sbp_kernels.backends._extension import NOT_LOADED
-from sbp_kernels.backends import native, tiles
 from tests import oracle
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
@@ -19,8 +19,8 @@ def normal(*size: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture(params=[1, 7, 1024], ids="tile={}".format)
 def small_tiles(request, monkeypatch):
-    monkeypatch.setattr(tiles, "_TILE", request.param)
-    monkeypatch.setattr(tiles, "_KEPT", 0)
+    monkeypatch.setattr(similarity_blas, "_TILE", request.param)
+    monkeypatch.setattr(similarity_blas, "_KEPT", 0)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -55,19 +55,19 @@ def test_a_matrix_that_is_kept_gives_the_same(dtype, monkeypatch):
     x0, x = (normal(50, 6) / 2).to(dtype), normal(50, 4, seed=1).to(dtype)
     kept = SignedGraph(neg=Similarity(x0))
     results = [signed_propagate(x, graph, lam=0.4, backend="native") for graph in (kept, kept, kept.T)]
-    matrices = [matrix for _, matrix in kept.neg._kept.values()]
+    matrices = [matrix for _, matrix in kept.neg._softmaxes._state[1].values()]
     assert len(matrices) == 1 and matrices[0].shape == (50, 50)
-    monkeypatch.setattr(tiles, "_KEPT", 2499)
+    monkeypatch.setattr(similarity_blas, "_KEPT", 2499)
     streamed = SignedGraph(neg=Similarity(x0))
     for graph, got in ((streamed, results[0]), (streamed, results[1]), (streamed.T, results[2])):
         want = signed_propagate(x, graph, lam=0.4, backend="native")
         oracle.assert_close(got, want, oracle.propagate(x, graph, 1.0, 1.0, 0.4), "kept")
-    assert all(matrix is None for _, matrix in streamed.neg._kept.values())
+    assert all(matrix is None for _, matrix in streamed.neg._softmaxes._state[1].values())
 
 
 def test_nothing_square_is_ever_in_memory(monkeypatch):
     """Of 3,000 nodes, no tensor of more than a tile is made (the square has nine million numbers)."""
-    monkeypatch.setattr(tiles, "_KEPT", 0)
+    monkeypatch.setattr(similarity_blas, "_KEPT", 0)
     sizes = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -79,13 +79,13 @@ def test_nothing_square_is_ever_in_memory(monkeypatch):
     x0, x = normal(3000, 8).float(), normal(3000, 4, seed=1).float()
     half = Similarity(x0)
     with Watch():
-        tiles.product(x0, x, tiles.log_sum_exp(x0, half.scale), half.scale, False)
+        similarity_blas.product(x0, x, similarity_blas.log_sum_exp(x0, half.scale), half.scale, False)
     assert max(sizes) <= 1024 * 1024
 
 
 def test_opcheck():
     x0, scale = normal(9, 3).float(), torch.tensor(-1.0, dtype=torch.float64)
-    ops, lse = torch.ops.sbp_tiles, tiles.log_sum_exp(x0, scale)
+    ops, lse = torch.ops.sbp_tiles, similarity_blas.log_sum_exp(x0, scale)
     torch.library.opcheck(ops.log_sum_exp, (x0, scale))
     torch.library.opcheck(ops.product, (x0, normal(9, 2).bfloat16(), lse, scale, True))
     torch.library.opcheck(ops.gradient, (x0, x0, x0, lse, scale))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sbp_kernels import ClassBlock, SignedGraph, signed_propagate, steps
-from sbp_kernels.backends._extension import NOT_LOADED
+from sbp_kernels import ClassBlock, SignedGraph, signed_propagate
 from sbp_kernels.backends import native
-from sbp_kernels.dispatch import Call
+from sbp_kernels.backends._extension import NOT_LOADED
+from sbp_kernels.dispatch import OpContext, lower_multi_step, run_multi_step
 from tests.graphs import GRAPHS, feature, hub, labelled, plain, weighted_and_scaled
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
@@ -64,8 +64,8 @@ def test_sum_over_the_steps(name):
     gamma = torch.tensor([0.3, -0.2, 0.5, 0.1])
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 4e-2)):
         x = features(graph, 21, dtype)
-        call = Call(native, graph, (0.6, 0.44, -0.28), own_residual=True)
-        last, total = steps._run(call, steps._summarised(call, x), x, None, None, 3, gamma)
+        op = OpContext(native, graph, (0.6, 0.44, -0.28), own_residual=True)
+        last, total = run_multi_step(op, lower_multi_step(op, x, None), x, None, 3, gamma)
         states = one_by_one(x, graph, 3)
         torch.testing.assert_close(last, states[-1], rtol=tolerance, atol=tolerance)
         want = sum(g * s.float() for g, s in zip(gamma, states, strict=True)).to(dtype)
@@ -116,7 +116,7 @@ def test_learnt_parts_and_similarities_go_one_by_one():
 def test_opcheck():
     graph = labelled(0.5)
     x = features(graph, 6, torch.float32)
-    (pos, _), (neg, classes) = (half.summarised(torch.float32) for half in (graph.pos, graph.neg))
+    (pos, _), (neg, classes) = (half.multi_step_operand(torch.float32) for half in (graph.pos, graph.neg))
     args = (x, None, x, *pos, *neg, None, 0.5, 1.0, -0.5, 23, 1e-5, 3)
     for gamma in (None, torch.ones(4)):
         more = (gamma, *(None,) * 4, *classes, True, *(None,) * 5)

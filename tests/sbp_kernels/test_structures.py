@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
-from sbp_kernels.adjacency.sparsity import Pattern
+from sbp_kernels.adjacency.sparsity import SparsityPattern
 from tests.graphs import GRAPHS, edges, plain, values
 
 
@@ -53,10 +53,10 @@ def test_transpose_is_the_transpose(name):
 
 def test_compiled_and_torch_sorting_agree(monkeypatch):
     index = edges(300, 20, 30, 0)
-    compiled, order = Pattern.from_coo(index[1], index[0], 30, 20)
+    compiled, order = SparsityPattern.from_coo(index[1], index[0], 30, 20)
     flipped, flipped_order = compiled.transpose()
     monkeypatch.setattr("sbp_kernels.adjacency.sparsity.NOT_LOADED", "pretend")
-    plain_torch, plain_order = Pattern.from_coo(index[1], index[0], 30, 20)
+    plain_torch, plain_order = SparsityPattern.from_coo(index[1], index[0], 30, 20)
     assert torch.equal(order, plain_order)
     for got, want in ((compiled, plain_torch), (flipped, plain_torch.transpose()[0])):
         assert (

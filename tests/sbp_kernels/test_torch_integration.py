@@ -22,7 +22,7 @@ def terms(graph: SignedGraph, x: torch.Tensor) -> list[torch.Tensor | None]:
     from sbp_kernels.backends import native
 
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    both = [(None,) * 7 if h is None else tuple(h.term(x, wide, native)) for h in (graph.pos, graph.neg)]
+    both = [(None,) * 7 if h is None else tuple(h.operand(x, wide, native)) for h in (graph.pos, graph.neg)]
     return [*both[0], *both[1]]
 
 

@@ -22,10 +22,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sbp_kernels import CSR
-from sbp_kernels.backends import triton as backend
-from sbp_kernels.backends.triton import plan, tuning
 from sbp_kernels.adjacency.class_block import GroupPlan
+from sbp_kernels.backends import triton as backend
 from sbp_kernels.backends.interface import Term
+from sbp_kernels.backends.triton import plan, tuning
 
 TABLE = Path(__file__).parents[2] / "benchmarks/results/triton-aot/table.csv"
 TARGETS = {

@@ -14,9 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
+from sbp_kernels.adjacency.class_block import GroupPlan
 from sbp_kernels.backends import reference
 from sbp_kernels.backends import triton as kernels
-from sbp_kernels.adjacency.class_block import GroupPlan
 from tests import oracle
 from tests.graphs import edges, weighted_and_scaled
 

@@ -58,8 +58,8 @@ def on_compilation(*, times: Any, cache_hit: bool, **_: Any) -> None:
         _compiled["seconds"] += times.total / 1e6
 
 
-def row_plan(pos: Tensor | None, neg: Tensor | None) -> None:
-    """None: the ops find their plan by themselves (see plan.py), out of the compiler's sight."""
+def degree_bins(pos: Tensor | None, neg: Tensor | None) -> None:
+    """Return None: the ops compute their bins themselves, so that torch.compile does not trace that."""
 
 
 def signed_spmm(
@@ -72,7 +72,7 @@ def signed_spmm(
     coef: Tensor | None,
     num_rows: int,
     eps: float | None,
-    plan: Any = None,
+    bins: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
     y, rstd = torch.ops.sbp_triton.signed_spmm(
@@ -81,19 +81,19 @@ def signed_spmm(
     return y, None if eps is None else rstd
 
 
-def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, plan: Any = None) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, bins: Any = None) -> tuple[Tensor, Tensor]:
     """(A+ x, A- x), each `[n, d]`."""
     return torch.ops.sbp_triton.signed_pair(x, *(pos or _EMPTY), *(neg or _EMPTY), num_rows)
 
 
-def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, plan: Any = None) -> Tensor:
+def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, bins: Any = None) -> Tensor:
     """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     return torch.ops.sbp_triton.signed_dot(y, x, *(pos or _EMPTY), *(neg or _EMPTY), residual)
 
 
-def edge_dot(a: Tensor, b: Tensor, term: Any) -> Tensor:
+def edge_dot(a: Tensor, b: Tensor, operand: Any) -> Tensor:
     """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
-    return torch.ops.sbp_triton.edge_dot(a, b, term.rowptr, term.col, term.row_scale, term.col_scale)
+    return torch.ops.sbp_triton.edge_dot(a, b, operand.rowptr, operand.col, operand.row_scale, operand.col_scale)
 
 
 def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch_geometric_signed_directed.utils.general.get_magnetic_signed_Laplacian
 
 from ... import SignedGraph
 from ...adjacency.csr import CSR
-from ...adjacency.sparsity import Pattern
+from ...adjacency.sparsity import SparsityPattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges
@@ -169,7 +169,7 @@ def _half(edge_index: Tensor, value: Tensor, n: int) -> CSR:
     return CSR.from_edge_index(edge_index[:, stays], value[stays], n)
 
 
-def _msconv_pattern(options: tuple[tuple[int, int], str], edge_index: Tensor) -> tuple[Pattern, Tensor]:
+def _msconv_pattern(options: tuple[tuple[int, int], str], edge_index: Tensor) -> tuple[SparsityPattern, Tensor]:
     """Where PyGSD's entries are, and the order that sorts them: these depend on the edges alone."""
     n = options[0][0]
     list_edges(edge_index, n, "source_to_target")
@@ -178,7 +178,7 @@ def _msconv_pattern(options: tuple[tuple[int, int], str], edge_index: Tensor) ->
     return _entries_pattern(options, edges)
 
 
-def _entries_pattern(options: tuple[tuple[int, int], str], edges: Tensor) -> tuple[Pattern, Tensor]:
+def _entries_pattern(options: tuple[tuple[int, int], str], edges: Tensor) -> tuple[SparsityPattern, Tensor]:
     (n, _), flow = options
     row, col = edges if flow == "target_to_source" else edges.flip(0)
-    return Pattern.from_coo(row, col, n, n)
+    return SparsityPattern.from_coo(row, col, n, n)

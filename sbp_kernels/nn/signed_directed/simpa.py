@@ -11,7 +11,7 @@ from torch_geometric_signed_directed.nn import signed
 from ... import SignedGraph
 from ...adjacency.checks import describe
 from ...adjacency.csr import CSR
-from ...adjacency.sparsity import Pattern
+from ...adjacency.sparsity import SparsityPattern
 from ...pyg.autodiff import differentiable
 from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
 from ...pyg.edges import check_weight, list_edges, with_loops
@@ -149,6 +149,6 @@ def _simpa_layout(options: tuple[int, bool], edge_index: Tensor) -> tuple[Tensor
     return row, col, origin % (given + 1), given
 
 
-def _simpa_pattern(options: tuple[int, bool], edge_index: Tensor) -> tuple[Pattern, Tensor]:
+def _simpa_pattern(options: tuple[int, bool], edge_index: Tensor) -> tuple[SparsityPattern, Tensor]:
     row, col, *_ = recall(_simpa_layout, options, edge_index)
-    return Pattern.from_coo(row, col, options[0], options[0])
+    return SparsityPattern.from_coo(row, col, options[0], options[0])

@@ -10,7 +10,7 @@ from torch_geometric_signed_directed.nn import signed
 
 from ... import SignedGraph
 from ...adjacency.csr import CSR
-from ...adjacency.sparsity import Pattern
+from ...adjacency.sparsity import SparsityPattern
 from ...pyg.compiled import deferrable, defers, recall, recall_graph
 from ...pyg.edges import list_edges
 from ...pyg.ops import propagate
@@ -104,5 +104,5 @@ def _snea_edges(options: tuple[tuple[int, int], str], edge_index: Tensor) -> Sig
     (num_edges, n), flow = options
     source, target = list_edges(edge_index, n, flow)[0]
     others = (source != target).nonzero().view(-1)
-    pattern, _ = Pattern.from_coo(target[others], others, n, num_edges)
+    pattern, _ = SparsityPattern.from_coo(target[others], others, n, num_edges)
     return SignedGraph(CSR._trusted(pattern))

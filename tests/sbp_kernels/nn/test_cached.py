@@ -11,8 +11,8 @@ from torch import Tensor
 
 import sbp_kernels.nn as ours
 import sbp_kernels.pyg.gcn_norm as norm_module
+from sbp_kernels.adjacency.sparsity import SparsityPattern
 from sbp_kernels.nn import accelerate, restore
-from sbp_kernels.adjacency.sparsity import Pattern
 from sbp_kernels.pyg import clear_cache
 from tests.sbp_kernels.nn.layers import edges, in_form
 
@@ -141,7 +141,7 @@ def test_layers_share_one_graph(form: str, monkeypatch: pytest.MonkeyPatch) -> N
     for conv in convs:
         conv(x, x, adjacency)
     assert all(conv._cached_edge_index[0] is convs[0]._cached_edge_index[0] for conv in convs)
-    monkeypatch.setattr(Pattern, "from_coo", lambda *_: pytest.fail("sorted again"))
+    monkeypatch.setattr(SparsityPattern, "from_coo", lambda *_: pytest.fail("sorted again"))
     for conv in convs:
         conv(x, x, adjacency)
 

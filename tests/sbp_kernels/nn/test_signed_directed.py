@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sbp_kernels.adjacency.sparsity import Pattern
+from sbp_kernels.adjacency.sparsity import SparsityPattern
 
 theirs = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
 from sbp_kernels.nn import accelerate, restore  # noqa: E402
@@ -133,7 +133,7 @@ def test_graphs_are_built_once(name, monkeypatch):
     def again(*_):
         raise AssertionError("sorted again")
 
-    monkeypatch.setattr(Pattern, "from_coo", again)
+    monkeypatch.setattr(SparsityPattern, "from_coo", again)
     assert torch.equal(flat(layer(*args)), want)
 
 

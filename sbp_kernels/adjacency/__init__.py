@@ -1,0 +1,1 @@
+"""The adjacencies: sparse (`CSR`) and implicit (`ClassBlock`, `Similarity`)."""
