@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from ..backends.interface import KernelOperand
-from ..transforms import needs_derivative, outside, plain
+from ..edge_weight import EdgeWeight
+from ..normalization import degree, degree_scales, needs_folding, with_self_loops
+from ..sparsity import SparsityPattern
+from ..transforms import check_storage, needs_derivative, outside, plain
 from .checks import (
     check_count,
     check_device,
@@ -20,10 +23,7 @@ from .checks import (
     check_tensor,
     check_values,
 )
-from .edge_weight import EdgeWeight
-from .normalization import degree, degree_scales, needs_folding, with_self_loops
 from .sparse_matrix import SparseMatrix, own_copy
-from .sparsity import SparsityPattern
 
 
 class CSR(SparseMatrix):
@@ -102,6 +102,8 @@ class CSR(SparseMatrix):
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache, and what is loaded is checked again.
         own = self._weight
+        if own is not None:
+            check_storage("weight", own.values)
         weight = () if own is None else (own.values, own.order, own.sign)
         pattern = self._pattern
         return _load, (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols, *weight)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..tensor_cache import tensor_version
-from ..transforms import needs_derivative
+from ..transforms import check_storage, needs_derivative
 
 
 class EdgeWeight:
@@ -28,6 +28,7 @@ class EdgeWeight:
 
         Raises ValueError if someone has resized the caller's tensor since.
         """
+        check_storage("weight", self.values)
         if self.values.numel() != self._size:
             raise ValueError(f"weight must keep its {self._size} elements, got shape {tuple(self.values.shape)}")
         if self.order is None:

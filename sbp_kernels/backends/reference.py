@@ -152,11 +152,11 @@ def _spmm(operand: Any, x: Tensor, num_rows: int) -> Tensor:
         return out
     if operand.table is not None:
         return operand.table if operand.group is None else operand.table[operand.group]
-    col = operand.col.long()
+    row, col = _rows(operand), operand.col.long()
     message = x.index_select(0, col).to(wide)
-    if operand.weight is not None:
-        message = message * operand.weight[:, None]
-    if operand.col_scale is not None:
-        message = message * operand.col_scale.index_select(0, col)[:, None]
-    out = out.index_add(0, _rows(operand), message)
-    return out if operand.row_scale is None else out * operand.row_scale[:, None]
+    # The factors of an edge first, as the kernels do: normalized weights of 1e41 are small, features times them not.
+    factor = operand.weight
+    for scale, index in ((operand.row_scale, row), (operand.col_scale, col)):
+        if scale is not None:
+            factor = scale.index_select(0, index) if factor is None else factor * scale.index_select(0, index)
+    return out.index_add(0, row, message if factor is None else message * factor[:, None])

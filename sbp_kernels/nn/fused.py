@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, SparseTensor
 
+from ..adjacency.checks import FLOATS
 from ..graph import SignedGraph
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.autodiff import differentiable
@@ -126,7 +127,7 @@ def aggregate(
     """`signed_propagate` for `[*, num_nodes, features]`: leading dimensions count as features."""
     if residual is x:
         # For one step the current X is the default; the compiler takes no tensor for two arguments.
-        if num_steps == 1:
+        if isinstance(num_steps, int) and num_steps == 1:
             residual = None
         elif torch.compiler.is_dynamo_compiling():
             residual = x.clone()
@@ -143,6 +144,8 @@ def promoted(x: Tensor, edge_weight: Any) -> Tensor:
     """Return the features in the type of PyG's messages, to which those of another type are multiplied."""
     if not isinstance(edge_weight, Tensor) or edge_weight.dtype == x.dtype or not edge_weight.is_floating_point():
         return x
+    if edge_weight.dtype not in FLOATS:
+        raise ValueError(f"edge_weight must be float32, float64, bfloat16 or float16, got {edge_weight.dtype}")
     # Under autocast the type of the features is the one that it asks for.
     return x if torch.is_autocast_enabled(x.device.type) else x.to(torch.promote_types(x.dtype, edge_weight.dtype))
 

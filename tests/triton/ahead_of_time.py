@@ -22,9 +22,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sbp_kernels import CSR
-from sbp_kernels.adjacency.class_block import GroupPlan
+from sbp_kernels.adjacency.class_block import GroupSegments
 from sbp_kernels.backends import triton as backend
-from sbp_kernels.backends.interface import Term
+from sbp_kernels.backends.interface import KernelOperand
 from sbp_kernels.backends.triton import plan, tuning
 
 TABLE = Path(__file__).parents[2] / "benchmarks/results/triton-aot/table.csv"
@@ -71,7 +71,7 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
     csr = graph()
     n, wide = csr.num_rows, torch.float64 if dtype == torch.float64 else torch.float32
     ones = torch.ones(csr.num_edges, dtype=wide)
-    bare = Term(csr.rowptr, csr.col)
+    bare = KernelOperand(csr.rowptr, csr.col)
     scaled = bare._replace(row_scale=torch.ones(n, dtype=wide), col_scale=torch.ones(n, dtype=wide))
     weighted = scaled._replace(col=csr.col.long(), weight=ones)
     coef = torch.ones(3, dtype=wide)
@@ -79,8 +79,8 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
         x = torch.zeros(n, width, dtype=dtype)
         yield f"spmm d={width}", lambda x=x: spmm(x, scaled, scaled)
     x = torch.zeros(n, 128, dtype=dtype)
-    labels = Term(table=torch.zeros(5, 128, dtype=wide), group=torch.zeros(n, dtype=torch.int64))
-    dense = Term(table=torch.zeros(n, 128, dtype=wide))
+    labels = KernelOperand(table=torch.zeros(5, 128, dtype=wide), group=torch.zeros(n, dtype=torch.int64))
+    dense = KernelOperand(table=torch.zeros(n, 128, dtype=wide))
     yield "spmm unscaled d=128", lambda: spmm(x, bare, bare)
     yield "spmm weighted int64 d=128", lambda: spmm(x, weighted, weighted)
     yield "spmm labels d=128", lambda: spmm(x, scaled, labels)
@@ -92,7 +92,7 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
     yield "pair d=128", lambda: backend.signed_pair(x, scaled, scaled, n)
     yield "dot d=128", lambda: backend.signed_dot(x, x, x, scaled, scaled)
     yield "edge_dot d=128", lambda: backend.edge_dot(x, x, scaled)
-    groups = GroupPlan(torch.arange(n) % 3, 3)
+    groups = GroupSegments(torch.arange(n) % 3, 3)
     parts = (groups.order, groups.segptr, groups.group_segptr)
     for width in (64, 128):
         xg = torch.zeros(n, width, dtype=dtype)
@@ -113,7 +113,7 @@ def similarity_calls(dtype: torch.dtype, wide: torch.dtype, n: int) -> Iterator[
         yield f"gradient {name}", lambda x0=x0, x=x: backend.similarity_grad(x0, x, x, lse, scale)
 
 
-def spmm(x: torch.Tensor, pos: Term, neg: Term, **more: Any) -> None:
+def spmm(x: torch.Tensor, pos: KernelOperand, neg: KernelOperand, **more: Any) -> None:
     rest = {"coef": None, "x_neg": None, "eps": None} | more
     backend.signed_spmm(x, rest["x_neg"], x, pos, neg, (0.5, 0.3, -0.2), rest["coef"], x.size(0), rest["eps"])
 

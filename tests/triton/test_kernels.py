@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
-from sbp_kernels.adjacency.class_block import GroupPlan
+from sbp_kernels.adjacency.class_block import GroupSegments
 from sbp_kernels.backends import reference
 from sbp_kernels.backends import triton as kernels
 from tests import oracle
@@ -60,7 +60,7 @@ def many_bins(monkeypatch):
 
 
 def terms(graph: SignedGraph, x: torch.Tensor):
-    return [half.term(x, tuning.acc_dtype(x), kernels) for half in (graph.pos, graph.neg)]
+    return [half.operand(x, tuning.accumulation_dtype(x), kernels) for half in (graph.pos, graph.neg)]
 
 
 def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
@@ -72,7 +72,7 @@ def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rows_of_every_bin(many_bins, dtype):
     """Each epilogue once: own residual, another, none; coefficients as numbers and on the device; LayerNorm."""
-    coef = torch.tensor(COEFS, dtype=tuning.acc_dtype(features(1, 1, dtype)), device=DEVICE)
+    coef = torch.tensor(COEFS, dtype=tuning.accumulation_dtype(features(1, 1, dtype)), device=DEVICE)
     for graph, width, own, other, device_coef, eps in (
         (skewed(), 19, True, False, None, 1e-5),
         (skewed(), 64, False, True, coef, None),
@@ -121,7 +121,7 @@ def test_dot_products_of_too_few_rows_are_refused():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_group_sums(dtype):
     group = torch.randint(4, (2500,), generator=torch.Generator().manual_seed(0)).to(DEVICE) // 2 * 2
-    groups = GroupPlan(group, 5)
+    groups = GroupSegments(group, 5)
     x = features(2500, 21, dtype)
     call = (x, groups.order, groups.segptr, groups.group_segptr)
     got = kernels.group_sum(*call)
@@ -134,7 +134,7 @@ def test_group_sums(dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_similarity_of_any_width(dtype, depth, transposed):
     """Both within one tile of x0 and across several; more nodes than a tile, and no multiple of it."""
-    wide = tuning.acc_dtype(features(1, 1, dtype))
+    wide = tuning.accumulation_dtype(features(1, 1, dtype))
     x0, x = features(70, depth, wide, seed=5) / depth**0.25, features(70, 40, dtype)
     scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
     lse = kernels.similarity_lse(x0, scale)
@@ -159,7 +159,7 @@ def test_similarity_of_short_numbers_multiplies_them_exactly(dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_gradient_of_the_features_of_a_similarity(dtype, depth):
     """Short and long x0 with features of any type, both narrow and in several slices."""
-    wide = tuning.acc_dtype(features(1, 1, dtype))
+    wide = tuning.accumulation_dtype(features(1, 1, dtype))
     scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
     for x0_dtype, width in ((dtype, 9), (wide, 70)):
         x0 = (features(70, depth, wide, seed=5) / depth**0.25).to(x0_dtype)
@@ -237,7 +237,7 @@ def test_ops_are_well_formed():
     graph, x = skewed(), features(40, 16, torch.float32)
     pos, neg = terms(graph, x)
     x0, scale = features(40, 5, torch.float32), torch.tensor(1.0, device=DEVICE)
-    groups = GroupPlan(torch.arange(40, device=DEVICE) % 3, 3)
+    groups = GroupSegments(torch.arange(40, device=DEVICE) % 3, 3)
     ops = torch.ops.sbp_triton
     for op, args in (
         (ops.signed_spmm, (x, None, x, *pos, *neg, None, *COEFS, 40, 1e-5)),
