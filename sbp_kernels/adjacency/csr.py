@@ -8,9 +8,6 @@ import torch
 from torch import Tensor
 
 from ..backends.interface import KernelOperand
-from ..edge_weight import EdgeWeight
-from ..normalization import degree, degree_scales, needs_folding, with_self_loops
-from ..sparsity import SparsityPattern
 from ..transforms import check_storage, needs_derivative, outside, plain
 from .checks import (
     check_count,
@@ -23,7 +20,10 @@ from .checks import (
     check_tensor,
     check_values,
 )
+from .edge_weight import EdgeWeight
+from .normalization import degree, degree_scales, needs_folding, with_self_loops
 from .sparse_matrix import SparseMatrix, own_copy
+from .sparsity import SparsityPattern
 
 
 class CSR(SparseMatrix):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..sparsity import SparsityPattern
 from .checks import describe
 from .sparse_matrix import SparseMatrix
+from .sparsity import SparsityPattern
 
 # Products of two scales and a weight of these magnitudes neither overflow in float32 nor lose digits to underflow.
 _SAFE_SCALE, _SAFE_WEIGHT = (1e-9, 1e9), (1e-19, 1e19)

@@ -65,7 +65,7 @@ class Similarity:
 
     def _set(self, x0: Tensor, transposed: bool, softmaxes: VersionedCache) -> None:
         self._x0, self._is_transposed = x0, transposed
-        # By accumulation type and backend: the log-sum-exp of the rows, and the matrix or None. The transpose shares it.
+        # By accumulation type and backend: the rows' log-sum-exp, and the matrix or None. The transpose shares it.
         self._softmaxes = softmaxes
         self._num_nodes = x0.size(0)
         self._transposed: Similarity | None = None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from ..edge_weight import EdgeWeight
-from ..sparsity import SparsityPattern
 from ..tensor_cache import VersionedCache
 from ..transforms import outside
+from .edge_weight import EdgeWeight
+from .sparsity import SparsityPattern
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .. import _fakes
+from . import _fakes
 
 # The extension lies in the package's folder.
 _PACKAGE = Path(__file__).parents[1]

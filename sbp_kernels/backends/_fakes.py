@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..interface import accumulation_dtype
+from .interface import accumulation_dtype
 
 
 def register() -> None:

@@ -112,7 +112,7 @@ CASES = {
     "residual type": (lambda: signed_propagate(X, G, residual=X.double()), "the type of x, torch.float32"),
     "layer norm": (
         lambda: signed_propagate(X, G, layer_norm=torch.nn.LayerNorm(5)),
-        "layer_norm must normalise features=4, got normalized_shape=(5,)",
+        "layer_norm must normalize features=4, got normalized_shape=(5,)",
     ),
     "backend": (
         lambda: signed_propagate(X, G, backend="natve"),
