@@ -54,7 +54,7 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
 
 def _ready(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
     """With what the first step would make and keep."""
-    graph.plan(BACKENDS[backend])
+    graph.degree_bins(BACKENDS[backend])
     graph.merged.find(torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
     return graph
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from sbp_kernels import CSR, SignedGraph
+from sbp_kernels.adjacency.class_block import GroupSegments
 from sbp_kernels.backends import triton as kernels
 from sbp_kernels.backends.triton import tuning
-from sbp_kernels.adjacency.class_block import GroupSegments
 
 WIDTHS = (16, 32, 64, 128, 256)
 DEPTHS = (64, 128, 1433)

@@ -32,7 +32,7 @@ def spmm(
     x_neg: Tensor | None = None,
     weights: Weights | None = None,
 ) -> Tensor:
-    """r R + p A+ x + q A- x_neg: `[n, d]`; with `op.eps`, each row standardized (LayerNorm)."""
+    """Return r R + p A+ x + q A- x_neg, `[n, d]`; with `op.eps`, each row standardized (LayerNorm)."""
     if transforms.active():
         return composed.spmm(op, x, residual, coef, x_neg=x_neg, weights=weights)
     pos_weight, neg_weight = learnable_weights(op.graph, x) if weights is None else weights
@@ -45,7 +45,7 @@ def spmm(
 
 
 def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
-    """(A+ x, A- x), each `[n, d]`."""
+    """Return (A+ x, A- x), each `[n, d]`."""
     if transforms.active():
         return composed.pair(op, x, weights)
     both = learnable_weights(op.graph, x) if weights is None else weights
@@ -53,12 +53,12 @@ def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tens
 
 
 def _dot(op: OpContext, y: Tensor, x: Tensor, residual: Tensor | None, *weights: Tensor | None) -> Tensor:
-    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    """Return (<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     return (composed.dot if transforms.active() else _Dot.apply)(op, y, x, residual, *weights)
 
 
 def _weight_grad(kernels: Any, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Gradient of <a, A b> with respect to edge weights or x0, given as `weight`."""
+    """Return the gradient of <a, A b> with respect to edge weights or x0, given as `weight`."""
     return (composed.edge_grad if transforms.active() else _WeightGrad.apply)(kernels, half, weight, a, b)
 
 
@@ -81,12 +81,12 @@ class _Spmm(torch.autograd.Function):
         y, rstd = run(op, x, x_neg, residual, coef, pos_weight, neg_weight)
         ctx.op, ctx.has_x_neg = op, x_neg is not None
         # A linear step with fixed coefficients and weights saves nothing.
-        learns = any(ctx.needs_input_grad[4:])
+        saves = any(ctx.needs_input_grad[4:])
         normed = op.eps is not None
         ctx.save_for_backward(
-            x if learns else None,
-            x_neg if learns else None,
-            residual if learns else None,
+            x if saves else None,
+            x_neg if saves else None,
+            residual if saves else None,
             coef,
             pos_weight,
             neg_weight,

@@ -34,7 +34,7 @@ def spmm(
     x_neg: Tensor | None = None,
     weights: Weights | None = None,
 ) -> Tensor:
-    """r R + p A+ x + q A- x_neg, then LayerNorm if `op.eps` is given: `[n, d]`, in the type of x."""
+    """Return r R + p A+ x + q A- x_neg, then LayerNorm if `op.eps` is given, `[n, d]`, in the type of x."""
     dtype, wide = x.dtype, accumulation_dtype(x)
     residual = x if op.own_residual else residual
     pos_weight, neg_weight = learnable_weights(op.graph, x) if weights is None else weights
@@ -51,7 +51,7 @@ def spmm(
 
 
 def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tensor, Tensor]:
-    """(A+ x, A- x), each `[n, d]`."""
+    """Return (A+ x, A- x), each `[n, d]`."""
     both = learnable_weights(op.graph, x) if weights is None else weights
     parts = []
     for half, weight in zip((op.graph.pos, op.graph.neg), both, strict=True):
@@ -65,7 +65,7 @@ def pair(op: OpContext, x: Tensor, weights: Weights | None = None) -> tuple[Tens
 def dot(
     op: OpContext, y: Tensor, x: Tensor, residual: Tensor | None, pos_weight: Tensor | None, neg_weight: Tensor | None
 ) -> Tensor:
-    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    """Return (<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     wide = accumulation_dtype(x)
     y, x, residual = y.to(wide), x.to(wide), x if op.own_residual else residual
     own = y.new_zeros(()) if residual is None else (y * residual.to(wide)).sum()
@@ -75,12 +75,12 @@ def dot(
 
 
 def product(kernels: Backend, half: Any, x: Tensor, weight: Tensor | None) -> Tensor:
-    """A x of one adjacency, with `weight` (edge weights or x0) where it needs a derivative: `[n, d]`."""
+    """Return A x of one adjacency, with `weight` (edge weights or x0) where it needs a derivative, `[n, d]`."""
     return _Product.apply(kernels, half, x, weight)
 
 
 def edge_grad(kernels: Backend, half: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Gradient of <a, A b> with respect to edge weights `[num_edges]` or x0 `[n, width]`, given as `weight`."""
+    """Return the gradient of <a, A b> with respect to `weight`: edge weights `[num_edges]` or x0 `[n, width]`."""
     if isinstance(half, Similarity):
         return _dense_gradient(half, weight, a, b)
     return _EdgeGrad.apply(kernels, half, weight, a, b)
@@ -173,7 +173,7 @@ class _EdgeGrad(torch.autograd.Function):
 
 
 def _dense_gradient(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Gradient of <a, P b> (or of <a, P^T b>) with respect to x0, in differentiable torch operations."""
+    """Return the gradient of <a, P b> (or of <a, P^T b>) with respect to x0, in differentiable torch operations."""
     _check_dense(half)
     wide = torch.promote_types(x0.dtype, accumulation_dtype(a))
     a, b = (b, a) if half.transposed else (a, b)
@@ -188,7 +188,7 @@ def _dense_gradient_of(half: Similarity, x0: Tensor, a: Tensor, b: Tensor) -> Te
 
 
 def _dense_tangent(half: Similarity, x0: Tensor, x0_t: Tensor, x: Tensor) -> Tensor:
-    """Tangent of P x (or of P^T x) along the tangent of x0, in differentiable torch operations."""
+    """Return the tangent of P x (or of P^T x) along the tangent of x0, in differentiable torch operations."""
     _check_dense(half)
     wide = torch.promote_types(x0.dtype, accumulation_dtype(x))
     own, along = x0.to(wide), x0_t.to(wide)
@@ -200,7 +200,7 @@ def _dense_tangent(half: Similarity, x0: Tensor, x0_t: Tensor, x: Tensor) -> Ten
 
 
 def edge_grad_backward(half: Similarity, x0: Tensor, a: Tensor, b: Tensor, grad: Tensor) -> list[Tensor | None]:
-    """Gradients of <grad, d<a, P b> / dx0> with respect to x0, a and b, differentiable if grad mode is on."""
+    """Return the gradients of <grad, d<a, P b> / dx0> with respect to x0, a, b; differentiable in grad mode."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         # Views, so that a path from x0 through a or b, which depend on it, is not followed here.
@@ -228,7 +228,7 @@ def _is_zero(factor: Any) -> bool:
 
 
 def _standardized(y: Tensor, eps: float) -> Tensor:
-    """LayerNorm of each row, written out: reverse over forward mode of torch's own (2.13) gives a wrong gradient."""
+    """Return LayerNorm of each row, written out: reverse over forward mode of torch's own (2.13) is wrong."""
     # Rows are scaled by powers of two, so that their squares neither overflow nor vanish (see `reference.standardize`).
     most = y.detach().abs().amax(1, keepdim=True).clamp(min=math.sqrt(eps))
     scale = torch.exp2(-most.clamp(2.0**-1000, 2.0**1000).log2().floor())
@@ -238,12 +238,12 @@ def _standardized(y: Tensor, eps: float) -> Tensor:
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:
-    """factor * part, where a factor of 0 hides what is not finite: a part whose coefficient is 0 is not read."""
+    """Return factor * part, with 0 where the factor is 0: a part whose coefficient is 0 is not read."""
     if isinstance(factor, Tensor):
         part = torch.where((factor == 0.0) & ~part.isfinite(), 0.0, part)
     return factor * part
 
 
 def _entries(tensor: Tensor | None, dim: int | None, info: Any) -> list[Any]:
-    """What each entry of a batch takes of an argument, batched or not."""
+    """Return what each entry of a batch takes of an argument, batched or not."""
     return [tensor] * info.batch_size if tensor is None or dim is None else list(tensor.unbind(dim))

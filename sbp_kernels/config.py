@@ -11,7 +11,7 @@ from .backends._extension import NOT_LOADED
 
 
 def show_config() -> str:
-    """Versions, the compiled parts, and the instruction set that the CPU kernels picked, as text."""
+    """Return versions, the compiled parts, and the instruction set that the CPU kernels picked, as text."""
     if NOT_LOADED is None:
         compiled = f"CPU kernels: {torch.ops.sbp.cpu_isa()}; threads: {torch.get_num_threads()}; {native.cuda_archs()}"
     else:

@@ -53,7 +53,7 @@ def lower(
 
 
 def lower_multi_step(op: OpContext, x: Tensor, coef: Tensor | None) -> MergedOperand | HalvesOperand | None:
-    """`lower` for K steps in one kernel call; None if the backend or a half needs one call per step."""
+    """Return what one kernel call for K steps reads; None if the backend or a half needs one call per step."""
     if not hasattr(op.kernels, "signed_spmm_steps"):
         return None
     acc_dtype = accumulation_dtype(x)

@@ -123,7 +123,7 @@ class SignedGraph:
 
     @staticmethod
     def from_labels(edge_index: Tensor, y: Tensor, known: Tensor, softmax_over: str = "all") -> SignedGraph:
-        """Label-SBP's graph: the edges attract, `ClassBlock.from_labels(y, known)` repels."""
+        """Return Label-SBP's graph: the edges attract, `ClassBlock.from_labels(y, known)` repels."""
         labels = ClassBlock.from_labels(y, known, softmax_over)
         return SignedGraph(CSR.from_edge_index(edge_index, num_nodes=y.numel()), labels)
 
@@ -188,7 +188,7 @@ class SignedGraph:
     _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """The same graph with other edge weights (in the order of `CSR.col`) or another x0; None keeps a half's own.
+        """Return the graph with other edge weights (in the order of `CSR.col`) or another x0; None for a half's own.
 
         Raises ValueError for weights that the half's constructor would refuse, or where a half has none.
         """
@@ -200,7 +200,7 @@ class SignedGraph:
         return self._reweighed(*(half if w is None else half.with_weight(w) for half, w in halves))  # type: ignore
 
     def _reweighed(self, pos: Adjacency | None, neg: Adjacency | None) -> SignedGraph:
-        """The graph of these halves, which have the patterns of its own."""
+        """Return the graph of these halves, which have the patterns of its own."""
         if pos is self._pos and neg is self._neg:
             return self
         graph = SignedGraph(pos, neg)
@@ -208,7 +208,7 @@ class SignedGraph:
         return graph
 
     def _with_temporary_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """`with_weights` for one call: no merged CSR is cached for it."""
+        """Return the graph with other weights for one call: no merged CSR is cached for it."""
         halves = ((self._pos, pos_weight), (self._neg, neg_weight))
         graph = self._reweighed(*(half if w is None else half._with_weight(w) for half, w in halves))  # type: ignore[union-attr]
         if graph is not self:
@@ -238,7 +238,7 @@ class SignedGraph:
         return SignedGraph(*(half.scaled(*degree_scales(half, mode, rows, cols)) for half in (self._pos, self._neg)))
 
     def to(self, device: torch.device | str) -> SignedGraph:
-        """The same graph on another device."""
+        """Return the same graph on another device."""
         return SignedGraph(*(None if half is None else half.to(device) for half in (self._pos, self._neg)))
 
     def __repr__(self) -> str:

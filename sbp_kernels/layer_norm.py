@@ -1,4 +1,4 @@
-"""The one derivative that is written by hand: of standardised rows."""
+"""The backward pass of LayerNorm without weight and bias."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def layer_norm_backward(grad: Tensor, grad_rstd: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
-    """Gradient before standardisation, from the standardised rows y and their 1/std, in the accumulation type."""
+    """Return the gradient before LayerNorm, from its rows y and their 1/std, in the accumulation type."""
     g, y_wide = grad.to(rstd.dtype), y.to(rstd.dtype)
     inner = g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True)
     scale = rstd[:, None]

@@ -75,7 +75,7 @@ def signed_propagate(
 
 
 def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
-    r"""Both halves apart, \( (A^+ X, A^- X) \), in one pass over the rows.
+    r"""Return both halves apart, \( (A^+ X, A^- X) \), in one pass over the rows.
 
     Args:
         x: `[num_nodes, features]` (a row per column of the graph).
@@ -94,7 +94,7 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
 
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
-    """For every backend: "runs", or the reason why it cannot run this call."""
+    """Return for every backend "runs", or the reason why it cannot run this call."""
     _check(x, graph, None, 1)
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
 
@@ -131,7 +131,7 @@ def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: in
 
 
 def _check_steps(num_steps: Any) -> None:
-    """Numbers that are no plain int; those of a compiler's sizes count as ints."""
+    """Raise ValueError unless `num_steps` is an integer, a compiler's symbolic size included."""
     if as_index(num_steps) is None:
         raise ValueError(f"num_steps must be an integer, got {describe(num_steps)}")
 
@@ -149,7 +149,7 @@ def _check_fits(x: Tensor, graph: SignedGraph, residual: Tensor) -> None:
 
 
 def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
-    """A rectangular graph has no own residual, as X has other rows."""
+    """Raise ValueError if a rectangular graph gets no residual although the step needs one."""
     is_tensor = isinstance(lam, Tensor)
     if residual is None and (is_tensor or lam != 1.0):
         got = "a tensor" if is_tensor else f"lam={lam}"
@@ -159,7 +159,7 @@ def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) ->
 
 
 def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefficients, Tensor | None]:
-    """(1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
+    """Return (1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
     # Floats first: isinstance(value, Tensor) takes five times as long for another type.
     if not (isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)):
         if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
@@ -174,7 +174,7 @@ def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[
 
 
 def _number(name: str, value: Any) -> Any:
-    """An int or another real number as a float; a float of any value, and a compiler's size, as it is."""
+    """Return an int or another real number as a float; a float, or a compiler's symbolic size, as it is."""
     if isinstance(value, (float, torch.SymFloat, torch.SymInt)):
         return value
     return check_real(name, value)
@@ -193,7 +193,7 @@ def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
 
 
 def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | None, torch.nn.LayerNorm | None]:
-    """Epsilon (None for no normalisation), and the module where it has parameters."""
+    """Return epsilon (None for no LayerNorm), and the module where it has parameters."""
     if isinstance(layer_norm, bool):
         return (1e-5 if layer_norm else None), None
     if not isinstance(layer_norm, torch.nn.LayerNorm):

@@ -17,7 +17,7 @@ is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def active() -> bool:
-    """Whether a `torch.func` transform runs or a level of forward-mode differentiation is open."""
+    """Return whether a `torch.func` transform runs or a level of forward-mode differentiation is open."""
     return _functorch_active() or _forward_ad._current_level >= 0
 
 
@@ -30,7 +30,7 @@ def outside() -> AbstractContextManager[object]:
 
 
 def needs_derivative(tensor: Tensor | None) -> bool:
-    """Whether a derivative may be taken with respect to this tensor, in reverse or in forward mode.
+    """Return whether a derivative may be taken with respect to this tensor, in reverse or in forward mode.
 
     A tensor inside a transform, or with a tangent, takes part in one without `requires_grad` being set.
     """
@@ -61,7 +61,7 @@ def check_storage(name: str, tensor: Tensor) -> None:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """The values of a tensor without derivatives and without the wrappers of `torch.func`.
+    """Return the values of a tensor without derivatives and without the wrappers of `torch.func`.
 
     Raises NotImplementedError under `vmap` over the tensor, which then has other values in each batch entry.
     """

@@ -20,7 +20,7 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def describe(value: Any) -> str:
-    """How a message names a value: type and shape of a tensor, the class of other objects, short values whole."""
+    """Return how a message names a value: a tensor's type and shape, another object's class, a short value itself."""
     if isinstance(value, Tensor):
         return f"{value.dtype} {'nested' if value.is_nested else tuple(value.shape)}"
     text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__
@@ -28,7 +28,7 @@ def describe(value: Any) -> str:
 
 
 def check_tensor(name: str, value: Any) -> None:
-    """`value` must be a dense tensor that holds data."""
+    """Raise ValueError unless `value` is a dense tensor that holds data."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must be a tensor, got {describe(value)}")
     if value.layout is not torch.strided or value.is_nested:
@@ -38,7 +38,7 @@ def check_tensor(name: str, value: Any) -> None:
 
 
 def as_index(value: Any) -> int | None:
-    """The integer that `value` stands for; None for bools, tensors and whatever is no integer."""
+    """Return the integer that `value` stands for; None for bools, tensors and whatever is no integer."""
     if isinstance(value, (bool, Tensor)) or not hasattr(value, "__index__"):
         return None
     try:
@@ -49,7 +49,7 @@ def as_index(value: Any) -> int | None:
 
 
 def check_count(name: str, value: Any) -> int:
-    """`value` must be an integer >= 0 for which row pointers fit in this machine's memory; return it as an int."""
+    """Return `value` as an int; it must be an integer >= 0 for which row pointers fit in this machine's memory."""
     count = as_index(value)
     if count is None:
         raise ValueError(f"{name} must be an integer, got {describe(value)}")
@@ -64,7 +64,7 @@ def check_count(name: str, value: Any) -> int:
 
 
 def _memory() -> int:
-    """Bytes of this machine's memory; 2**40 where the system does not tell."""
+    """Return the bytes of this machine's memory, or 2**40 if the system does not report them."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -72,7 +72,7 @@ def _memory() -> int:
 
 
 def check_real(name: str, value: Any) -> float:
-    """`value` must be a finite real number; return it as a float."""
+    """Return `value` as a float; it must be a finite real number."""
     try:
         number = math.nan if isinstance(value, (str, bytes, Tensor)) else float(value)
     except (TypeError, OverflowError, ValueError):
@@ -84,7 +84,7 @@ def check_real(name: str, value: Any) -> float:
 
 
 def check_device(device: Any) -> torch.device:
-    """`device` must name one that torch can use here; return it."""
+    """Return `device`, which must name one that torch can use here."""
     try:
         if device is not None and not isinstance(device, bool):
             return torch.empty(0, device=device).device
@@ -94,7 +94,7 @@ def check_device(device: Any) -> torch.device:
 
 
 def check_pattern(rowptr: Tensor, col: Tensor, num_cols: int) -> None:
-    """(rowptr, col) must be a valid compressed-row pattern over `num_cols` columns."""
+    """Raise ValueError unless (rowptr, col) is a valid compressed-row pattern over `num_cols` columns."""
     if rowptr.dim() != 1 or rowptr.numel() < 1 or rowptr.dtype != torch.int64:
         raise ValueError(f"rowptr must be int64 of shape [num_rows + 1], got {describe(rowptr)}")
     if col.dim() != 1 or col.dtype not in (torch.int32, torch.int64):
@@ -112,7 +112,7 @@ def check_pattern(rowptr: Tensor, col: Tensor, num_cols: int) -> None:
 
 
 def check_index(name: str, index: Tensor, size: int) -> None:
-    """Every value of `index` must lie in [0, size)."""
+    """Raise ValueError unless every value of `index` lies in [0, size)."""
     if index.numel() == 0:
         return
     low, high = (int(v) for v in torch.aminmax(index))
@@ -121,7 +121,7 @@ def check_index(name: str, index: Tensor, size: int) -> None:
 
 
 def check_values(name: str, value: Any, size: int, size_name: str, device: torch.device) -> None:
-    """`value` must be absent, or a finite floating vector of `size` on `device`.
+    """Raise ValueError unless `value` is absent, or a finite floating vector of `size` on `device`.
 
     Under `torch.func` the values cannot be read, so that finiteness is not checked there.
     """
@@ -138,7 +138,7 @@ def check_values(name: str, value: Any, size: int, size_name: str, device: torch
 
 
 def check_finite(name: str, value: Tensor) -> None:
-    """Every element of `value` must be finite."""
+    """Raise ValueError unless every element of `value` is finite."""
     if value.numel() == 0 or is_wrapped(value):
         return
     # Both ends are finite if all are: a NaN is both.
@@ -150,14 +150,14 @@ def check_finite(name: str, value: Tensor) -> None:
 
 
 def check_scale(name: str, value: Any, size: int, size_name: str, device: torch.device) -> None:
-    """`check_values` of a node scale, which takes no derivative."""
+    """Check a node scale like `check_values`; it must not require a gradient."""
     check_values(name, value, size, size_name, device)
     if needs_derivative(value):
         raise ValueError(f"{name} must not require a gradient: multiply the edge weights by it instead")
 
 
 def check_order(order: Any, num_edges: int, weight: Any) -> None:
-    """`order` must say for each edge which element of `weight` it takes."""
+    """Raise ValueError unless `order` says for each edge which element of `weight` it takes."""
     check_tensor("order", order)
     check_tensor("weight", weight)
     if order.dim() != 1 or order.dtype != torch.int64 or order.numel() != num_edges:

@@ -13,7 +13,7 @@ from .checks import check_count, check_device, check_finite, check_index, check_
 from .low_rank import LowRank, of_labels
 from .sparse_matrix import own_copy
 
-# Classes from which on a label block is kept as a diagonal and two outer products.
+# Classes from which on a label block is stored as a diagonal and two outer products.
 MANY_GROUPS = 256
 # Rows that one partial sum covers: enough to amortise its store, few enough to spread over threads.
 SEGMENT = 1024
@@ -47,7 +47,7 @@ class ClassBlock:
         block: floating `[num_groups, num_groups]`.
     """
 
-    __slots__ = ("__weakref__", "_block", "_factors", "_group", "_plan", "_transposed")
+    __slots__ = ("__weakref__", "_block", "_factors", "_group", "_segments", "_transposed")
 
     def __init__(self, group: Tensor, block: Tensor) -> None:
         check_tensor("group", group)
@@ -67,12 +67,12 @@ class ClassBlock:
 
     def _set(self, group: Tensor, block: Tensor | None, factors: LowRank | None) -> None:
         self._group, self._block, self._factors = group, block, factors
-        self._plan: GroupSegments | None = None
+        self._segments: GroupSegments | None = None
         self._transposed: ClassBlock | None = None
 
     @staticmethod
     def _like(group: Tensor, block: Tensor | None, factors: LowRank | None) -> ClassBlock:
-        """A block that needs no check, as a matrix or as its factors."""
+        """Build one that needs no check."""
         other = object.__new__(ClassBlock)
         other._set(group, block, factors)
         return other
@@ -83,7 +83,7 @@ class ClassBlock:
 
     @staticmethod
     def from_labels(y: Tensor, known: Tensor, softmax_over: str = "all") -> ClassBlock:
-        r"""The negative adjacency of Label-SBP, exactly (arXiv 2502.11394, section 4.2).
+        r"""Return the negative adjacency of Label-SBP, exactly (arXiv 2502.11394, section 4.2).
 
         \( \hat A^- = \mathrm{softmax}(A^-) \) by rows, with \( A^-_{ij} \) = 1 for two known
         different labels, -1 for two known equal ones (i = j included), 0 otherwise. The softmax
@@ -109,7 +109,7 @@ class ClassBlock:
 
     @staticmethod
     def _of_labels(y: Tensor, known: Tensor, softmax_over: str) -> ClassBlock:
-        """`from_labels` of tensors of the right shapes and types."""
+        """Build from tensors of the right shapes and types."""
         labels = y[known]
         if labels.numel() and int(labels.min()) < 0:
             raise ValueError(f"known labels must be >= 0, got {int(labels.min())}")
@@ -125,7 +125,7 @@ class ClassBlock:
 
     @staticmethod
     def mean(num_nodes: int, device: torch.device | str = "cpu") -> ClassBlock:
-        r"""\( A = 11^\top / n \): every row is the mean of all rows (BatchNorm's and PairNorm's centring)."""
+        r"""Return \( A = 11^\top / n \): every row is the mean of all rows (BatchNorm's and PairNorm's centring)."""
         num_nodes = check_count("num_nodes", num_nodes)
         group = torch.zeros(num_nodes, dtype=torch.int64, device=check_device(device))
         return ClassBlock(group, torch.full((1, 1), 1.0 / max(num_nodes, 1), dtype=torch.float64, device=device))
@@ -153,32 +153,33 @@ class ClassBlock:
             with outside():
                 block = None if self._block is None else self._block.T.contiguous()
                 transposed = self._like(self._group, block, None if self._factors is None else self._factors.T)
-            transposed._plan = self.plan
+            transposed._segments = self.segments
             self._transposed = transposed
         return self._transposed
 
     def transpose_with(self, weight: None) -> tuple[ClassBlock, None]:
-        """The transpose; a class block has no weights beside it."""
+        """Return the transpose; a class block has no weights beside it."""
         return self.T, None
 
     @property
-    def plan(self) -> GroupSegments:
-        if self._plan is None:
+    def segments(self) -> GroupSegments:
+        """The order in which group sums add up."""
+        if self._segments is None:
             with outside():
-                self._plan = GroupSegments(self._group, self.num_groups)
-        return self._plan
+                self._segments = GroupSegments(self._group, self.num_groups)
+        return self._segments
 
     def __repr__(self) -> str:
         return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.num_groups})"
 
     def to(self, device: torch.device | str) -> ClassBlock:
-        """The same matrix on another device."""
+        """Return the same matrix on another device."""
         device = check_device(device)
         block = None if self._block is None else self._block.to(device)
         return self._like(self._group.to(device), block, None if self._factors is None else self._factors.to(device))
 
     def to_dense(self) -> Tensor:
-        """The definition: float64 `[num_nodes, num_nodes]`."""
+        """Return the definition: float64 `[num_nodes, num_nodes]`."""
         return self._matrix().double()[self._group][:, self._group]
 
     def requires_derivative(self) -> bool:
@@ -188,22 +189,22 @@ class ClassBlock:
         return None
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> None:
-        _ = self.plan
+        _ = self.segments
 
     def operand(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> KernelOperand:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
-        sums = kernels.group_sum(x, self.plan.order, self.plan.segptr, self.plan.group_segptr)
+        sums = kernels.group_sum(x, self.segments.order, self.segments.segptr, self.segments.group_segptr)
         with full_precision(x):
             if self._factors is not None:
                 return KernelOperand(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
             return KernelOperand(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, tuple[Tensor, ...]] | None:
-        """This adjacency for several steps in one call, whose kernels make the table anew in each step."""
+        """Return what K steps in one call read; the kernels recompute the table in every step."""
         if self._factors is not None:
             return None
-        plan = (self.plan.order, self.plan.segptr, self.plan.group_segptr)
-        return KernelOperand(group=self._group), (*plan, self._matrix().to(acc_dtype))
+        arrays = (self.segments.order, self.segments.segptr, self.segments.group_segptr)
+        return KernelOperand(group=self._group), (*arrays, self._matrix().to(acc_dtype))
 
 
 def _cumulate(count: Tensor) -> Tensor:
@@ -211,7 +212,7 @@ def _cumulate(count: Tensor) -> Tensor:
 
 
 def _load(group: Tensor, block: Tensor | None, *factors: Tensor) -> ClassBlock:
-    """The ClassBlock that `__reduce__` took apart, checked as by its constructor."""
+    """Return the ClassBlock that `__reduce__` took apart, checked as by its constructor."""
     if not factors:
         return ClassBlock(group, block)  # type: ignore[arg-type]
     low_rank = LowRank(*(own_copy(part) for part in factors))

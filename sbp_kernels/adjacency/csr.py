@@ -40,7 +40,7 @@ class CSR(SparseMatrix):
             from it (`normalize`, `add_self_loops`) belongs inside the training step, as it depends
             on the weights, while the matrix itself can be built once.
         row_scale, col_scale: floating `[num_rows]`, `[num_cols]`, without a gradient; 1 if absent. They carry
-            degree normalisation, so that a normalised graph stores no edge weights: 4 bytes an edge.
+            degree normalization, so that a normalized graph stores no edge weights: 4 bytes an edge.
         num_cols: number of columns; `num_rows` if absent.
 
     Raises:
@@ -109,14 +109,14 @@ class CSR(SparseMatrix):
         return _load, (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols, *weight)
 
     def with_weight(self, weight: Tensor | None) -> CSR:
-        """The same matrix with other edge weights: floating, finite `[num_edges]`, in this matrix's edge order."""
+        """Return the matrix with other edge weights: floating, finite `[num_edges]`, in this matrix's edge order."""
         check_values("weight", weight, self.num_edges, "num_edges", self.device)
         return self._with_weight(weight)
 
     def add_self_loops(self, fill_value: float = 1.0) -> CSR:
         """Add an edge i -> i of weight `fill_value` to every node that has none (PyG's "remaining" rule).
 
-        Raises ValueError on a rectangular or already normalised matrix.
+        Raises ValueError on a rectangular or already normalized matrix.
         """
         fill_value = check_real("fill_value", fill_value)
         if self.num_rows != self.num_cols:
@@ -139,7 +139,7 @@ class CSR(SparseMatrix):
         return self.scaled(*degree_scales(self, mode, degree(self, 0)))
 
     def scaled(self, row_scale: Tensor, col_scale: Tensor | None) -> CSR:
-        """The matrix between two diagonals; folded into the weights if those or the scales need a derivative."""
+        """Return the matrix between two diagonals; folded into the weights if those or the scales need a derivative."""
         weight = self.weight
         if not (self.requires_derivative() or needs_derivative(row_scale) or needs_derivative(col_scale)):
             return CSR._trusted(self._pattern, weight, row_scale, col_scale)
@@ -148,7 +148,7 @@ class CSR(SparseMatrix):
         return CSR._trusted(self._pattern, self._pattern.edge_factors(weight, row_scale, col_scale).to(weight.dtype))
 
     def to(self, device: torch.device | str) -> CSR:
-        """The same matrix on another device."""
+        """Return the same matrix on another device."""
         device = check_device(device)
         move = lambda t: None if t is None else t.to(device)  # noqa: E731
         return CSR._trusted(self._pattern.to(device), move(self.weight), move(self._row_scale), move(self._col_scale))
@@ -165,7 +165,7 @@ class CSR(SparseMatrix):
         return operand
 
     def _values(self, acc_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """(weight, row_scale, col_scale) in the accumulation type; without a weight that needs a derivative."""
+        """Return (weight, row_scale, col_scale) in the accumulation type; without a weight that needs a derivative."""
         weight = None if self.requires_derivative() else self.weight
         row_scale, col_scale = self._row_scale, self._col_scale
         if not self.requires_derivative() and needs_folding(acc_dtype, weight, row_scale, col_scale):
@@ -176,20 +176,20 @@ class CSR(SparseMatrix):
     def operand(
         self, x: Tensor, acc_dtype: torch.dtype, kernels: object, weight: Tensor | None = None
     ) -> KernelOperand:
-        """This adjacency for the row pass over x (whose values are not needed), with `weight` if it is given."""
+        """Return what the row pass reads, with `weight` if it is given; it does not depend on x."""
         operand = self.prepare(acc_dtype, kernels)
         return operand if weight is None else KernelOperand(*operand[:2], weight, *operand[3:])
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, None] | None:
-        """This adjacency for several steps in one call; None where edge weights need a derivative."""
+        """Return what K steps in one call read; None if edge weights need a derivative."""
         return None if self.requires_derivative() else (self.prepare(acc_dtype, None), None)
 
     def learnable_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
-        """Edge weights that need a derivative, in the accumulation type; None where they are fixed."""
+        """Return edge weights that need a derivative, in the accumulation type; None where they are fixed."""
         return self.weight.to(acc_dtype) if self.requires_derivative() else None  # type: ignore[union-attr]
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
-        """Gradient of <a, A b> with respect to the edge weights: `[num_edges]`, the same for any of them."""
+        """Return the gradient of <a, A b> with respect to the edge weights, `[num_edges]`, the same for any of them."""
         return kernels.edge_dot(a, b, self.prepare(weight.dtype, kernels))
 
     def _require_unscaled(self, what: str) -> None:
@@ -207,7 +207,7 @@ def _load(
     order: Tensor | None = None,
     sign: float = 1.0,
 ) -> CSR:
-    """The CSR that `__reduce__` took apart, checked as by its constructor; `order` is that of an `EdgeWeight`."""
+    """Return the CSR from the parts of `__reduce__`, checked as by its constructor; `order` as in `EdgeWeight`."""
     csr = CSR(rowptr, col, weight if order is None else None, row_scale, col_scale, num_cols=num_cols)
     if order is None:
         return csr

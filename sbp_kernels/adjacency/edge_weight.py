@@ -24,7 +24,7 @@ class EdgeWeight:
         self._size = values.numel()
 
     def sorted(self) -> Tensor:
-        """The weights `[num_edges]` in the edge order of the matrix.
+        """Return the weights `[num_edges]` in the edge order of the matrix.
 
         Raises ValueError if someone has resized the caller's tensor since.
         """

@@ -38,13 +38,13 @@ class LowRank(NamedTuple):
         return torch.diag(self.diagonal) + self.left @ self.right
 
     def mix(self, sums: Tensor, kernels: Any) -> Tensor:
-        """B S for the sums S of all groups: `[num_groups, d]`."""
+        """Return B S for the sums S of all groups, `[num_groups, d]`."""
         whole = kernels.mix_groups(self.left, kernels.mix_groups(self.right, sums))
         return whole.addcmul_(self.diagonal[:, None], sums)
 
 
 def of_labels(count: Tensor, softmax_over: str) -> LowRank:
-    """Label-SBP's block for classes with so many known nodes, the last group being the unknown nodes.
+    """Return Label-SBP's block for classes with so many known nodes; the last group is the unknown nodes.
 
     A known row of the softmax weighs e for other classes, 1/e for its own, 1 for the unknown; an unknown row 1 for all.
     """

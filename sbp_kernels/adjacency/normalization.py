@@ -33,7 +33,7 @@ def degree(matrix: SparseMatrix, dim: int) -> Tensor:
 def degree_scales(
     matrix: SparseMatrix, mode: str, row_degree: Tensor, col_degree: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """(row_scale, col_scale) that normalize `matrix`; nodes of degree 0 get 0. Own column degrees if none are given."""
+    """Return (row_scale, col_scale) that normalize `matrix`; 0 for degree 0. Without `col_degree` by its own."""
     if not isinstance(mode, str) or mode not in ("row", "sym"):
         raise ValueError(f'mode must be "row" or "sym", got {describe(mode)}')
     if mode == "row":
@@ -52,7 +52,7 @@ def _where_positive(function: Callable[[Tensor], Tensor], degree: Tensor) -> Ten
 def needs_folding(
     acc_dtype: torch.dtype, weight: Tensor | None, row_scale: Tensor | None, col_scale: Tensor | None
 ) -> bool:
-    """Whether the product of a weight with its scales must be taken in float64, as float32 may lose it."""
+    """Return whether the product of a weight with its scales must be taken in float64, as float32 may lose it."""
     if acc_dtype == torch.float64 or (row_scale is None and col_scale is None):
         return False
     if torch.compiler.is_exporting():
@@ -63,7 +63,7 @@ def needs_folding(
 
 
 def _within(part: Tensor, low: float, high: float) -> bool:
-    """Whether all magnitudes are 0 or lie in [low, high]."""
+    """Return whether all magnitudes are 0 or lie in [low, high]."""
     size = part.abs()
     return bool(((size == 0) | ((size >= low) & (size <= high))).all())
 
@@ -71,7 +71,7 @@ def _within(part: Tensor, low: float, high: float) -> bool:
 def with_self_loops(
     pattern: SparsityPattern, weight: Tensor | None, fill_value: float
 ) -> tuple[SparsityPattern, Tensor | None]:
-    """The pattern and weights with an edge i -> i of weight `fill_value` for every node that has none."""
+    """Return the pattern and weights with an edge i -> i of weight `fill_value` for every node that has none."""
     row, col = pattern.row_index(), pattern._col.long()
     missing = torch.ones(pattern.num_rows, dtype=torch.bool, device=row.device)
     missing[row[row == col]] = False

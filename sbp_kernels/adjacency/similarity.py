@@ -71,7 +71,7 @@ class Similarity:
         self._transposed: Similarity | None = None
 
     def _like(self, x0: Tensor, transposed: bool, softmaxes: VersionedCache) -> Similarity:
-        """The same softmax of an x0 that needs no check, or transposed."""
+        """Build one that needs no check."""
         other = object.__new__(Similarity)
         other._sign, other._temperature, other._scale = self._sign, self._temperature, self._scale
         other._set(x0, transposed, softmaxes)
@@ -98,21 +98,21 @@ class Similarity:
         return self._transposed
 
     def transpose_with(self, weight: Tensor | None) -> tuple[Similarity, Tensor | None]:
-        """The transpose, and the given x0 (if any), which belongs to it as well."""
+        """Return the transpose, and the given x0 (if any), which belongs to it as well."""
         return self.T, weight
 
     def __repr__(self) -> str:
         return f"Similarity({self.num_nodes}x{self.num_nodes}, width={self._x0.size(1)}, sign={self._sign:+.0f})"
 
     def to(self, device: torch.device | str) -> Similarity:
-        """The same matrix on another device."""
+        """Return the same matrix on another device."""
         device = check_device(device)
         moved = self._like(self._x0.to(device), self._is_transposed, VersionedCache())
         moved._scale = self._scale.to(device)
         return moved
 
     def to_dense(self) -> Tensor:
-        """The definition: float64 `[num_nodes, num_nodes]`."""
+        """Return the definition: float64 `[num_nodes, num_nodes]`."""
         dense = softmax_matrix(self._x0.double(), self._scale)
         return dense.T if self._is_transposed else dense
 
@@ -131,16 +131,16 @@ class Similarity:
         return kernels.similarity(self._factor(acc_dtype), x, lse, self._scale, self._is_transposed)
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> None:
-        """The kernels of several steps make no table of this kind."""
+        """Return None: no kernel takes several steps of a streamed product."""
         return None
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> Tensor:
-        """The log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
+        """Return the log-sum-exp of every row of logits, `[num_nodes]`; computed once if x0 is fixed."""
         with full_precision(self._x0):
             return self._prepared(acc_dtype, kernels, again=False)[0]
 
     def _prepared(self, acc_dtype: torch.dtype, kernels: Any, again: bool) -> tuple[Tensor, Tensor | None]:
-        """The log-sum-exp and, for a product that is not the first, the matrix where the backend keeps it."""
+        """Return the log-sum-exp and, from the second product on, the matrix if the backend caches it."""
         version = None if self.requires_derivative() else self._version()
         key = (acc_dtype, kernels.__name__)
         cached = None if version is None else self._softmaxes.get(key, version)
@@ -160,26 +160,26 @@ class Similarity:
         return (0, 0) if torch.compiler.is_dynamo_compiling() else tensor_version(self._x0)
 
     def requires_derivative(self) -> bool:
-        """Whether x0 needs a derivative."""
+        """Return whether x0 needs a derivative."""
         return needs_derivative(self._x0)
 
     def learnable_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
-        """x0 as the kernels multiply it, if it needs a derivative: the counterpart of a CSR's edge weights."""
+        """Return x0 as the kernels multiply it, if it needs a derivative: the counterpart of a CSR's edge weights."""
         return self._factor(acc_dtype) if self.requires_derivative() else None
 
     def with_weight(self, x0: Tensor) -> Similarity:
-        """The same softmax of another x0, floating and finite `[num_nodes, width]`."""
+        """Return the same softmax of another x0, floating and finite `[num_nodes, width]`."""
         fresh = Similarity(x0, self._sign, self._temperature)
         if x0.size(0) != self._num_nodes or x0.device != self.device:
             raise ValueError(f"x0 must have num_nodes={self._num_nodes} rows on {self.device}, got {describe(x0)}")
         return fresh.T if self._is_transposed else fresh
 
     def _with_weight(self, x0: Tensor | None) -> Similarity:
-        """`with_weight` of an x0 that is valid."""
+        """Return the matrix with other weights that are known to be valid."""
         return self if x0 is self._x0 or x0 is None else self._like(x0, self._is_transposed, VersionedCache())
 
     def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
-        """Gradient of <a, A b> with respect to x0 (given as `weight`), `[num_nodes, width]`."""
+        """Return the gradient of <a, A b> with respect to x0 (given as `weight`), `[num_nodes, width]`."""
         # <a, P^T b> = <b, P a>.
         a, b = (b, a) if self._is_transposed else (a, b)
         with full_precision(a):
@@ -187,7 +187,7 @@ class Similarity:
             return kernels.similarity_grad(weight, a, b, lse, self._scale).to(weight.dtype)
 
     def _factor(self, acc_dtype: torch.dtype) -> Tensor:
-        """x0 as kernels multiply it; products of two 16-bit numbers are exact in float32, so those stay 16-bit."""
+        """Return x0 in the type that kernels multiply; 16-bit numbers stay, as float32 holds their products exactly."""
         check_storage("x0", self._x0)
         if self._x0.size(0) != self._num_nodes:
             raise ValueError(f"x0 must keep its num_nodes={self._num_nodes} rows, got {tuple(self._x0.shape)}")
@@ -200,12 +200,12 @@ def _caches_matrix(kernels: Any) -> bool:
 
 
 def softmax_matrix(x0: Tensor, scale: Tensor) -> Tensor:
-    r"""\( P = \mathrm{softmax}(scale \cdot X_0 X_0^\top) \) by rows, `[n, n]`, in differentiable torch operations."""
+    r"""Return \( P = \mathrm{softmax}(scale \cdot X_0 X_0^\top) \) by rows, `[n, n]`, in torch operations."""
     return torch.softmax(scale.to(x0.dtype) * (x0 @ x0.T), dim=1)
 
 
 def _load(x0: Tensor, sign: float, temperature: float, transposed: bool) -> Similarity:
-    """The Similarity that `__reduce__` took apart, checked as by its constructor."""
+    """Return the Similarity that `__reduce__` took apart, checked as by its constructor."""
     half = Similarity(x0, sign, temperature)
     return half._like(half._x0, bool(transposed), VersionedCache())
 

@@ -110,21 +110,21 @@ class SparseMatrix:
         return self._trusted(pattern, weight, self._col_scale, self._row_scale)
 
     def transpose_with(self, weight: Tensor | None) -> tuple[Self, Tensor | None]:
-        """The transpose and, in its edge order, weights to use instead of the matrix's own; None for those."""
+        """Return the transpose and, in its edge order, weights to use instead of the matrix's own; None for those."""
         if weight is None:
             return self.T, None
         pattern, order = self._pattern.transpose()
         return self._trusted(pattern, None, self._col_scale, self._row_scale), weight.index_select(0, order)
 
     def _with_weight(self, weight: Tensor | EdgeWeight | None) -> Self:
-        """`with_weight` of weights that are valid."""
+        """Return the matrix with other weights that are known to be valid."""
         own = self._weight
         if weight is own or (own is not None and own.order is None and weight is own.values):
             return self
         return self._trusted(self._pattern, weight, self._row_scale, self._col_scale)
 
     def to_dense(self) -> Tensor:
-        """The definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
+        """Return the definition: float64 `[num_rows, num_cols]`. For tests and small graphs."""
         weight = torch.ones(self.num_edges, device=self.device) if self.weight is None else self.weight
         value = self._pattern.edge_factors(weight.double(), self._row_scale, self._col_scale)
         dense = torch.zeros(self.num_rows * self.num_cols, dtype=torch.float64, device=self.device)
@@ -132,7 +132,7 @@ class SparseMatrix:
         return dense.index_add(0, place, value).view(self.num_rows, self.num_cols)
 
     def requires_derivative(self) -> bool:
-        """Whether the weights need a derivative."""
+        """Return whether the weights need a derivative."""
         return self._weight is not None and self._weight.needs_derivative()
 
     def weight_version(self) -> tuple[Any, ...] | None:
@@ -154,5 +154,5 @@ def own_copy(array: None) -> None: ...
 @overload
 def own_copy(array: Tensor | None) -> Tensor | None: ...
 def own_copy(array: Tensor | None) -> Tensor | None:
-    """A copy that nobody else can write to; None for None."""
+    """Return a copy that nobody else can write to; None for None."""
     return None if array is None else array.detach().clone(memory_format=torch.contiguous_format)

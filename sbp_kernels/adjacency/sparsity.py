@@ -59,7 +59,7 @@ class SparsityPattern:
         return self._col.numel()
 
     def split(self, num_rows: int) -> tuple[SparsityPattern, SparsityPattern]:
-        """The first `num_rows` rows, and the others; both share this pattern's arrays."""
+        """Return the first `num_rows` rows, and the others; both share this pattern's arrays."""
         cut = int(self._rowptr[num_rows])
         return (
             SparsityPattern(self._rowptr[: num_rows + 1], self._col[:cut], self.num_cols),
@@ -67,7 +67,7 @@ class SparsityPattern:
         )
 
     def row_index(self) -> Tensor:
-        """The row of every edge, int64 [num_edges]."""
+        """Return the row of every edge, int64 [num_edges]."""
         degree = self._rowptr.diff()
         rows = torch.arange(self.num_rows, device=self._col.device)
         return torch.repeat_interleave(rows, degree, output_size=self.num_edges)
@@ -81,15 +81,15 @@ class SparsityPattern:
         return weight
 
     def transpose(self) -> tuple[SparsityPattern, Tensor]:
-        """The transposed pattern and, for each of its edges, the edge here that it comes from.
+        """Return the transposed pattern and, for each of its edges, the edge here that it comes from.
 
-        Built once. A symmetric pattern is its own transpose, so its arrays are kept only once.
+        Built once. A symmetric pattern is its own transpose, so its arrays are stored once.
         """
         if self._transpose is None:
             with outside():
                 flipped, order = self._build_transpose()
                 symmetric = self.num_rows == self.num_cols and _same(flipped, self)
-            # None stands for this very object: a reference to it would keep both alive for ever.
+            # None stands for this very object: a reference to it would never be freed without the garbage collector.
             self._transpose = (None if symmetric else flipped, order)
         other, order = self._transpose
         return (self if other is None else other), order
@@ -101,7 +101,7 @@ class SparsityPattern:
         return SparsityPattern.from_coo(self._col.long(), self.row_index(), self.num_cols, self.num_rows)
 
     def to(self, device: torch.device | str) -> SparsityPattern:
-        """The same pattern on another device (its transpose is built again there when asked for)."""
+        """Return the same pattern on another device (its transpose is built again there when asked for)."""
         return SparsityPattern(self._rowptr.to(device), self._col.to(device), self.num_cols)
 
 

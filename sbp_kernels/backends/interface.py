@@ -97,7 +97,7 @@ class MergedBackend(Backend, Protocol):
     def merged_spmm(
         self, x: Tensor, residual: Tensor | None, csr: Any, coefs: Tensor | Coefficients, eps: float | None
     ) -> tuple[Tensor, Tensor | None]:
-        """`signed_spmm` of a merged CSR, with x_neg = x."""
+        """Take one step of a merged CSR, with x_neg = x; results as `signed_spmm`."""
 
 
 class MultiStepBackend(MergedBackend, Protocol):
@@ -130,4 +130,4 @@ class MultiStepBackend(MergedBackend, Protocol):
         num_steps: int,
         gamma: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """`signed_spmm_steps` of a merged CSR."""
+        """Take K steps of a merged CSR; results as `signed_spmm_steps`."""

@@ -50,7 +50,7 @@ def signed_spmm(
     eps: float | None,
     bins: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
+    """Return r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given, `[n, d]`, and 1/std of each row."""
     pos, neg = _same_index_type(pos, neg)
     args = (x, x_neg, residual, *pos, *neg, coef, *coefs, num_rows)
     if eps is None:
@@ -83,7 +83,7 @@ def merged_spmm(
     coefs: Tensor | tuple[float, float, float],
     eps: float | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """`signed_spmm` of a merged CSR, with x_neg = x; unpacking a tensor of coefficients is faster than three floats."""
+    """Take one step of a merged CSR, with x_neg = x; a tensor of coefficients is unpacked faster than three floats."""
     given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
     if eps is None:
         return _merged(x, residual, *csr, *given), None
@@ -103,7 +103,7 @@ def signed_spmm_steps(
     gamma: Tensor | None,
     bins: Any,
 ) -> tuple[Tensor, Tensor]:
-    """x_K after K >= 1 steps, and sum_k gamma_k x_k where gamma `[K + 1]` is given: `[n, d]` each, else `[0, d]`.
+    """Return x_K after K >= 1 steps and sum_k gamma_k x_k, `[n, d]` each; the sum is empty without gamma `[K + 1]`.
 
     R is `residual` or, with `own_residual`, the current x of each step. A half is an operand and, for a class block,
     whose table is recomputed in every step, (order, segptr, group_segptr, block).
@@ -125,26 +125,26 @@ def merged_spmm_steps(
     num_steps: int,
     gamma: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """`signed_spmm_steps` of a merged CSR."""
+    """Take K steps of a merged CSR; results as `signed_spmm_steps`."""
     given = (coefs, _TRUSTED) if isinstance(coefs, Tensor) else (None, _TRUSTED, *coefs)
     eps = -1.0 if eps is None else eps
     return _ops.merged_spmm_steps(x, residual, eps, num_steps, gamma, own_residual, *csr, *given)
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, bins: Any) -> tuple[Tensor, Tensor]:
-    """(A+ x, A- x), each `[n, d]`."""
+    """Return (A+ x, A- x), each `[n, d]`."""
     pos, neg = _same_index_type(pos, neg)
     return _ops.signed_pair(x, *pos, *neg, num_rows, *bins, _TRUSTED)
 
 
 def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, bins: Any) -> Tensor:
-    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    """Return (<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     pos, neg = _same_index_type(pos, neg)
     return _ops.signed_dot(y, x, *pos, *neg, residual, *bins, _TRUSTED)
 
 
 def edge_dot(a: Tensor, b: Tensor, operand: Any) -> Tensor:
-    """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
+    """Return row_scale_i col_scale_j <a_i, b_j> for every edge j -> i, `[E]`."""
     return _ops.edge_dot(a, b, operand.rowptr, operand.col, operand.row_scale, operand.col_scale, _TRUSTED)
 
 
@@ -154,27 +154,27 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block `[rows, num_groups]` @ sums: `[rows, d]`; BLAS would round differently with another number of threads."""
+    """Return block `[rows, num_groups]` @ sums, `[rows, d]`; BLAS would round by the number of threads."""
     return _ops.mix_groups(block, sums)
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
-    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    """Return log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
     return torch.ops.sbp_tiles.log_sum_exp(x0, scale)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
-    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    """Return softmax(scale x0 x0^T) x, or its transpose times x, `[n, d]`."""
     return torch.ops.sbp_tiles.product(x0, x, lse, scale, transposed)
 
 
 def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    """Return the gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T), `[n, width]`."""
     return torch.ops.sbp_tiles.gradient(x0, a, b, lse, scale)
 
 
 def similarity_matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
-    """softmax(scale x0 x0^T), `[n, n]`, if it is small enough to be cached; None if it is streamed."""
+    """Return softmax(scale x0 x0^T), `[n, n]`, if it is small enough to be cached; None if it is streamed."""
     return similarity_blas.matrix(x0, lse, scale) if x0.device.type == "cpu" else None
 
 
@@ -194,7 +194,7 @@ def degree_bins(pos: Tensor | None, neg: Tensor | None) -> DegreeBins:
 
 
 def _same_index_type(pos: Any, neg: Any) -> tuple[Any, Any]:
-    """Both halves with columns of one type; absent halves as seven Nones."""
+    """Return both halves with columns of one type; absent halves as seven Nones."""
     pos, neg = _EMPTY if pos is None else pos, _EMPTY if neg is None else neg
     if pos[1] is not None and neg[1] is not None and pos[1].dtype != neg[1].dtype:
         pos, neg = (half._replace(col=half.col.long()) for half in (pos, neg))

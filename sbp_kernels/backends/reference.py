@@ -36,7 +36,7 @@ def signed_spmm(
     eps: float | None,
     bins: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given: `[n, d]`, and 1/std of each row."""
+    """Return r R + p A+ x + q A- x_neg, then LayerNorm if `eps` is given, `[n, d]`, and 1/std of each row."""
     r, p, q = coefs if coef is None else coef.unbind()
     y = x.new_zeros(num_rows, x.size(1), dtype=accumulation_dtype(x))
     for factor, half, source in ((p, pos, x), (q, neg, x if x_neg is None else x_neg)):
@@ -51,19 +51,19 @@ def signed_spmm(
 
 
 def signed_pair(x: Tensor, pos: Any, neg: Any, num_rows: int, bins: Any = None) -> tuple[Tensor, Tensor]:
-    """(A+ x, A- x), each `[n, d]`."""
+    """Return (A+ x, A- x), each `[n, d]`."""
     return _spmm(pos, x, num_rows).to(x.dtype), _spmm(neg, x, num_rows).to(x.dtype)
 
 
 def signed_dot(y: Tensor, x: Tensor, residual: Tensor | None, pos: Any, neg: Any, bins: Any = None) -> Tensor:
-    """(<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
+    """Return (<y, R>, <y, A+ x>, <y, A- x>), `[3]`."""
     wide = y.to(accumulation_dtype(y))
     own = wide.new_zeros(()) if residual is None else (wide * residual).sum()
     return torch.stack([own, *((wide * _spmm(half, x, y.size(0))).sum() for half in (pos, neg))])
 
 
 def edge_dot(a: Tensor, b: Tensor, operand: Any) -> Tensor:
-    """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
+    """Return row_scale_i col_scale_j <a_i, b_j> for every edge j -> i, `[E]`."""
     row, col = _rows(operand), operand.col.long()
     wide = accumulation_dtype(a)
     dot = (a[row].to(wide) * b[col].to(wide)).sum(1)
@@ -83,18 +83,18 @@ def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) ->
 
 
 def mix_groups(block: Tensor, sums: Tensor) -> Tensor:
-    """block `[rows, num_groups]` @ sums: `[rows, d]`."""
+    """Return block `[rows, num_groups]` @ sums, `[rows, d]`."""
     return block @ sums
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
-    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    """Return log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
     x0 = x0.to(accumulation_dtype(x0))
     return torch.logsumexp(scale * (x0 @ x0.T), dim=1)
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
-    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
+    """Return softmax(scale x0 x0^T) x, or its transpose times x, `[n, d]`."""
     x0 = x0.to(accumulation_dtype(x0))
     logits = scale * (x0 @ x0.T)
     weight = torch.exp(logits - (lse[None, :] if transposed else lse[:, None]))
@@ -102,7 +102,7 @@ def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bo
 
 
 def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T): `[n, width]`."""
+    """Return the gradient of <a, P b> with respect to x0, P = softmax(scale x0 x0^T), `[n, width]`."""
     x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
     weight = torch.exp(scale * (x0 @ x0.T) - lse[:, None])
     dot = a @ b.T
@@ -111,7 +111,7 @@ def similarity_grad(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor
 
 
 def _standardized(y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(y - mean) / sqrt(variance + eps) of each row, and 1 / sqrt(variance + eps), in float64.
+    """Return (y - mean) / sqrt(variance + eps) of each row, and 1 / sqrt(variance + eps), in float64.
 
     Rows are scaled by powers of two, so that their squares neither overflow nor vanish, and the mean is corrected
     once, so that the variance of a constant row is exactly 0.
@@ -128,12 +128,12 @@ def _standardized(y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _is_zero(factor: Any) -> bool:
-    """Whether a coefficient is the number 0, so that its part is not read."""
+    """Return whether a coefficient is the number 0, so that its part is not read."""
     return not isinstance(factor, Tensor) and factor == 0.0
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:
-    """factor * part; 0 where a tensor of coefficients has a 0, as 0 * inf would be NaN."""
+    """Return factor * part, with 0 where a tensor of coefficients has a 0, as 0 * inf would be NaN."""
     scaled = factor * part
     return torch.where(factor == 0.0, torch.zeros_like(scaled), scaled) if isinstance(factor, Tensor) else scaled
 
@@ -145,7 +145,7 @@ def _rows(operand: Any) -> Tensor:
 
 
 def _spmm(operand: Any, x: Tensor, num_rows: int) -> Tensor:
-    """A x of one adjacency in the accumulation type; zeros for an absent one."""
+    """Return A x of one adjacency in the accumulation type; zeros for an absent one."""
     wide = accumulation_dtype(x)
     out = x.new_zeros(num_rows, x.size(1), dtype=wide)
     if operand is None:

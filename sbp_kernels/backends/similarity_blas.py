@@ -21,7 +21,7 @@ _KEPT = 1 << 26
 
 
 def log_sum_exp(x0: Tensor, scale: Tensor) -> Tensor:
-    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    """Return log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
     x0 = _wide(x0)
     lse = x0.new_full((x0.size(0),), -torch.inf)
     for rows, cols, logits in _tiles(x0, scale):
@@ -32,7 +32,7 @@ def log_sum_exp(x0: Tensor, scale: Tensor) -> Tensor:
 
 
 def product(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
-    """P x, or P^T x: `[n, d]`; P_ij = exp(logit_ij - lse_i)."""
+    """Return P x, or P^T x, `[n, d]`; P_ij = exp(logit_ij - lse_i)."""
     _check_rows(x0, x=x, lse=lse)
     x0, x = _wide(x0), x.to(lse.dtype)
     out = x.new_zeros(x.size())
@@ -48,7 +48,7 @@ def product(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool)
 
 
 def gradient(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of <a, P b> with respect to x0: `[n, width]`."""
+    """Return the gradient of <a, P b> with respect to x0, `[n, width]`."""
     _check_rows(x0, a=a, b=b, lse=lse)
     x0, a, b = (t.to(lse.dtype) for t in (x0, a, b))
     along = (a * product(x0, b, lse, scale, False)).sum(1)
@@ -64,7 +64,7 @@ def gradient(x0: Tensor, a: Tensor, b: Tensor, lse: Tensor, scale: Tensor) -> Te
 
 
 def matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
-    """P itself, `[n, n]`, where it is small enough to be kept: every product then costs a fraction."""
+    """Return P itself, `[n, n]`, if it is small enough to be cached: a product then costs a fraction; else None."""
     if x0.size(0) ** 2 > _KEPT:
         return None
     x0 = _wide(x0)
@@ -72,7 +72,7 @@ def matrix(x0: Tensor, lse: Tensor, scale: Tensor) -> Tensor | None:
 
 
 def _tiles(x0: Tensor, scale: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """(rows, cols, logits) on and above the diagonal; rows is cols on it. The next tile overwrites the logits."""
+    """Yield (rows, cols, logits) on and above the diagonal; rows is cols on it. The next tile reuses the logits."""
     blocks = [slice(i, min(i + _TILE, x0.size(0))) for i in range(0, x0.size(0), _TILE)]
     buffer = x0.new_empty(min(_TILE, x0.size(0)) ** 2)
     for first, rows in enumerate(blocks):

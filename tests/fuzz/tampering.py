@@ -78,7 +78,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "edge_weight",
     ),
     "pos": (*ARRAYS, "pattern", "num_rows", "num_cols", "num_edges", "T"),
-    "block": ("group", "block", "plan", "num_groups", "num_nodes"),
+    "block": ("group", "block", "segments", "num_groups", "num_nodes"),
     "similarity": ("x0", "scale", "sign", "temperature", "num_nodes", "transposed"),
     "graph": ("pos", "neg", "num_rows", "num_cols", "device", "weightless", "T"),
 }

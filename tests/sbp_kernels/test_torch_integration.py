@@ -46,7 +46,7 @@ def test_opcheck(name, dtype):
 @needs_native
 def test_opcheck_of_the_builders():
     graph = labelled(0.5)
-    ops, plan, pattern = torch.ops.sbp, graph.neg.plan, graph.pos.pattern
+    ops, plan, pattern = torch.ops.sbp, graph.neg.segments, graph.pos.pattern
     torch.library.opcheck(ops.group_sum, (torch.randn(23, 6), plan.order, plan.segptr, plan.group_segptr))
     torch.library.opcheck(ops.mix_groups, (torch.rand(5, 5), torch.randn(5, 6)))
     torch.library.opcheck(ops.coo_to_csr, (pattern.row_index(), pattern.col.long(), 23, 23))
