@@ -22,7 +22,7 @@ LAYERS = {
     name: rank
     for rank, names in enumerate(
         [
-            {"_fakes", "_library", "layer_norm", "term", "transforms"},
+            {"_fakes", "_library", "layer_norm", "tensor_cache", "term", "transforms"},
             {"checks", "pattern", "weight"},
             {"degrees", "low_rank"},
             {"sparse_matrix"},
