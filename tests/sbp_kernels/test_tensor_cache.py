@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 
+from sbp_kernels import tensor_cache
 from sbp_kernels.tensor_cache import TensorCache, tensor_version
 
 
@@ -35,9 +36,11 @@ def test_the_cache_is_bounded_and_evicts_the_least_recently_used():
     assert cache.get((tensors[0],), (), build(-1)) == 0 and cache.get((tensors[1],), (), build(-1)) == -1
 
 
-@pytest.mark.parametrize("layout", [torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+@pytest.mark.parametrize("layout", ["strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"])
 def test_a_change_in_place_invalidates(layout):
-    tensor = torch.eye(4).to_sparse(layout=layout) if layout != torch.strided else torch.eye(4)
+    blocks = (2, 2) if "bs" in layout else None
+    layout = getattr(torch, layout)
+    tensor = torch.eye(4).to_sparse(layout=layout, blocksize=blocks) if layout != torch.strided else torch.eye(4)
     cache, part = TensorCache(capacity=4), tensor
     if layout != torch.strided:
         part = tensor._values() if layout == torch.sparse_coo else tensor.values()
@@ -72,6 +75,7 @@ def test_tensors_without_a_version_are_not_stored():
     cache = TensorCache(capacity=4)
     assert tensor_version(tensor) is None
     assert [cache.get((tensor,), (), build(i)) for i in range(2)] == [0, 1] and len(cache) == 0
+    assert tensor_version(torch.ones(4, 4).to_mkldnn()) is None and tensor_version("not a tensor") == ()
     assert torch.func.grad(lambda x: (x * float(tensor_version(x) is None)).sum())(torch.ones(2)).tolist() == [1.0, 1.0]
     assert torch.func.vmap(lambda x: x * float(tensor_version(x) is None))(torch.ones(2)).tolist() == [1.0, 1.0]
 
@@ -82,3 +86,11 @@ def test_values_are_built_outside_of_the_contexts_of_the_caller():
         value = cache.get((tensor,), ("inference",), lambda: tensor + 1)
     assert not value.is_inference()
     assert not cache.get((tensor,), ("grad",), lambda: weight * tensor).requires_grad
+
+
+def test_an_entry_that_another_thread_evicts(monkeypatch):
+    """The eviction happens after `get` found the entry and before it marks the entry as recently used."""
+    cache, tensor = TensorCache(capacity=4), torch.zeros(1)
+    assert cache.get((tensor,), (), build("first")) == "first"
+    monkeypatch.setattr(tensor_cache._Entry, "is_current", lambda *_: cache.clear() or True)
+    assert cache.get((tensor,), (), build("second")) == "first"
