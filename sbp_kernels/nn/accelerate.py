@@ -10,14 +10,14 @@ import torch_geometric.nn as pyg
 from .fa import FAConv
 from .gcn import APPNP, GCN2Conv, GCNConv, LGConv, SGConv
 from .norms import ContraNorm, PairNorm
-from .replacement import Replacement, as_pyg, in_use, original
+from .replacement import Replacement, leave_scriptable, pyg_class, set_up_as_pyg
 from .sbp import SBPConv
 from .signed import SignedConv
 from .signed_gcn import SignedGCN
 
 # Each is the PyG class that it inherits from, plus methods: it has the same attributes, and no more.
 LAYERS: dict[type, type] = {
-    original(layer): layer
+    pyg_class(layer): layer
     for layer in (
         APPNP,
         FAConv,
@@ -59,7 +59,7 @@ def accelerate(model: torch.nn.Module) -> Report:
     swapped, left, layers = {}, {}, _layers(model)
     bypassed: set[torch.nn.Module] = set()
     for name, module in model.named_modules():
-        in_use(module)
+        leave_scriptable(module)
         ours = layers.get(type(module))
         if ours is not None:
             theirs, module.__class__ = type(module), ours
@@ -86,10 +86,10 @@ def restore(model: torch.nn.Module) -> Report:
     _check(model)
     swapped, left = {}, {}
     for name, module in model.named_modules():
-        in_use(module)
+        leave_scriptable(module)
         if isinstance(module, Replacement) and type(module).__module__.startswith("sbp_kernels."):
-            module.__class__ = original(type(module))
-            as_pyg(module)
+            module.__class__ = pyg_class(type(module))
+            set_up_as_pyg(module)
             swapped[name] = type(module).__name__
         elif isinstance(module, Replacement):
             left[name] = f"{type(module).__name__} is a subclass of an accelerated layer"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 
-def number(name: str, value: Any) -> float:
+def finite_number(name: str, value: Any) -> float:
     """Return a finite number, or one in a tensor, as a float."""
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         value = value.detach().item()
@@ -22,9 +22,9 @@ def number(name: str, value: Any) -> float:
     return result
 
 
-def positive(name: str, value: Any) -> float:
+def positive_number(name: str, value: Any) -> float:
     """Return a finite number > 0 as a float."""
-    result = number(name, value)
+    result = finite_number(name, value)
     if not result > 0:
         raise ValueError(f"{name} must be > 0, got {value!r}")
     return result

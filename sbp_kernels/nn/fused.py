@@ -23,16 +23,16 @@ _STEPS = ("message", "aggregate", "update", "message_and_aggregate")
 _HOOKS = tuple(
     f"_{part}_forward_{kind}" for part in ("propagate", *_STEPS[:2], _STEPS[3]) for kind in ("pre_hooks", "hooks")
 )
-_GENERAL = vars(MessagePassing).get("_orig_propagate", MessagePassing.propagate)
+_PYG_PROPAGATE = vars(MessagePassing).get("_orig_propagate", MessagePassing.propagate)
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> Tensor:
     """PyG's general message passing, for what a fused pass does not serve."""
-    return _GENERAL(self, edge_index, size, **kwargs)
+    return _PYG_PROPAGATE(self, edge_index, size, **kwargs)
 
 
-def reason_of_features(x: Any) -> str | None:
+def unsupported_features(x: Any) -> str | None:
     """Why no fused pass takes these features, or None."""
     if isinstance(x, Tensor) and x.layout == torch.strided and x.dtype in _TYPES:
         return None
@@ -52,11 +52,14 @@ class Fused(Replacement):
     # What PyG's `forward` gives to `propagate`, for classes that inherit from these. PyG would read it off the source
     # of the class of that name: ours.
     propagate_type: ClassVar[dict[str, Any]] = {"x": Tensor, "edge_weight": OptTensor}
-    _own_steps: tuple[str, ...] = ()
+    _overridden_steps: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._own_steps = (*cls._own_steps, *(step for step in (*_STEPS, "propagate") if step in vars(cls)))
+        cls._overridden_steps = (
+            *cls._overridden_steps,
+            *(step for step in (*_STEPS, "propagate") if step in vars(cls)),
+        )
         if cls.__module__.startswith(__package__ or ""):
             # In the class itself, so that PyG writes no template over it: that one would ignore explainers.
             cls.propagate = _propagate  # type: ignore[attr-defined]
@@ -66,17 +69,17 @@ class Fused(Replacement):
         if self.aggr not in self._AGGREGATIONS:
             return f"its aggregation is {self.aggr!r}, not one of {', '.join(self._AGGREGATIONS)}"
         if x is not None:
-            reason = reason_of_features(x)
+            reason = unsupported_features(x)
             if reason is not None:
                 return reason
             if x.dim() < 2 or self.node_dim not in (-2, x.dim() - 2):
                 return f"nodes lie in dimension {self.node_dim} of {x.dim()}, not in the last but one"
-        if self._own_steps:
-            return f"{type(self).__name__} has its own {self._own_steps[0]}()"
+        if self._overridden_steps:
+            return f"{type(self).__name__} has its own {self._overridden_steps[0]}()"
         # Compiled code has no hooks, in PyG as well.
-        return None if torch.compiler.is_compiling() else self._watched()
+        return None if torch.compiler.is_compiling() else self._message_observer()
 
-    def _watched(self: Any) -> str | None:
+    def _message_observer(self: Any) -> str | None:
         """What looks at, or changes, the messages of this instance."""
         own = self.__dict__
         if own["_explain"]:

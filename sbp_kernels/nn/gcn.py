@@ -10,9 +10,9 @@ import torch_geometric.nn as pyg
 from torch import Tensor
 
 from ..pyg.adjacency import layer_adjacency
-from ..pyg.compiled import must_run_eager, run_eager
+from ..pyg.compiled import needs_eager, run_eager
 from .fused import Fused, aggregate, mix, promoted
-from .replacement import called_only, check_features
+from .replacement import check_features, needs_module_call
 
 
 class GCNConv(Fused, pyg.GCNConv):
@@ -22,7 +22,7 @@ class GCNConv(Fused, pyg.GCNConv):
         # PyG says that it takes no tuple.
         if isinstance(x, (tuple, list)) or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight, 2.0 if self.improved else 1.0)
@@ -43,13 +43,13 @@ class SGConv(Fused, pyg.SGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x) or self._cached_x is not None:
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
         graph = layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
         lin = self.lin
         # Hooks, one of which makes the parameters of a lazy layer, must see the propagated features.
-        if not (self.cached or called_only(lin)) and lin.weight.size(0) < x.size(-1):
+        if not (self.cached or needs_module_call(lin)) and lin.weight.size(0) < x.size(-1):
             out = aggregate(promoted(F.linear(x, lin.weight), edge_weight), graph, num_steps=self.K)
             return out if lin.bias is None else out + lin.bias
         x = aggregate(promoted(x, edge_weight), graph, num_steps=self.K)
@@ -64,7 +64,7 @@ class LGConv(Fused, pyg.LGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         mode = "sym" if self.normalize else None
         graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=mode)
@@ -81,7 +81,7 @@ class APPNP(Fused, pyg.APPNP):
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
         drops = self.dropout > 0 and self.training
-        if must_run_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
+        if needs_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
             return run_eager(self.forward, x, edge_index, edge_weight)
         x = promoted(x, edge_weight)
         if drops:
@@ -115,7 +115,7 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
         check_features("x_0", x_0)
         if self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, x_0, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)

@@ -12,10 +12,10 @@ from torch import Tensor
 from ..checks import check_tensor, describe
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recorded, run_eager
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import is_recorded, run_eager
 from ..similarity import Similarity
-from .arguments import number, positive
+from .arguments import finite_number, positive_number
 from .replacement import Replacement, check_features
 
 
@@ -49,8 +49,8 @@ def check_batch(batch: Any, x: Tensor) -> None:
         raise ValueError(f"batch must be integer of shape [num_nodes={x.size(0)}], got {describe(batch)}")
     if batch.device != x.device:
         raise ValueError(f"batch must be on the device of x, {x.device}, got {batch.device}")
-    if batch.numel() and not recorded() and not torch.compiler.is_compiling() and int(fixed(batch).min()) < 0:
-        raise ValueError(f"batch must be >= 0, got {int(fixed(batch).min())}")
+    if batch.numel() and not is_recorded() and not torch.compiler.is_compiling() and int(unwrapped(batch).min()) < 0:
+        raise ValueError(f"batch must be >= 0, got {int(unwrapped(batch).min())}")
 
 
 class ContraNorm(torch.nn.Module):
@@ -74,7 +74,7 @@ class ContraNorm(torch.nn.Module):
         self, scale: float = 0.1, temperature: float = 1.0, normalize: bool = True, channels: int | None = None
     ) -> None:
         super().__init__()
-        self.scale, self.temperature = number("scale", scale), positive("temperature", temperature)
+        self.scale, self.temperature = finite_number("scale", scale), positive_number("temperature", temperature)
         if scale < 0:
             raise ValueError(f"scale must be >= 0, got {scale}")
         if not isinstance(normalize, bool):
@@ -100,11 +100,11 @@ class ContraNorm(torch.nn.Module):
             raise ValueError(f"x must have channels={self.norm.normalized_shape[0]} features, got {x.size(1)}")
         if batch is not None:
             check_batch(batch, x)
-        if torch.compiler.is_dynamo_compiling() and not recorded():
+        if torch.compiler.is_dynamo_compiling() and not is_recorded():
             # The graph is built from x in every call.
             return run_eager(self.forward, x, batch, batch_size)
         x0 = F.normalize(x, dim=1) if self.normalize else x
-        if recorded():
+        if is_recorded():
             logits = x0 @ x0.T / self.temperature
             if batch is not None:
                 logits = logits.masked_fill(batch[:, None] != batch, float("-inf"))
@@ -119,8 +119,8 @@ class ContraNorm(torch.nn.Module):
         if batch is None:
             return signed_propagate(x, SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature)))
         # Graphs follow one another in PyG's batches, but need not.
-        order = torch.argsort(fixed(batch), stable=True)
-        sizes = torch.bincount(fixed(batch)).tolist()
+        order = torch.argsort(unwrapped(batch), stable=True)
+        sizes = torch.bincount(unwrapped(batch)).tolist()
         parts = zip(x.index_select(0, order).split(sizes), x0.index_select(0, order).split(sizes), strict=True)
         smooth = torch.cat([self._smooth(part, part_0, None) for part, part_0 in parts if part.size(0)] or [x])
         return smooth.index_select(0, torch.argsort(order))

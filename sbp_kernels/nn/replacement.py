@@ -14,13 +14,13 @@ from torch_geometric.inspector import Inspector
 from torch_geometric.nn import Linear, MessagePassing
 
 from ..checks import describe
-from ..pyg.compiled import recorded
+from ..pyg.compiled import is_recorded
 
 # Reasons that a layer has already warned about. Beside the layers, so that no copy or pickle holds them.
 _WARNED: weakref.WeakKeyDictionary[torch.nn.Module, set[str]] = weakref.WeakKeyDictionary()
 
 
-def original(layer: type) -> type:
+def pyg_class(layer: type) -> type:
     """Return the class of PyG or PyGSD that a class of ours takes the place of."""
     packages = ("torch_geometric.", "torch_geometric_signed_directed.")
     return next(base for base in layer.__mro__ if base.__module__.startswith(packages))
@@ -32,7 +32,7 @@ def check_features(name: str, x: Any) -> None:
         raise ValueError(f"{name} must be a tensor of features, got {describe(x)}")
 
 
-def ends_of(x: Any) -> tuple[Tensor, Tensor]:
+def source_and_target(x: Any) -> tuple[Tensor, Tensor]:
     """Return the features of sources and targets, from one tensor or a pair."""
     if isinstance(x, Tensor):
         return x, x
@@ -58,7 +58,7 @@ class Replacement:
     def _runs_pyg(self: Any, x: Any) -> bool:
         """Return whether PyG's own `forward` is to run on features x; warn once for each reason of this layer."""
         check_features("x", x)
-        if recorded():
+        if is_recorded():
             return True
         reason = self.pyg_reason(x)
         if reason is None:
@@ -78,15 +78,15 @@ class Replacement:
         ours = type(self)
         if not ours.__module__.startswith("sbp_kernels."):
             raise NotImplementedError(
-                f"TorchScript cannot compile {ours.__name__}, a subclass of sbp_kernels.nn.{original(ours).__name__}: "
+                f"TorchScript cannot compile {ours.__name__}, a subclass of sbp_kernels.nn.{pyg_class(ours).__name__}: "
                 f"derive it from the class of torch_geometric instead"
             )
         self.__class__ = _scriptable(ours)  # type: ignore[arg-type]
-        as_pyg(self)
+        set_up_as_pyg(self)
         return self
 
 
-def called_only(*layers: torch.nn.Module) -> bool:
+def needs_module_call(*layers: torch.nn.Module) -> bool:
     """Return whether one of these linear maps shows in its call alone: hooks, lazy weights, parametrisations.
 
     Then a layer must call it, rather than read its weight.
@@ -97,9 +97,9 @@ def called_only(*layers: torch.nn.Module) -> bool:
     )
 
 
-def as_pyg(layer: Any) -> None:
+def set_up_as_pyg(layer: Any) -> None:
     """Let PyG inspect a layer that it takes for one of its own class, and write the `propagate` of that class."""
-    theirs = original(getattr(type(layer), "_ours", type(layer)))
+    theirs = pyg_class(getattr(type(layer), "_ours", type(layer)))
     if isinstance(layer, MessagePassing) and layer.inspector._cls is not theirs:
         layer.inspector = inspector = Inspector(theirs)
         inspector.inspect_signature(layer.message)
@@ -110,7 +110,7 @@ def as_pyg(layer: Any) -> None:
         layer._set_jittable_templates()
 
 
-def in_use(layer: torch.nn.Module) -> None:
+def leave_scriptable(layer: torch.nn.Module) -> None:
     """Give a layer that torch.jit.script has compiled its class of ours again."""
     ours = getattr(type(layer), "_ours", None)
     if ours is not None:
@@ -120,7 +120,7 @@ def in_use(layer: torch.nn.Module) -> None:
 @functools.cache
 def _scriptable(ours: type) -> type:
     """Return PyG's class, whose instances become layers of ours again when they are called."""
-    theirs = original(ours)
+    theirs = pyg_class(ours)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         self.__class__ = ours

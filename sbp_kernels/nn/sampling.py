@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import negative_sampling
 
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recall
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import lookup
 from ..transforms import outside
 
 
@@ -20,11 +20,11 @@ from ..transforms import outside
 def absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
     """PyG's `negative_sampling` of both kinds of edges together: `[2, about num_edges]`, no loops."""
     with outside():
-        return _absent_edges(fixed(pos_edge_index), fixed(neg_edge_index), num_nodes)
+        return _absent_edges(unwrapped(pos_edge_index), unwrapped(neg_edge_index), num_nodes)
 
 
 def _absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
-    codes, num_codes = recall(_codes_without_loops, (num_nodes,), pos_edge_index, neg_edge_index)
+    codes, num_codes = lookup(_codes_without_loops, (num_nodes,), pos_edge_index, neg_edge_index)
     wanted = pos_edge_index.size(1) + neg_edge_index.size(1)
     population = num_nodes * (num_nodes - 1)
     share = 1.0 - num_codes / max(population, 1)
@@ -47,7 +47,7 @@ def _absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int
 
 def absent_targets(edge_index: Tensor, num_nodes: int) -> Tensor:
     """PyG's `structured_negative_sampling`: for every edge (i, j) a k such that (i, k) is no edge."""
-    codes = recall(_codes, (num_nodes,), edge_index)
+    codes = lookup(_codes, (num_nodes,), edge_index)
     first = edge_index[0] * num_nodes
     # PyG draws on the CPU.
     drawn = torch.randint(num_nodes, (first.numel(),)).to(first.device)

@@ -13,11 +13,11 @@ from ..graph import SignedGraph
 from ..implicit import ClassBlock
 from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
-from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
+from ..pyg.compiled import deferrable, lookup_graph, needs_eager, raise_if_recorded, run_eager
 from ..pyg.ops import propagate
 from ..similarity import Similarity
-from .arguments import number, positive
-from .replacement import ends_of
+from .arguments import finite_number, positive_number
+from .replacement import source_and_target
 
 _COEFFICIENTS = ("alpha", "beta", "lam")
 
@@ -67,7 +67,7 @@ class SBPConv(torch.nn.Module):
         if any(name not in _COEFFICIENTS for name in self.learnable):
             raise ValueError(f"learnable must name some of {', '.join(_COEFFICIENTS)}, got {self.learnable}")
         given = {"alpha": alpha, "beta": beta, "lam": lam}
-        self.initial = {name: number(name, value) for name, value in given.items()}
+        self.initial = {name: finite_number(name, value) for name, value in given.items()}
         if "lam" not in self.learnable and not 0.0 <= self.initial["lam"] <= 1.0:
             raise ValueError(f"lam must lie in [0, 1], got {lam}")
         for name, value in self.initial.items():
@@ -82,7 +82,7 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f'normalize must be "sym", "row" or None, got {normalize!r}')
         self.num_steps, self.layer_norm = num_steps, layer_norm
         self.add_self_loops, self.normalize = add_self_loops, normalize
-        self.temperature = positive("temperature", temperature)
+        self.temperature = positive_number("temperature", temperature)
 
     def __prepare_scriptable__(self) -> Any:
         raise NotImplementedError("TorchScript cannot compile SBPConv: use torch.jit.trace or torch.export")
@@ -123,7 +123,7 @@ class SBPConv(torch.nn.Module):
             if any(source is not None for source in sources[1:]):
                 raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
             if isinstance(x, (tuple, list)):
-                x, own = ends_of(x)
+                x, own = source_and_target(x)
                 residual = own if residual is None else residual
             return self._steps(x, edge_index, residual)
         if not isinstance(x, Tensor) or x.dim() != 2:
@@ -131,13 +131,13 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f"x must be a tensor [num_nodes, features], got {got}")
         size = (x.size(0), x.size(0))
         options = (size, 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
-        if must_run_eager(*sources):
+        if needs_eager(*sources):
             rest = {"y": y, "known": known, "x0": x0, "edge_weight": edge_weight, "neg_edge_weight": neg_edge_weight}
             return run_eager(self.forward, x, edge_index, neg_edge_index, residual=residual, **rest)
         if any(map(differentiable, sources)):
-            refuse_to_record()
+            raise_if_recorded()
             return self._steps(x, _graph(options, *sources), residual)
-        return self._steps(x, recall_graph(_graph, options, *sources), residual)
+        return self._steps(x, lookup_graph(_graph, options, *sources), residual)
 
     def _steps(self, x: Tensor, graph: Any, residual: Tensor | None) -> Tensor:
         return propagate(

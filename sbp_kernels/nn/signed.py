@@ -12,7 +12,7 @@ from torch_geometric.typing import PairTensor
 from ..pyg.adjacency import layer_signed_adjacency
 from ..pyg.ops import pair
 from .fused import Fused
-from .replacement import ends_of
+from .replacement import source_and_target
 
 
 class SignedConv(Fused, pyg.SignedConv):
@@ -25,7 +25,7 @@ class SignedConv(Fused, pyg.SignedConv):
     propagate_type: ClassVar[dict[str, Any]] = {"x": PairTensor}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
-        source, target = ends_of(x)
+        source, target = source_and_target(x)
         if self._runs_pyg(source) or source.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
         # PyG reads the number of targets off x, or off a sparse matrix.

@@ -16,11 +16,11 @@ from ..composed import edge_grad
 from ..csr import CSR
 from ..graph import SignedGraph
 from ..pattern import Pattern
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recall
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import lookup
 from ..pyg.edges import list_edges
 from ..transforms import active, outside
-from .replacement import Replacement, called_only
+from .replacement import Replacement, needs_module_call
 from .sampling import absent_edges, absent_targets
 from .signed import SignedConv
 
@@ -42,14 +42,14 @@ class SignedGCN(Replacement, PyGSignedGCN):
 
     def discriminate(self, z: Tensor, edge_index: Tensor) -> Tensor:
         """Log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
-        if called_only(self.lin):
+        if needs_module_call(self.lin):
             return super().discriminate(z, edge_index)
         _check(z, edge_index)
         return F.log_softmax(self._logits(self._ends(z), edge_index), dim=0).T.contiguous()
 
     def nll_loss(self, z: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
         """Mean negative log-likelihood of positive, negative and sampled absent edges."""
-        if called_only(self.lin):
+        if needs_module_call(self.lin):
             return super().nll_loss(z, pos_edge_index, neg_edge_index)
         _check(z, pos_edge_index, neg_edge_index)
         ends = self._ends(z)
@@ -62,11 +62,11 @@ class SignedGCN(Replacement, PyGSignedGCN):
 
     def pos_embedding_loss(self, z: Tensor, pos_edge_index: Tensor) -> Tensor:
         """Positive neighbours should be nearer than sampled nodes."""
-        return torch.clamp(_nearer(z, pos_edge_index), min=0).mean()
+        return torch.clamp(_distance_differences(z, pos_edge_index), min=0).mean()
 
     def neg_embedding_loss(self, z: Tensor, neg_edge_index: Tensor) -> Tensor:
         """Negative neighbours should be farther than sampled nodes."""
-        return torch.clamp(-_nearer(z, neg_edge_index), min=0).mean()
+        return torch.clamp(-_distance_differences(z, neg_edge_index), min=0).mean()
 
     def _ends(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """What each node adds to the logits of edges that start, and that end, in it: `[3, num_nodes]` each."""
@@ -84,7 +84,7 @@ def _check(z: Any, *edge_indices: Any) -> None:
         raise ValueError(f"z must be floating of shape [num_nodes, features], got {got}")
     if not torch.compiler.is_compiling():
         for edge_index in edge_indices:
-            recall(_check_edges, (z.size(0),), edge_index)
+            lookup(_check_edges, (z.size(0),), edge_index)
 
 
 def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
@@ -92,14 +92,14 @@ def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
 
 
 @torch.compiler.disable
-def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
+def _distance_differences(z: Tensor, edge_index: Tensor) -> Tensor:
     """|z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is no neighbour of i."""
     _check(z, edge_index)
     with outside():
         # The edges are no part of what a transform differentiates.
-        edge_index = fixed(edge_index)
+        edge_index = unwrapped(edge_index)
         k = absent_targets(edge_index, z.size(0))
-        near, order = recall(_rows, (z.size(0),), edge_index)
+        near, order = lookup(_rows, (z.size(0),), edge_index)
         rowptr, col = near.pattern._rowptr, near.pattern._col
         others = k.index_select(0, order).to(col.dtype)
         far = CSR._trusted(Pattern(rowptr, others, near.num_cols))

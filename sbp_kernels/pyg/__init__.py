@@ -10,7 +10,7 @@ except ImportError as error:
 from . import ops as ops  # registers the ops that code compiled by torch.compile calls
 from .adjacency import adjacency, signed_adjacency
 from .data import from_data, from_hetero_data, to_data
-from .kept import clear_cache
+from .graph_cache import clear_cache
 from .transforms import SignedData, ToSignedGraph
 
 __all__ = [

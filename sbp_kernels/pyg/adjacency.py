@@ -11,8 +11,8 @@ from torch_geometric.utils import is_sparse
 from ..csr import CSR
 from ..graph import SignedGraph
 from .autodiff import differentiable
-from .compiled import deferrable, recall, recall_graph, refuse_to_compile, refuse_to_record
-from .edges import Edges, Size, check_options, check_weight, list_edges, read_edges, values_of
+from .compiled import deferrable, lookup, lookup_graph, raise_if_compiling, raise_if_recorded
+from .edges import Edges, Size, check_options, check_weight, list_edges, sort_edges, sparse_values
 
 
 def adjacency(
@@ -50,11 +50,11 @@ def adjacency(
         NotImplementedError: `torch.func.vmap` gives its entries different edges, or torch.jit.trace or torch.export
             records the call: the edges would be constants of the program.
     """
-    refuse_to_record()
+    raise_if_recorded()
     check_options(size, flow, self_loops, normalize)
     if not isinstance(keep, bool):
         raise ValueError(f"keep must be True or False, got {keep!r}")
-    return find_graph(edge_index, edge_weight, (_pair_of(size), flow, self_loops, normalize), keep)
+    return find_graph(edge_index, edge_weight, (_size_pair(size), flow, self_loops, normalize), keep)
 
 
 def layer_adjacency(
@@ -68,17 +68,17 @@ def layer_adjacency(
     keep: bool = True,
 ) -> Any:
     """Return `adjacency`, or in code that was compiled several times a `Deferred`."""
-    return find_graph(edge_index, edge_weight, ((size, size), flow, self_loops, normalize), keep, recall_graph)
+    return find_graph(edge_index, edge_weight, ((size, size), flow, self_loops, normalize), keep, lookup_graph)
 
 
 def find_graph(
-    edge_index: Any, edge_weight: Any, options: tuple[Any, ...], keep: bool = True, find: Callable[..., Any] = recall
+    edge_index: Any, edge_weight: Any, options: tuple[Any, ...], keep: bool = True, find: Callable[..., Any] = lookup
 ) -> Any:
     """Return `adjacency` of valid options ((sources, targets) or None, flow, self_loops, normalize)."""
     edge_weight = None if is_sparse(edge_index) else edge_weight
     if not keep or differentiable(edge_index) or differentiable(edge_weight):
-        refuse_to_compile()
-        return _build(options, edge_index, edge_weight, often=True)
+        raise_if_compiling()
+        return _build(options, edge_index, edge_weight, every_step=True)
     return find(_build, options, edge_index, edge_weight)
 
 
@@ -99,20 +99,20 @@ def signed_adjacency(
     weights that require a gradient are then split in every call, unlike in `adjacency`. With `joint`, both
     halves are normalised by the degrees of the whole graph.
     """
-    refuse_to_record()
+    raise_if_recorded()
     check_options(size, flow, None, normalize)
     if not isinstance(joint, bool):
         raise ValueError(f"joint must be True or False, got {joint!r}")
     if neg_edge_index is None and neg_edge_weight is not None:
         raise ValueError("neg_edge_weight needs neg_edge_index")
     sources = (pos_edge_index, pos_edge_weight, neg_edge_index, neg_edge_weight)
-    return find_signed_graph((_pair_of(size), flow, normalize, joint), *sources)
+    return find_signed_graph((_size_pair(size), flow, normalize, joint), *sources)
 
 
 def find_signed_graph(options: tuple[Any, ...], *sources: Any) -> SignedGraph:
     """Return `signed_adjacency` of valid options ((sources, targets) or None, flow, normalize, joint)."""
     return (
-        _build_pair(options, *sources) if any(map(differentiable, sources)) else recall(_build_pair, options, *sources)
+        _build_pair(options, *sources) if any(map(differentiable, sources)) else lookup(_build_pair, options, *sources)
     )
 
 
@@ -124,21 +124,23 @@ def layer_signed_adjacency(
     options = (size, flow, mode, False)
     if any(map(differentiable, sources)):
         return _build_pair(options, *sources)
-    return recall_graph(_build_pair, options, *sources)
+    return lookup_graph(_build_pair, options, *sources)
 
 
 def _build_edges(options: tuple[Any, ...], edge_index: Any) -> tuple[Edges, SignedGraph]:
-    edges = read_edges(edge_index, *options)
+    edges = sort_edges(edge_index, *options)
     return edges, SignedGraph(CSR._trusted(edges.pattern))
 
 
 @deferrable
-def _build(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None, often: bool = False) -> SignedGraph:
-    edges, graph = recall(_build_edges, options[:-1], edge_index)
-    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
+def _build(
+    options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None, every_step: bool = False
+) -> SignedGraph:
+    edges, graph = lookup(_build_edges, options[:-1], edge_index)
+    weight = sparse_values(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is None and options[-1] is None:
         return graph
-    weighted = SignedGraph(_normalize(edges.weigh(weight, often=often), options[-1]))
+    weighted = SignedGraph(_normalize(edges.to_csr(weight, every_step=every_step), options[-1]))
     weighted._plans = graph._plans
     return weighted
 
@@ -151,7 +153,7 @@ def _build_pair(
     each = None if joint else normalize
     if neg is None:
         edges, size = list_edges(pos, size, flow)
-        weight = values_of(pos) if is_sparse(pos) else pos_weight
+        weight = sparse_values(pos) if is_sparse(pos) else pos_weight
         if weight is None:
             raise ValueError("give neg_edge_index, or weights whose sign says which edges are negative")
         weight = check_weight(weight, edges.size(1), edges.device)
@@ -173,5 +175,5 @@ def _normalize(matrix: Any, mode: str | None) -> CSR:
     return matrix if mode is None else matrix.normalize(mode)
 
 
-def _pair_of(size: Size) -> tuple[int, int] | None:
+def _size_pair(size: Size) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else None if size is None else tuple(size)  # type: ignore[return-value]

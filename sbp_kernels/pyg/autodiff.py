@@ -16,7 +16,7 @@ def differentiable(part: Any) -> bool:
     return isinstance(part, Tensor) and needs_derivative(part)
 
 
-def fixed(part: Any) -> Any:
+def unwrapped(part: Any) -> Any:
     """Return an index, label or other constant without the wrappers of torch.func: the object that the cache knows.
 
     Raises NotImplementedError where a `vmap` gives every one of its entries another value.

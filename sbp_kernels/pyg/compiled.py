@@ -16,15 +16,15 @@ from torch import Tensor
 from torch._guards import CompileContext
 
 from .autodiff import differentiable
-from .kept import _KEPT, cached
+from .graph_cache import GRAPH_CACHE, cached
 
 # A graph that is a constant costs a recompilation, of which a frame has 8 (`torch._dynamo.config.recompile_limit`):
 # as many graphs as a training, a validation and a test set have. The other recompilations are for modes and shapes.
 _CONSTANT_GRAPHS = 4
 # What compiled code reads, by a name that is a constant of that code. Attributes, as the compiler would not see a
 # key that joins a dictionary while it traces.
-_TRACED = SimpleNamespace()
-_NUMBER = itertools.count()
+_TRACED_VALUES = SimpleNamespace()
+_COUNTER = itertools.count()
 # Functions that build a graph from (options, *sources), by their name: a deferred graph carries the name alone.
 _BUILDS: dict[str, Callable[..., Any]] = {}
 
@@ -63,7 +63,7 @@ def deferrable(build: Build) -> Build:
     return build
 
 
-def recall(build: Build, options: tuple[Any, ...], *sources: Any) -> Any:
+def lookup(build: Build, options: tuple[Any, ...], *sources: Any) -> Any:
     """Return `build(options, *sources)`, built once for these tensors.
 
     While torch.compile traces, the value becomes a constant of the compiled code. That code belongs to these very
@@ -76,17 +76,17 @@ def recall(build: Build, options: tuple[Any, ...], *sources: Any) -> Any:
             # Asking for the identity of a tensor makes the compiler guard it.
             id(source)
             torch.ops.sbp_pyg.require_version(source, _version(source))
-    return getattr(_TRACED, _trace(build, tuple(map(_number, options)), *sources))
+    return getattr(_TRACED_VALUES, _register_traced(build, tuple(map(_as_int, options)), *sources))
 
 
-def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tuple[int, ...] = ()) -> Any:
-    """Return part of `recall(build, options, *sources)`, or a `Deferred` in code that was compiled several times.
+def lookup_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tuple[int, ...] = ()) -> Any:
+    """Return part of `lookup(build, options, *sources)`, or a `Deferred` in code that was compiled several times.
 
     So a stream of mini-batches compiles once, not once for each batch. `options[0]` is a number of nodes or (sources,
     targets), of which `build` sees the latter.
     """
     size = options[0] if isinstance(options[0], tuple) else (options[0], options[0])
-    if defers():
+    if defers_lookup():
         if torch.jit.is_tracing():
             # There, sizes are tensors, and an op takes no list of those.
             with warnings.catch_warnings():
@@ -95,45 +95,45 @@ def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tu
         given = tuple(source is not None for source in sources)
         recipe = _recipe(build.__name__, options[1:], given, part)
         return Deferred(tuple(source for source in sources if source is not None), recipe, size)
-    value = recall(build, (size, *options[1:]), *sources)
+    value = lookup(build, (size, *options[1:]), *sources)
     for index in part:
         value = value[index]
     return value
 
 
-def defers() -> bool:
+def defers_lookup() -> bool:
     """Return whether graphs are to be looked up when the code runs, rather than while it is traced."""
-    return recorded() or (torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS)
+    return is_recorded() or (torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS)
 
 
-def recorded() -> bool:
+def is_recorded() -> bool:
     """Return whether torch.jit.trace or torch.export records this call: a graph would be a constant of the record."""
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-_REFUSAL = "edge weights that learn or change are not implemented under torch.compile"
+_NOT_COMPILABLE = "edge weights that learn or change are not implemented under torch.compile"
 
 
-def refuse_to_compile() -> None:
+def raise_if_compiling() -> None:
     """Raise where torch.compile traces edge weights that change in every call."""
     if torch.compiler.is_dynamo_compiling():
-        raise NotImplementedError(_REFUSAL)
+        raise NotImplementedError(_NOT_COMPILABLE)
 
 
-def must_run_eager(*weights: Any) -> bool:
+def needs_eager(*weights: Any) -> bool:
     """Return whether torch.compile traces a call of which one of the weights needs a derivative."""
     return torch.compiler.is_dynamo_compiling() and any(map(differentiable, weights))
 
 
-@torch.compiler.disable(reason=_REFUSAL)  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason=_NOT_COMPILABLE)  # type: ignore[untyped-decorator]
 def run_eager(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function that torch.compile must not trace, nor any that it calls: these would recompile for ever."""
     return function(*args, **kwargs)
 
 
-def refuse_to_record() -> None:
+def raise_if_recorded() -> None:
     """Raise where a graph would become a constant of a program that gets its edges as an input."""
-    if recorded():
+    if is_recorded():
         raise NotImplementedError(
             "torch.jit.trace and torch.export would make the edges constants of the program: build the graph outside "
             "of it, or use the layers of sbp_kernels.nn, whose edges stay inputs as long as no edge weight or x0 needs "
@@ -141,7 +141,7 @@ def refuse_to_record() -> None:
         )
 
 
-def _number(option: Any) -> Any:
+def _as_int(option: Any) -> Any:
     """A size that the compiler took for a variable, as the number that it is for these tensors."""
     if isinstance(option, tuple):
         return tuple(map(operator.index, option))
@@ -159,25 +159,25 @@ def _recipe(build: str, options: tuple[Any, ...], given: tuple[bool, ...], part:
     return json.dumps([build, options, given, part])
 
 
-def _trace(build: Build, options: tuple[Any, ...], *sources: Any) -> str:
-    """The name in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
+def _register_traced(build: Build, options: tuple[Any, ...], *sources: Any) -> str:
+    """The name in `_TRACED_VALUES` of `build(options, *sources)`, which stays there as long as the tensors live."""
 
     def register() -> str:
-        name = f"value_{next(_NUMBER)}"
-        setattr(_TRACED, name, cached(build, options, *sources))
+        name = f"value_{next(_COUNTER)}"
+        setattr(_TRACED_VALUES, name, cached(build, options, *sources))
         for source in sources:
             if source is not None:
-                weakref.finalize(source, vars(_TRACED).pop, name, None).atexit = False
+                weakref.finalize(source, vars(_TRACED_VALUES).pop, name, None).atexit = False
         return name
 
-    return _KEPT.get(sources, ("traced", build.__name__, *options), register)
+    return GRAPH_CACHE.get(sources, ("traced", build.__name__, *options), register)
 
 
 def _version(source: Tensor) -> int:
     return source._version
 
 
-_AT_TRACE_TIME: tuple[Any, ...] = (_trace, _version, _compilations, _recipe)
-for _function in _AT_TRACE_TIME:
+_RUN_WHILE_TRACING: tuple[Any, ...] = (_register_traced, _version, _compilations, _recipe)
+for _function in _RUN_WHILE_TRACING:
     # While torch.compile traces, it runs for real: sorting depends on data (see `SignedGraph._prepare`).
     _function._dynamo_marked_constant = True

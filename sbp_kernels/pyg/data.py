@@ -48,9 +48,9 @@ def from_data(
     check_options(negatives, normalize, joint, add_self_loops)
     check_kind(Data, data)
     if negatives == "edges":
-        graph = _by_signs(data, data.num_nodes, None, add_self_loops)
+        graph = _graph_by_signs(data, data.num_nodes, None, add_self_loops)
     else:
-        graph = SignedGraph(_attracting(data), None if negatives is None else _implicit(data, negatives))
+        graph = SignedGraph(_positive_edges(data), None if negatives is None else _implicit(data, negatives))
         graph = graph.add_self_loops() if add_self_loops else graph
     return graph if normalize is None else graph.normalize(normalize, joint=joint)
 
@@ -78,7 +78,7 @@ def from_hetero_data(
         store = data[kind]
         size, loops = store.size(), add_self_loops and kind[0] == kind[2]
         if negatives == "edges":
-            graph = _by_signs(store, None, size, loops)
+            graph = _graph_by_signs(store, None, size, loops)
         else:
             graph = SignedGraph(CSR.from_edge_index(_edges_of(store), _weight(store), size=size))
             graph = graph.add_self_loops() if loops else graph
@@ -142,7 +142,7 @@ def _edges_of(store: Any) -> Tensor:
     return edge_index
 
 
-def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
+def _graph_by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
     """From two lists of edges, or from one with signed weights; `store` is a Data or one relation."""
     if "pos_edge_index" in store and "neg_edge_index" in store:
         if "n_id" in store:
@@ -168,11 +168,11 @@ def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, s
     edges = _edges_of(store)
     if self_loops:
         # Before the edges are sorted: that is done once.
-        edges, weight = _with_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
+        edges, weight = _add_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
     return SignedGraph.from_edge_weight(edges, weight, num_nodes, size=size)
 
 
-def _with_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+def _add_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """A loop of weight 1 for every node that has no positive one, as `SignedGraph.add_self_loops`."""
     num_nodes = int(edge_index.max()) + 1 if num_nodes is None else num_nodes
     loops = torch.arange(num_nodes, device=edge_index.device)
@@ -183,7 +183,7 @@ def _with_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Ten
     return torch.cat([edge_index, loops.expand(2, -1)], 1), torch.cat([weight, weight.new_ones(loops.numel())])
 
 
-def _attracting(data: Data) -> CSR:
+def _positive_edges(data: Data) -> CSR:
     weight = _weight(data)
     if weight is not None and bool((weight < 0).any()):
         raise ValueError(f'edge weights must be >= 0 unless negatives="edges", got {float(weight.detach().min())}')

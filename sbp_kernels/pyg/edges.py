@@ -25,15 +25,15 @@ class Edges(NamedTuple):
     num_given: int
     fill: float | None
 
-    def weigh(self, weight: Tensor | None, *, often: bool = False) -> CSR:
+    def to_csr(self, weight: Tensor | None, *, every_step: bool = False) -> CSR:
         """The matrix of these edges with weights `[num_given]` in the caller's order.
 
-        With `often`, the values are not read back: a check in every step would stall a GPU.
+        With `every_step`, the values are not read back: a check in every step would stall a GPU.
         """
         if weight is None:
             return CSR._trusted(self.pattern)
         weight = check_weight(weight, self.num_given, self.origin.device)
-        if not often:
+        if not every_step:
             check_values("edge_weight", weight, self.num_given, "num_edges", self.origin.device)
             if self.fill in (None, 1.0) and bool((weight == 1).all()):
                 return CSR._trusted(self.pattern)
@@ -102,7 +102,7 @@ def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[in
     return torch.stack([source, target]), (found[0], found[1])
 
 
-def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None) -> Edges:
+def sort_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None) -> Edges:
     """Sort the edges, and the loops to add, by target and source.
 
     PyG's rules for loops: an edge list keeps the weight of a loop that it has, a torch sparse matrix adds to it, a
@@ -114,18 +114,18 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
     if self_loops is not None:
         if num_sources != num_targets:
             raise ValueError(f"self-loops need as many sources as targets, got {num_sources} and {num_targets}")
-        edges, origin = with_loops(edges, origin, num_targets, edge_index)
+        edges, origin = add_loops(edges, origin, num_targets, edge_index)
     pattern, order = Pattern.from_coo(edges[1], edges[0], num_targets, num_sources)
     origin = origin[order]
     return Edges(pattern, torch.where(origin < 0, num_given, origin), num_given, self_loops)
 
 
-def values_of(adj: Any) -> Tensor:
+def sparse_values(adj: Any) -> Tensor:
     """The values of a sparse matrix, in the order of its edges; differentiable."""
     return to_edge_index(adj)[1] if isinstance(adj, SparseTensor) else coalesced(adj).values()
 
 
-def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
+def add_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
     """The edges and loops that PyG makes of these, and where each entry's weight comes from; -1 for a new loop."""
     if not is_sparse(given):
         # `origin` takes the place of the weights, so that PyG's own function says where each one goes.

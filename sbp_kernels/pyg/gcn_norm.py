@@ -12,8 +12,8 @@ from torch_geometric.utils.sparse import set_sparse_value
 
 from ..checks import check_finite
 from .autodiff import differentiable
-from .compiled import recall, refuse_to_compile
-from .edges import check_weight, coalesced, list_edges, values_of, with_loops
+from .compiled import lookup, raise_if_compiling
+from .edges import add_loops, check_weight, coalesced, list_edges, sparse_values
 
 
 def gcn_edges(
@@ -33,9 +33,9 @@ def gcn_edges(
     edge_weight = None if is_sparse(edge_index) else edge_weight
     options = (size, flow, self_loops, normalize, str(dtype))
     if differentiable(edge_index) or differentiable(edge_weight):
-        refuse_to_compile()
+        raise_if_compiling()
         return _build_gcn(options, edge_index, edge_weight)
-    return recall(_build_gcn, options, edge_index, edge_weight)
+    return lookup(_build_gcn, options, edge_index, edge_weight)
 
 
 def pyg_norm(
@@ -49,11 +49,11 @@ def pyg_norm(
     options = (num_nodes, self_loops, flow, str(dtype))
     edge_weight = None if is_sparse(edge_index) else edge_weight
     if differentiable(edge_index) or differentiable(edge_weight):
-        refuse_to_compile()
+        raise_if_compiling()
         found = _build_norm(options, edge_index, edge_weight)
     else:
         # Layers share the tensors, and with them the graph that these are sorted to.
-        found = recall(_build_norm, options, edge_index, edge_weight)
+        found = lookup(_build_norm, options, edge_index, edge_weight)
     return (edge_index, found[1]) if isinstance(found, tuple) and found[0] is None else found
 
 
@@ -69,7 +69,7 @@ def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor |
     edges = list_edges(edge_index, num_nodes, flow)[0]
     if is_sparse(edge_index):
         adj = coalesced(edge_index)
-        degree = _degree(values_of(adj), edges[1], num_nodes)
+        degree = _degree(sparse_values(adj), edges[1], num_nodes)
         if self_loops is not None:
             # A loop that is there already is summed with the new one; its degree counts both.
             adj, degree = add_self_loops(adj, None, self_loops, num_nodes)[0], degree + abs(self_loops)
@@ -91,8 +91,8 @@ def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor |
 def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
     size, flow, self_loops, normalize, dtype_name = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
-    edges, (source, target), origin, given = recall(_gcn_layout, (size, flow, self_loops is not None), edge_index)
-    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
+    edges, (source, target), origin, given = lookup(_gcn_layout, (size, flow, self_loops is not None), edge_index)
+    weight = sparse_values(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is not None:
         weight = check_weight(weight, given, edges.device).to(dtype)
         if not differentiable(weight):
@@ -113,7 +113,7 @@ def _gcn_layout(options: tuple[int, str, bool], edge_index: Any) -> tuple[Tensor
     given = edges.size(1)
     origin = torch.arange(given, device=edges.device)
     if loops:
-        edges, origin = with_loops(edges, origin, size, edge_index)
+        edges, origin = add_loops(edges, origin, size, edge_index)
         origin = origin % (given + 1)
     return (edges if flow == "source_to_target" else edges.flip(0)), (edges[0], edges[1]), origin, given
 

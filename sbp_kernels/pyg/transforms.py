@@ -10,7 +10,7 @@ from torch_geometric.transforms import BaseTransform
 
 from ..graph import SignedGraph
 from .autodiff import differentiable
-from .compiled import recall
+from .compiled import lookup
 from .data import check_kind, check_options, from_data, to_data
 
 # What a graph comes from, by kind of its negatives.
@@ -78,7 +78,7 @@ class ToSignedGraph(BaseTransform):
         def signed_data_graph(options: tuple[Any, ...], *tensors: Tensor | None) -> SignedGraph:
             return from_data(data, **self.options)
 
-        return recall(signed_data_graph, (data.num_nodes, *self.options.values()), *tensors)
+        return lookup(signed_data_graph, (data.num_nodes, *self.options.values()), *tensors)
 
     def forward(self, data: Data) -> SignedData:
         if isinstance(data, Batch) or type(data) not in (Data, SignedData):

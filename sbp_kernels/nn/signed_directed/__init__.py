@@ -13,13 +13,13 @@ except ImportError as error:
         "sbp_kernels.nn.signed_directed needs PyGSD: pip install torch-geometric-signed-directed"
     ) from error
 
-from ..replacement import original
+from ..replacement import pyg_class
 from .msconv import MSConv
 from .sgcn import SGCNConv
 from .simpa import SIMPA
 from .snea import SNEAConv
 
 # What `sbp_kernels.nn.accelerate` swaps: PyGSD's class, and ours.
-LAYERS: dict[type, type] = {original(layer): layer for layer in (MSConv, SGCNConv, SIMPA, SNEAConv)}
+LAYERS: dict[type, type] = {pyg_class(layer): layer for layer in (MSConv, SGCNConv, SIMPA, SNEAConv)}
 
 __all__ = ["SIMPA", "MSConv", "SGCNConv", "SNEAConv"]

@@ -16,11 +16,11 @@ from ... import SignedGraph
 from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
+from ...pyg.compiled import deferrable, lookup, lookup_graph, needs_eager, run_eager
 from ...pyg.edges import check_weight, list_edges
 from ...pyg.ops import pair
 from ...transforms import active, is_wrapped, outside
-from ..arguments import number
+from ..arguments import finite_number
 from ..fused import Fused
 from ..replacement import check_features
 
@@ -60,7 +60,7 @@ class MSConv(Fused, _MSConv):
         stale = stale and (edge_index.size(1), self.q) != (self.cached_num_edges, self.cached_q)
         if self._runs_pyg(x_real) or x_real.dim() != 2 or stale:
             return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
-        if must_run_eager(self.q, edge_weight, lambda_max):
+        if needs_eager(self.q, edge_weight, lambda_max):
             return run_eager(self.forward, x_real, x_imag, edge_index, edge_weight, lambda_max)
         graph = self._laplacian(x_real, edge_index, edge_weight, lambda_max)
         bias = 0.0 if self.bias is None else self.bias.repeat(2)
@@ -89,7 +89,7 @@ class MSConv(Fused, _MSConv):
         if isinstance(lambda_max, Tensor) and lambda_max.numel() != 1:
             raise ValueError(f"lambda_max must be one number, got shape {tuple(lambda_max.shape)}")
         if lambda_max is not None and not isinstance(lambda_max, Tensor):
-            lambda_max = number("lambda_max", lambda_max)
+            lambda_max = finite_number("lambda_max", lambda_max)
         size = (x.size(0), x.size(0))
         # By value: a parameter that is frozen may still be written to.
         q, lambda_max = (
@@ -100,12 +100,12 @@ class MSConv(Fused, _MSConv):
         if self.cached and not self.trainable_q:
             edges, norm = self._cached_entries(options, edge_index, edge_weight)
             if not differentiable(norm):
-                return recall_graph(_msconv_graph, (size, self.flow), edges, norm)
-            pattern, order = recall(_entries_pattern, (size, self.flow), edges)
+                return lookup_graph(_msconv_graph, (size, self.flow), edges, norm)
+            pattern, order = lookup(_entries_pattern, (size, self.flow), edges)
         elif not any(map(differentiable, (q, edge_weight, lambda_max))):
-            return recall_graph(_msconv_laplacian, options, edge_index, edge_weight)
+            return lookup_graph(_msconv_laplacian, options, edge_index, edge_weight)
         else:
-            pattern, order = recall(_msconv_pattern, (size, self.flow), edge_index)
+            pattern, order = lookup(_msconv_pattern, (size, self.flow), edge_index)
             norm = _entries(options, edge_index, edge_weight)[1]
         norm = norm.index_select(0, order)
         return SignedGraph(*(CSR._trusted(pattern, part.contiguous()) for part in (norm.real, norm.imag)))
@@ -115,7 +115,7 @@ class MSConv(Fused, _MSConv):
         if self.cached_result is not None:
             return self.cached_result
         if not any(map(differentiable, (edge_weight, options[4]))):
-            found = recall(_entries, options, edge_index, edge_weight)
+            found = lookup(_entries, options, edge_index, edge_weight)
         else:
             found = _entries(options, edge_index, edge_weight)
             if active():

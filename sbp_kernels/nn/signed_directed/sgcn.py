@@ -12,10 +12,10 @@ from torch_geometric_signed_directed.nn import signed
 from ... import SignedGraph
 from ...csr import CSR
 from ...pyg.adjacency import find_signed_graph
-from ...pyg.compiled import deferrable, recall_graph
+from ...pyg.compiled import deferrable, lookup_graph
 from ...pyg.ops import pair, propagate
 from ..fused import Fused
-from ..replacement import called_only, ends_of
+from ..replacement import needs_module_call, source_and_target
 
 
 class SGCNConv(Fused, signed.SGCNConv):
@@ -33,17 +33,17 @@ class SGCNConv(Fused, signed.SGCNConv):
 
     def forward(self, x: Tensor | tuple[Tensor, Tensor], pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
         """As in PyGSD."""
-        source, target = ends_of(x)
+        source, target = source_and_target(x)
         width = self.in_dim if self.first_aggr else 2 * self.in_dim
         if self._runs_pyg(source) or source.dim() != 2 or not source.size(1) == target.size(-1) == width:
             return super().forward(x, pos_edge_index, neg_edge_index)
         edges = ((source.size(0), target.size(0)), self.flow), pos_edge_index, neg_edge_index
-        narrow = self.first_aggr and self.out_dim <= self.in_dim and not called_only(self.lin_b, self.lin_u)
+        narrow = self.first_aggr and self.out_dim <= self.in_dim and not needs_module_call(self.lin_b, self.lin_u)
         if narrow:
-            halves = [recall_graph(_sgcn_means, *edges, part=(index,)) for index in (_Means.POS, _Means.NEG)]
+            halves = [lookup_graph(_sgcn_means, *edges, part=(index,)) for index in (_Means.POS, _Means.NEG)]
             out = self._map_first(source, target, halves)
         else:
-            out = self._gather_first(source, target, recall_graph(_sgcn_means, *edges, part=(_Means.BOTH,)))
+            out = self._gather_first(source, target, lookup_graph(_sgcn_means, *edges, part=(_Means.BOTH,)))
         return F.normalize(out, p=2, dim=-1) if self.norm_emb else out
 
     def _map_first(self, source: Tensor, target: Tensor, halves: list[Any]) -> Tensor:

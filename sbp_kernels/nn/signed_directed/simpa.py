@@ -13,10 +13,10 @@ from ...checks import describe
 from ...csr import CSR
 from ...pattern import Pattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
-from ...pyg.edges import check_weight, list_edges, with_loops
+from ...pyg.compiled import deferrable, lookup, lookup_graph, needs_eager, run_eager
+from ...pyg.edges import add_loops, check_weight, list_edges
 from ...pyg.ops import propagate
-from ..fused import promoted, reason_of_features
+from ..fused import promoted, unsupported_features
 from ..replacement import Replacement, check_features
 
 
@@ -37,7 +37,7 @@ class SIMPA(Replacement, signed.SIMPA):
     _bypassed = ("conv_layer_p", "conv_layer_n")
 
     def pyg_reason(self, x: Any = None) -> str | None:
-        return None if x is None else reason_of_features(x)
+        return None if x is None else unsupported_features(x)
 
     def forward(
         self,
@@ -57,7 +57,7 @@ class SIMPA(Replacement, signed.SIMPA):
         if self._runs_pyg(x_p) or x_p.dim() != 2:
             return super().forward(edge_index_p, edge_weight_p, edge_index_n, edge_weight_n, x_p, x_n, x_pt, x_nt)
         edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
-        if must_run_eager(*edges):
+        if needs_eager(*edges):
             return run_eager(self.forward, *edges, x_p, x_n, x_pt, x_nt)
         # Of this type are the sums of PyGSD's layer, to which it adds messages that may be of a wider one.
         dtype = torch.promote_types((self._w_p if self._undirected else self._w_sp).dtype, x_p.dtype)
@@ -99,7 +99,7 @@ def _promoted(x: Tensor | None, *weights: Tensor | None) -> Any:
 def _graphs(turn: int, options: tuple[Any, ...], edges: tuple[Any, ...]) -> tuple[Any, Any]:
     """The matrices of friends and of foes along the edges or, with `turn`, against them."""
     if not any(map(differentiable, edges)):
-        pos, neg = (recall_graph(_simpa_graphs, options, *edges, part=(turn, half)) for half in (0, 1))
+        pos, neg = (lookup_graph(_simpa_graphs, options, *edges, part=(turn, half)) for half in (0, 1))
         return pos, neg
     (pos, pos_weight, neg, neg_weight), (n, fill_p, fill_n, _) = edges, options
     return _matrix(pos, pos_weight, fill_p, bool(turn), n), _matrix(neg, neg_weight, fill_n, bool(turn), n)
@@ -123,7 +123,7 @@ def _simpa_graphs(
 
 def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, turn: bool, n: int) -> SignedGraph:
     """Row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
-    row, col, origin, given = recall(_simpa_layout, (n, turn), edge_index)
+    row, col, origin, given = lookup(_simpa_layout, (n, turn), edge_index)
     weight = torch.ones(given, device=row.device) if edge_weight is None else edge_weight
     weight = check_weight(weight, given, row.device)
     # New loops have the last weight for their origin.
@@ -132,7 +132,7 @@ def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, turn: b
     scale = torch.where(degree == 0, 1.0, degree).reciprocal() * (degree != 0)
     if differentiable(edge_weight):
         # Their values are not checked: to read those of weights that learn would stall a GPU.
-        pattern, order = recall(_simpa_pattern, (n, turn), edge_index)
+        pattern, order = lookup(_simpa_pattern, (n, turn), edge_index)
         return SignedGraph(CSR._sorted(pattern, weight, order).scaled(scale, None))
     stays = weight != 0
     edges = torch.stack([col[stays], row[stays]])
@@ -144,11 +144,11 @@ def _simpa_layout(options: tuple[int, bool], edge_index: Tensor) -> tuple[Tensor
     n, turn = options
     edges = list_edges(edge_index, n, "source_to_target")[0]
     given = edges.size(1)
-    edges, origin = with_loops(edges, torch.arange(given, device=edges.device), n, edge_index)
+    edges, origin = add_loops(edges, torch.arange(given, device=edges.device), n, edge_index)
     row, col = edges.flip(0) if turn else edges
     return row, col, origin % (given + 1), given
 
 
 def _simpa_pattern(options: tuple[int, bool], edge_index: Tensor) -> tuple[Pattern, Tensor]:
-    row, col, *_ = recall(_simpa_layout, options, edge_index)
+    row, col, *_ = lookup(_simpa_layout, options, edge_index)
     return Pattern.from_coo(row, col, options[0], options[0])

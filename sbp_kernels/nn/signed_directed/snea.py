@@ -11,11 +11,11 @@ from torch_geometric_signed_directed.nn import signed
 from ... import SignedGraph
 from ...csr import CSR
 from ...pattern import Pattern
-from ...pyg.compiled import deferrable, defers, recall, recall_graph
+from ...pyg.compiled import deferrable, defers_lookup, lookup, lookup_graph
 from ...pyg.edges import list_edges
 from ...pyg.ops import propagate
 from ..fused import Fused
-from ..replacement import called_only
+from ..replacement import needs_module_call
 
 
 class SNEAConv(Fused, signed.SNEAConv):
@@ -35,7 +35,7 @@ class SNEAConv(Fused, signed.SNEAConv):
     """
 
     def pyg_reason(self, x: Any = None) -> str | None:
-        if called_only(self.alpha_b, self.alpha_u):
+        if needs_module_call(self.alpha_b, self.alpha_u):
             return "its alpha_b or alpha_u is no plain Linear without hooks"
         return super().pyg_reason(x)
 
@@ -85,9 +85,9 @@ def _half(edge_index: Tensor, n: int, flow: str) -> _Half:
     if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided or edge_index.dim() != 2:
         list_edges(edge_index, n, flow)
         raise ValueError(f"SNEAConv takes edges as a tensor [2, num_edges], got a matrix of layout {edge_index.layout}")
-    graph = recall_graph(_snea_edges, ((edge_index.size(1), n), flow), edge_index)
+    graph = lookup_graph(_snea_edges, ((edge_index.size(1), n), flow), edge_index)
     source, target = edge_index if flow == "source_to_target" else edge_index.flip(0)
-    reached = _reached((n,), edge_index) if defers() else recall(_reached, (n,), edge_index)
+    reached = _reached((n,), edge_index) if defers_lookup() else lookup(_reached, (n,), edge_index)
     return _Half(source, target, graph, reached)
 
 

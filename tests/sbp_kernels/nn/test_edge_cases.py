@@ -68,7 +68,7 @@ def each(given: dict[str, Any], names: str, change: Callable[[Tensor], Any]) -> 
     return {**given, **{name: change(given[name]) for name in names}}
 
 
-def with_loops(given: dict[str, Any]) -> dict[str, Any]:
+def add_loops(given: dict[str, Any]) -> dict[str, Any]:
     loops = torch.tensor([[1, 3], [1, 3]])
     looped = each(given, "pn", lambda edge_index: torch.cat([edge_index, loops], 1))
     return each(looped, "wv", lambda weight: torch.cat([weight, torch.tensor([0.7, 0.2])]))
@@ -92,7 +92,7 @@ GRAPHS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "one node": lambda g: empty(g, 1),
     "one node with a loop": one_loop,
     "no nodes": lambda g: empty(g, 0),
-    "loops": with_loops,
+    "loops": add_loops,
     "duplicates": doubled,
     "undirected": lambda g: each(
         each(g, "pn", lambda e: torch.cat([e, e.flip(0)], 1)), "wv", lambda w: torch.cat([w, w])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import sbp_kernels.nn as ours
 from sbp_kernels.nn import accelerate, restore
-from sbp_kernels.nn.replacement import original
+from sbp_kernels.nn.replacement import pyg_class
 from sbp_kernels.pyg import adjacency, signed_adjacency
 from tests.sbp_kernels.nn.layers import edges
 
@@ -284,7 +284,7 @@ def test_every_replaced_layer_is_here() -> None:
 
     tested = {type(pair(name)[1]) for name in CASES}
     assert tested == {*LAYERS.values(), *ours_directed.LAYERS.values()}
-    assert all(issubclass(kind, original(kind)) for kind in tested)
+    assert all(issubclass(kind, pyg_class(kind)) for kind in tested)
 
 
 def test_a_program_of_edges_with_loops_and_duplicates() -> None:

@@ -15,7 +15,7 @@ from torch._dynamo.utils import counters
 import sbp_kernels.nn as ours
 from sbp_kernels._library import NOT_LOADED
 from sbp_kernels.nn import accelerate
-from sbp_kernels.pyg.compiled import Deferred, recall_graph
+from sbp_kernels.pyg.compiled import Deferred, lookup_graph
 from sbp_kernels.pyg.ops import pair, propagate
 
 pygsd = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
@@ -198,7 +198,7 @@ def deferred(build_size: int = 12) -> tuple[Deferred, Any, Tensor]:
     generator = torch.Generator().manual_seed(0)
     pos, neg = (torch.randint(build_size, (2, 30), generator=generator) for _ in range(2))
     options = ((build_size, build_size), "source_to_target", "sym", False)
-    graph = recall_graph(_build_pair, options, pos, None, neg, None)
+    graph = lookup_graph(_build_pair, options, pos, None, neg, None)
     recipe = '["_build_pair", ["source_to_target", "sym", false], [true, false, true, false], []]'
     stand_in = Deferred((pos, neg), recipe, options[0])
     assert stand_in.realize() is graph and stand_in.num_rows == build_size
