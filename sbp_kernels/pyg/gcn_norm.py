@@ -1,4 +1,4 @@
-"""PyG's `gcn_norm` with degrees of absolute weights, as edges and weights in PyG's order."""
+"""PyG's `gcn_norm` with degrees of absolute weights; edges and weights are in PyG's order."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def gcn_edges(
     normalize: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Return normalised edges and weights in PyG's order, cached like a graph; of a sparse matrix, too, an edge list.
+    """Return normalised edges and weights in PyG's order, cached like a graph. A sparse matrix becomes an edge list.
 
-    Without `normalize`, the edges and weights alone.
+    Without `normalize`, the weights are not scaled.
     """
     edge_weight = None if is_sparse(edge_index) else edge_weight
     options = (size, flow, self_loops, normalize, str(dtype))
@@ -41,10 +41,11 @@ def gcn_edges(
 def pyg_norm(
     edge_index: Any, edge_weight: Tensor | None, num_nodes: int, self_loops: float | None, flow: str, dtype: torch.dtype
 ) -> Any:
-    """Return what PyG's `gcn_norm` returns, of the same types, for a layer to store where PyG's layer does.
+    """Return the result of PyG's `gcn_norm`, in the same types. A layer stores it where PyG's layer does.
 
-    So a `SparseTensor` for one, a torch sparse matrix and None for one, edges and weights for edges. PyG takes the
-    degrees of the weights themselves, which may be negative; and sums those of 16-bit types in these, not in float32.
+    The result is a `SparseTensor` for a `SparseTensor`, (matrix, None) for a torch sparse matrix, and (edges, weights)
+    for edges. Two details differ from PyG: degrees are sums of absolute weights, where PyG sums the weights
+    themselves, which may be negative; and 16-bit weights are summed in float32.
     """
     options = (num_nodes, self_loops, flow, str(dtype))
     edge_weight = None if is_sparse(edge_index) else edge_weight
@@ -52,13 +53,13 @@ def pyg_norm(
         raise_if_compiling()
         found = _build_norm(options, edge_index, edge_weight)
     else:
-        # Layers share the tensors, and with them the graph that these are sorted to.
+        # Layers that share these tensors also share the graph that is built from them.
         found = lookup(_build_norm, options, edge_index, edge_weight)
     return (edge_index, found[1]) if isinstance(found, tuple) and found[0] is None else found
 
 
 def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> Any:
-    """What `pyg_norm` returns, but None for edges that are the given ones: a cached value must not hold its source."""
+    """Return `pyg_norm`, or None in place of `edge_index` itself: a cached value must not refer to its source."""
     num_nodes, self_loops, flow, dtype_name = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
     if isinstance(edge_index, SparseTensor):
@@ -71,7 +72,7 @@ def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor |
         adj = coalesced(edge_index)
         degree = _degree(sparse_values(adj), edges[1], num_nodes)
         if self_loops is not None:
-            # A loop that is there already is summed with the new one; its degree counts both.
+            # An existing self-loop is summed with the new one, and its degree counts both.
             adj, degree = add_self_loops(adj, None, self_loops, num_nodes)[0], degree + abs(self_loops)
         (row, col), value = to_edge_index(adj)
         return set_sparse_value(adj, _scaled(value, col, row, degree)), None
@@ -98,7 +99,7 @@ def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | 
         if not differentiable(weight):
             check_finite("edge_weight", weight)
         if self_loops is not None:
-            # New loops have the last weight for their origin, at -1.
+            # `origin` of a new self-loop is -1, the index of this last weight.
             weight = torch.cat([weight, weight.new_full((1,), self_loops)])
         weight = weight.index_select(0, origin)
     else:
@@ -107,7 +108,7 @@ def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | 
 
 
 def _gcn_layout(options: tuple[int, str, bool], edge_index: Any) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, int]:
-    """The edges and loops in the caller's direction, their sources and targets, where weights come from, how many."""
+    """Return edges with self-loops in the caller's direction, (sources, targets), weight indices, number of weights."""
     size, flow, loops = options
     edges, _ = list_edges(edge_index, size, flow)
     given = edges.size(1)
@@ -119,13 +120,13 @@ def _gcn_layout(options: tuple[int, str, bool], edge_index: Any) -> tuple[Tensor
 
 
 def _degree(weight: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    """Sums of absolute weights by target, `[num_nodes]`, in float32 at least."""
-    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    # |w| with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
-    return wide.new_zeros(num_nodes).index_add(0, target, torch.where(wide < 0, -wide, wide))
+    """Return the sums of absolute weights by target, `[num_nodes]`, in float32 or float64."""
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    # This |w| has derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
+    return weight.new_zeros(num_nodes).index_add(0, target, torch.where(weight < 0, -weight, weight))
 
 
 def _scaled(weight: Tensor, source: Tensor, target: Tensor, degree: Tensor) -> Tensor:
-    """The weights over the square roots of the degrees of both ends; nodes of degree 0 give 0."""
+    """Divide the weights by the square roots of the degrees of both end nodes; a degree of 0 gives 0."""
     scale = torch.where(degree > 0, degree, 1.0).rsqrt() * (degree > 0)
     return (scale.index_select(0, source) * weight * scale.index_select(0, target)).to(weight.dtype)

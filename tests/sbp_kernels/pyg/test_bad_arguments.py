@@ -129,7 +129,7 @@ add("the data has no signs", from_data, (Data(),), (data(edge_weight=None),))
 add("edge_weight must be a tensor", from_data, (data(edge_weight="x"),), (data(edge_weight=[1, 2, 3]),))
 add("edge_weight must be floating", from_data, (data(edge_weight=W[:1]),))
 add("edge_weight must be real", from_data, (data(edge_weight=W.cfloat()),))
-add("edge_attr must hold one number an edge", from_data, (data(edge_weight=None, edge_attr=torch.rand(3, 1, 1)),))
+add("edge_attr must hold one number per edge", from_data, (data(edge_weight=None, edge_attr=torch.rand(3, 1, 1)),))
 add("edge_weight must be finite", from_data, (data(edge_weight=NAN * W),))
 add("must lie in", from_data, (data(edge_index=E + 5),))
 add("must be int64 of shape", from_data, (data(edge_index=E.float()),))
@@ -180,7 +180,7 @@ add("got num_nodes", to_data, (G,), num_nodes=7)
 add("data must be a Data", ToSignedGraph(), (None,), (relation(),), (Batch.from_data_list([data()]),))
 add("data must be a Data", ToSignedGraph().graph, (None,), ({},))
 add("the data has no signs", lambda d: ToSignedGraph()(d).signed_graph, (Data(),))
-add("which this one has not passed", lambda d: d.signed_graph, (SignedData(x=X),))
+add("which has not been applied to this one", lambda d: d.signed_graph, (SignedData(x=X),))
 add(
     "signed_rule must be a ToSignedGraph",
     lambda d: d.signed_graph,

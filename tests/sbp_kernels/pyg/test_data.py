@@ -270,7 +270,7 @@ def test_errors():
         from_data(HeteroData())
     with pytest.raises(ValueError, match="edge weights must be >= 0"):
         from_data(data, negatives="labels")
-    with pytest.raises(ValueError, match="one number an edge"):
+    with pytest.raises(ValueError, match="one number per edge"):
         from_data(Data(edge_index=data.edge_index, edge_attr=torch.rand(80, 2), num_nodes=N))
     with pytest.raises(ValueError, match="a Data holds a square graph"):
         to_data(GRAPHS["bipartite"]())
