@@ -1,4 +1,4 @@
-"""Checks of the numbers that a layer is constructed with."""
+"""Validation of the numbers in the constructors of layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def finite_number(name: str, value: Any) -> float:
-    """Return a finite number, or one in a tensor, as a float."""
+    """Return a finite number, or a tensor that holds one, as a float."""
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         value = value.detach().item()
     try:

@@ -19,7 +19,7 @@ class GCNConv(Fused, pyg.GCNConv):
     r"""PyG's `GCNConv`: \( D^{-1/2} (A + I) D^{-1/2} X \Theta + b \), with degrees of absolute weights."""
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
-        # PyG says that it takes no tuple.
+        # PyG raises an error for a tuple.
         if isinstance(x, (tuple, list)) or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
         if needs_eager(edge_weight):
@@ -35,7 +35,7 @@ class GCNConv(Fused, pyg.GCNConv):
 class SGConv(Fused, pyg.SGConv):
     r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call.
 
-    Where \( \Theta \) makes the features fewer, it comes first: the products are the same.
+    If \( \Theta \) reduces the number of features, it is applied first: the result is the same.
     """
 
     _cached_x: Tensor | None
@@ -48,7 +48,7 @@ class SGConv(Fused, pyg.SGConv):
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
         graph = layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
         lin = self.lin
-        # Hooks, one of which makes the parameters of a lazy layer, must see the propagated features.
+        # Forward hooks (lazy initialisation is one) must see the propagated features.
         if not (self.cached or needs_module_call(lin)) and lin.weight.size(0) < x.size(-1):
             out = aggregate(promoted(F.linear(x, lin.weight), edge_weight), graph, num_steps=self.K)
             return out if lin.bias is None else out + lin.bias
@@ -74,7 +74,7 @@ class LGConv(Fused, pyg.LGConv):
 class APPNP(Fused, pyg.APPNP):
     r"""PyG's `APPNP`: \( X \leftarrow (1 - \alpha) \hat A X + \alpha X_0 \), K times, all in one call.
 
-    With dropout, the steps differ in their weights and are taken one by one; edges are not sorted again.
+    With dropout, every step has other weights, so the steps run one by one; edges are not sorted again.
     """
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
@@ -100,7 +100,7 @@ class APPNP(Fused, pyg.APPNP):
     def _with_dropout(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
         x_0 = x
         for _ in range(self.K):
-            # Dropped weights stay dropped in the steps that follow, as in PyG.
+            # Dropped weights stay dropped in later steps, as in PyG.
             edge_weight = F.dropout(edge_weight, p=self.dropout)
             graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, keep=False)
             x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
@@ -123,7 +123,7 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
             graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
         x = promoted(x, edge_weight)
         if x_0.size(0) != x.size(0):
-            # Not always: the gradient of a slice is a copy.
+            # Only slice if necessary: the gradient of a slice is a copy.
             x_0 = x_0[: x.size(0)]
         if self.weight2 is None:
             return self._transform(mix(x, graph, x_0, 1.0 - self.alpha, self.alpha), self.weight1)
@@ -131,5 +131,5 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
         return self._transform(smooth, self.weight1) + self._transform(self.alpha * x_0, self.weight2)
 
     def _transform(self, x: Tensor, weight: Tensor) -> Tensor:
-        # X ((1 - beta) I + beta W): the mixture is of the weights, a small matrix, not of the features.
+        # X ((1 - beta) I + beta W) interpolates the weights, a small matrix, and not the features.
         return x @ torch.lerp(torch.eye(weight.size(0), dtype=weight.dtype, device=weight.device), weight, self.beta)

@@ -1,4 +1,4 @@
-"""The paper's step as a layer."""
+"""`SBPConv`, the propagation step of the SBP paper as a layer."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ class SBPConv(torch.nn.Module):
 
     \[ X \leftarrow \mathrm{norm}\big( (1 - \lambda) R + \lambda (\alpha \hat A^+ X - \beta \hat A^- X) \big) \]
 
-    Negative edges are given to `forward`, in one of three ways: as edges; as labels `y` of the nodes in `known`
-    (Label-SBP: a class block, never built); or as features `x0` (Feature-SBP: a softmax, streamed). Without any,
-    the step is unsigned. The graph is cached for the next call with the same tensors (see `sbp_kernels.pyg.adjacency`).
+    `forward` accepts negative edges in one of three forms: as edges; as labels `y` of the nodes in `known`
+    (Label-SBP: a class block that is never stored); or as features `x0` (Feature-SBP: a streamed softmax). Without
+    any of them, the step is unsigned. The graph is cached for the next call with the same tensors, as in
+    `sbp_kernels.pyg.adjacency`.
 
     Args:
         alpha, beta, lam: the coefficients; `learnable` names those that are parameters (not clamped).
-        num_steps: steps a call.
-        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` does it its way.
+        num_steps: number of steps in one call.
+        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` is applied instead.
         add_self_loops, normalize: of the positive edges; "sym", "row" or None. Negative edges are normalised alike,
             without loops.
         temperature: of the softmax over features.
 
     Raises:
-        ValueError: an argument is not of the kind, or not in the range, that is said here.
+        ValueError: an argument has another type or lies outside of the range above.
     """
 
     alpha: float | Tensor
@@ -105,12 +106,12 @@ class SBPConv(torch.nn.Module):
         neg_edge_weight: Tensor | None = None,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """The features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
+        """Return the features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
 
-        Nodes of different graphs of a batch repel each other by labels and features: give edges there.
-        In place of edges, `edge_index` may be a `SignedGraph`, used as it is; on a bipartite one, x is the features
-        of sources and of targets, the latter R. So graphs of `from_hetero_data` work in PyG's `HeteroConv`, which
-        wants `add_self_loops=False`.
+        With labels or features, nodes of different graphs of a batch repel each other: use edges for batches.
+        `edge_index` may also be a `SignedGraph`, which is used unchanged. If it is bipartite, x is a pair, the
+        features of sources and of targets, and those of the targets are R. Graphs of `from_hetero_data` therefore
+        work in PyG's `HeteroConv`, which needs `add_self_loops=False`.
         """
         if sum(given is not None for given in (neg_edge_index, y, x0)) > 1:
             raise ValueError("give negative edges, labels or features, not several of them")

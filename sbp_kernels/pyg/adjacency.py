@@ -25,7 +25,7 @@ def adjacency(
     normalize: str | None = None,
     keep: bool = True,
 ) -> SignedGraph:
-    r"""Return one adjacency, weights of any sign, as the positive half of a graph: \( Y_i = \sum_{e: j \to i} w_e X_j \).
+    r"""Return one adjacency as the positive half of a graph, \( Y_i = \sum_{e: j \to i} w_e X_j \), with any weights.
 
     The graph is cached until one of its tensors changes or dies, so that the next layer or epoch neither sorts nor
     normalises again. Weights that require a gradient, or that torch.func or forward mode differentiates, stay

@@ -218,7 +218,7 @@ def test_hooks_on_the_attention_of_snea() -> None:
         layer = LAYERS["SNEAConv later"][0](*packages)
         layer.alpha_b.register_forward_hook(lambda module, inputs, out: out + inputs[0][:, :1])
         if packages[0] is ours:
-            with pytest.warns(UserWarning, match="its alpha_b or alpha_u is no plain Linear without hooks"):
+            with pytest.warns(UserWarning, match="its alpha_b or alpha_u is not a plain Linear without hooks"):
                 results.append(layer(given["x"], given["p"], given["n"]))
         else:
             results.append(layer(given["x"], given["p"], given["n"]))
