@@ -1,4 +1,4 @@
-"""Graphs and types at the edge of what PyG takes: the same values, types, shapes and memory layout as PyG's layers."""
+"""Unusual graphs and types that PyG accepts: the same values, types, shapes and memory layouts as PyG's layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import sbp_kernels.nn.signed_directed as ours_directed  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("error:.*runs PyG's own forward")
 D = 4
 
-# What makes the layer, and its arguments: features x and z, edges p and n, their weights w and v, a batch vector b.
+# A constructor call, and the arguments: features x and z, edges p and n, their weights w and v, a batch vector b.
 LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
     "GCNConv": (lambda p, s: p.GCNConv(D, 3), "xpw"),
     "GCNConv improved": (lambda p, s: p.GCNConv(D, 3, improved=True), "xpw"),
@@ -59,7 +59,7 @@ def base(nodes: int = 9) -> dict[str, Any]:
 
 
 def empty(given: dict[str, Any], nodes: int, names: str = "pnwv") -> dict[str, Any]:
-    """The first nodes alone, and none of the named edges and weights."""
+    """Return only the first nodes, without the named edges and weights."""
     none = {name: given[name][..., :0] for name in names}
     return {**given, **{name: given[name][:nodes] for name in "xzb"}, **none}
 
@@ -129,11 +129,11 @@ def run(name: str, given: dict[str, Any], packages: Any) -> list[Tensor] | type:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("name", LAYERS)
-def test_results_types_and_layouts_are_pygs(name: str, graph: str) -> None:
+def test_results_types_and_layouts_equal_those_of_pyg(name: str, graph: str) -> None:
     given = GRAPHS[graph](base())
     want, got = (run(name, given, packages) for packages in ((pyg, pygsd), (ours, ours_directed)))
     if isinstance(want, type):
-        # PyG's code does not mix these types, or takes no column; ours does, or raises ValueError.
+        # PyG does not support mixed types or a column of weights; the accelerated layer does, or raises ValueError.
         assert "float" in graph or graph == "no weights" or (name, graph) == ("FAConv plain", "weights in a column")
         assert not isinstance(got, type) or got in (want, ValueError)
         return
@@ -158,7 +158,7 @@ def test_outputs_with_leading_dimensions_are_contiguous(name: str, shape: tuple[
     got.view(-1)
 
 
-def test_weights_that_are_not_numbers_are_refused() -> None:
+def test_weights_that_are_not_finite_raise() -> None:
     for bad in (float("nan"), float("inf")):
         given = base()
         given["w"][1] = given["v"][1] = bad
@@ -167,7 +167,7 @@ def test_weights_that_are_not_numbers_are_refused() -> None:
                 assert run(name, given, (ours, ours_directed)) is ValueError, name
 
 
-def test_features_that_are_not_numbers_spread_as_in_pyg() -> None:
+def test_nan_features_affect_the_same_rows_as_in_pyg() -> None:
     given = base()
     given["x"][1, 0] = float("nan")
     for name in (
@@ -236,7 +236,7 @@ def test_hooks_on_the_discriminator_of_signed_gcn() -> None:
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
-def test_contra_norm_keeps_to_the_graphs_of_a_batch() -> None:
+def test_contra_norm_acts_within_each_graph_of_a_batch() -> None:
     torch.manual_seed(0)
     x, batch = torch.randn(20, 5, dtype=torch.float64), torch.randint(0, 5, (20,))
     batch[batch == 2] = 1  # one graph without nodes
@@ -246,7 +246,7 @@ def test_contra_norm_keeps_to_the_graphs_of_a_batch() -> None:
         want[batch == graph] = norm(x[batch == graph])
     torch.testing.assert_close(norm(x, batch), want)
     assert not torch.allclose(norm(x), want)
-    # PyG's models hand their batch vector to such a norm.
+    # PyG's models pass their batch vector to such a norm.
     model, edge_index = pyg.GCN(5, 8, 2, 3, norm=ours.ContraNorm(0.3)).double(), edges(0, 40, 20)[:, :0]
     parts = [model(x[batch == graph], edge_index) for graph in batch.unique()]
     out = model(x, edge_index, batch=batch)
