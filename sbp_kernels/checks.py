@@ -16,12 +16,13 @@ from .transforms import is_wrapped, needs_derivative, outside, plain
 
 # Row pointers are int64, and counts of nodes and edges are sized by them.
 _BYTES_A_ROW = 8
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def describe(value: Any) -> str:
     """How a message names a value: type and shape of a tensor, the class of other objects, short values whole."""
     if isinstance(value, Tensor):
-        return f"{value.dtype} {tuple(value.shape)}"
+        return f"{value.dtype} {'nested' if value.is_nested else tuple(value.shape)}"
     text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -129,6 +130,8 @@ def check_values(name: str, value: Any, size: int, size_name: str, device: torch
     check_tensor(name, value)
     if value.dim() != 1 or value.numel() != size or not value.is_floating_point():
         raise ValueError(f"{name} must be floating with shape [{size_name}={size}], got {describe(value)}")
+    if value.dtype not in FLOATS:
+        raise ValueError(f"{name} must be float32, float64, bfloat16 or float16, got {value.dtype}")
     if value.device != device:
         raise ValueError(f"{name} must be on the device of the edges, {device}, got {value.device}")
     check_finite(name, value)

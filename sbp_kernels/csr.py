@@ -22,7 +22,7 @@ from .degrees import degree, degree_scales, fold_scales, needs_folding, with_sel
 from .pattern import Pattern
 from .sparse_matrix import SparseMatrix, own_copy
 from .term import Term
-from .transforms import needs_derivative, outside, plain
+from .transforms import check_storage, needs_derivative, outside, plain
 from .weight import EdgeWeight
 
 
@@ -111,6 +111,8 @@ class CSR(SparseMatrix):
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache, and what is loaded is checked again.
         own = self._weight
+        if own is not None:
+            check_storage("weight", own.values)
         weight = () if own is None else (own.values, own.order, own.sign)
         pattern = self._pattern
         return _load, (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols, *weight)

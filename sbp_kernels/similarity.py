@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checks import check_device, check_finite, check_real, check_tensor, describe
 from .term import Term
-from .transforms import full_precision, is_wrapped, needs_derivative, outside
+from .transforms import check_storage, full_precision, is_wrapped, needs_derivative, outside
 
 # By accumulation type, backend and version of x0: the log-sum-exp of the rows, and the matrix or None.
 Kept = dict[tuple[torch.dtype, str, Any], tuple[Tensor, Tensor | None]]
@@ -78,6 +78,7 @@ class Similarity:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache, and what is loaded is checked again.
+        check_storage("x0", self._x0)
         return _load, (self._x0, self._sign, self._temperature, self._is_transposed)
 
     x0 = property(lambda self: self._x0, doc="The features `[num_nodes, width]`.")
@@ -191,6 +192,7 @@ class Similarity:
 
     def _factor(self, acc_dtype: torch.dtype) -> Tensor:
         """x0 as kernels multiply it; products of two 16-bit numbers are exact in float32, so those stay 16-bit."""
+        check_storage("x0", self._x0)
         if self._x0.size(0) != self._num_nodes:
             raise ValueError(f"x0 must keep its num_nodes={self._num_nodes} rows, got {tuple(self._x0.shape)}")
         keeps_type = self._x0.element_size() == 2 and acc_dtype == torch.float32

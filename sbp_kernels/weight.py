@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .transforms import is_wrapped, needs_derivative
+from .transforms import check_storage, is_wrapped, needs_derivative
 
 
 class EdgeWeight:
@@ -27,6 +27,7 @@ class EdgeWeight:
 
         Raises ValueError if someone has resized the caller's tensor since.
         """
+        check_storage("weight", self.values)
         if self.values.numel() != self._size:
             raise ValueError(f"weight must keep its {self._size} elements, got shape {tuple(self.values.shape)}")
         if self.order is None:

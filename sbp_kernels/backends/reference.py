@@ -154,11 +154,11 @@ def _spmm(term: Any, x: Tensor, num_rows: int) -> Tensor:
         return out
     if term.table is not None:
         return term.table if term.group is None else term.table[term.group]
-    col = term.col.long()
+    row, col = _rows(term), term.col.long()
     message = x.index_select(0, col).to(wide)
-    if term.weight is not None:
-        message = message * term.weight[:, None]
-    if term.col_scale is not None:
-        message = message * term.col_scale.index_select(0, col)[:, None]
-    out = out.index_add(0, _rows(term), message)
-    return out if term.row_scale is None else out * term.row_scale[:, None]
+    # The factors of an edge first, as the kernels do: normalized weights of 1e41 are small, features times them not.
+    factor = term.weight
+    for scale, index in ((term.row_scale, row), (term.col_scale, col)):
+        if scale is not None:
+            factor = scale.index_select(0, index) if factor is None else factor * scale.index_select(0, index)
+    return out.index_add(0, row, message if factor is None else message * factor[:, None])

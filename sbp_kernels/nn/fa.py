@@ -13,6 +13,7 @@ from torch_geometric.utils import is_sparse
 
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.compiled import run_eager
+from .arguments import coefficient
 from .fused import Fused, aggregate, mix, promoted
 from .replacement import check_features
 
@@ -31,7 +32,9 @@ class FAConv(Fused, pyg.FAConv):
         edge_weight: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
-        if self.eps != 0.0:
+        check_features("x", x)
+        eps = coefficient("eps", self.eps)
+        if isinstance(eps, Tensor) or eps != 0.0:
             check_features("x_0", x_0)
         return_attention = isinstance(return_attention_weights, bool)
         # PyG's own forward returns the attention weights of a sparse matrix.
@@ -50,5 +53,6 @@ class FAConv(Fused, pyg.FAConv):
         weight = F.dropout(gate, p=self.dropout, training=self.training) * weight
         graph = layer_adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
         x = promoted(x, edge_weight)
-        out = mix(x, graph, x_0, 1.0, self.eps) if self.eps != 0.0 else aggregate(x, graph)
+        uses_x_0 = isinstance(eps, Tensor) or eps != 0.0
+        out = mix(x, graph, x_0, 1.0, eps) if uses_x_0 else aggregate(x, graph)
         return (out, (edges, gate)) if return_attention else out

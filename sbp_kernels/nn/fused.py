@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, SparseTensor
 
+from ..checks import FLOATS
 from ..graph import SignedGraph
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.autodiff import differentiable
@@ -24,7 +25,6 @@ _HOOKS = tuple(
     f"_{part}_forward_{kind}" for part in ("propagate", *_STEPS[:2], _STEPS[3]) for kind in ("pre_hooks", "hooks")
 )
 _PYG_PROPAGATE = vars(MessagePassing).get("_orig_propagate", MessagePassing.propagate)
-_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> Tensor:
@@ -34,7 +34,7 @@ def _propagate(self: Any, edge_index: Any, size: Any = None, **kwargs: Any) -> T
 
 def unsupported_features(x: Any) -> str | None:
     """Return why no fused pass supports these features, or None."""
-    if isinstance(x, Tensor) and x.layout == torch.strided and x.dtype in _TYPES:
+    if isinstance(x, Tensor) and x.layout == torch.strided and x.dtype in FLOATS:
         return None
     return "its features are not a dense tensor of float32, float64, bfloat16 or float16"
 
@@ -129,7 +129,7 @@ def aggregate(
     """Return `signed_propagate` for x `[*, num_nodes, features]`: leading dimensions are treated as features."""
     if residual is x:
         # For one step, the current X is the default. Dynamo does not accept one tensor for two arguments.
-        if num_steps == 1:
+        if isinstance(num_steps, int) and num_steps == 1:
             residual = None
         elif torch.compiler.is_dynamo_compiling():
             residual = x.clone()
@@ -146,6 +146,8 @@ def promoted(x: Tensor, edge_weight: Any) -> Tensor:
     """Return the features in the type of PyG's messages, which are products of features and weights."""
     if not isinstance(edge_weight, Tensor) or edge_weight.dtype == x.dtype or not edge_weight.is_floating_point():
         return x
+    if edge_weight.dtype not in FLOATS:
+        raise ValueError(f"edge_weight must be float32, float64, bfloat16 or float16, got {edge_weight.dtype}")
     # Under autocast, the features already have the type of the result.
     return x if torch.is_autocast_enabled(x.device.type) else x.to(torch.promote_types(x.dtype, edge_weight.dtype))
 

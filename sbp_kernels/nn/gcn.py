@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.compiled import needs_eager, run_eager
+from .arguments import coefficient
 from .fused import Fused, aggregate, mix, promoted
 from .replacement import check_features, needs_module_call
 
@@ -80,6 +81,7 @@ class APPNP(Fused, pyg.APPNP):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
+        alpha = coefficient("alpha", self.alpha)
         drops = self.dropout > 0 and self.training
         if needs_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
             return run_eager(self.forward, x, edge_index, edge_weight)
@@ -90,11 +92,11 @@ class APPNP(Fused, pyg.APPNP):
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:
             graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
-        if 0.0 <= self.alpha <= 1.0:
-            return aggregate(x, graph, x, lam=1.0 - self.alpha, num_steps=self.K)
+        if 0.0 <= alpha <= 1.0:
+            return aggregate(x, graph, x, lam=1.0 - alpha, num_steps=self.K)
         x_0 = x
         for _ in range(self.K):
-            x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
+            x = mix(x, graph, x_0, 1.0 - alpha, alpha)
         return x
 
     def _with_dropout(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
@@ -117,6 +119,8 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
             return super().forward(x, x_0, edge_index, edge_weight)
         if needs_eager(edge_weight):
             return run_eager(self.forward, x, x_0, edge_index, edge_weight)
+        alpha = coefficient("alpha", self.alpha)
+        coefficient("beta", self.beta)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight)
         else:
@@ -126,9 +130,9 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
             # Only slice if necessary: the gradient of a slice is a copy.
             x_0 = x_0[: x.size(0)]
         if self.weight2 is None:
-            return self._transform(mix(x, graph, x_0, 1.0 - self.alpha, self.alpha), self.weight1)
-        smooth = aggregate(x, graph, alpha=1.0 - self.alpha)
-        return self._transform(smooth, self.weight1) + self._transform(self.alpha * x_0, self.weight2)
+            return self._transform(mix(x, graph, x_0, 1.0 - alpha, alpha), self.weight1)
+        smooth = aggregate(x, graph, alpha=1.0 - alpha)
+        return self._transform(smooth, self.weight1) + self._transform(alpha * x_0, self.weight2)
 
     def _transform(self, x: Tensor, weight: Tensor) -> Tensor:
         # X ((1 - beta) I + beta W) interpolates the weights, a small matrix, and not the features.

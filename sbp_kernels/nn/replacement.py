@@ -27,8 +27,8 @@ def pyg_class(layer: type) -> type:
 
 
 def check_features(name: str, x: Any) -> None:
-    """Raise ValueError unless x is a tensor, which PyG's layers do not check."""
-    if not isinstance(x, Tensor):
+    """Raise ValueError unless x is a dense tensor, which PyG's layers do not check."""
+    if not isinstance(x, Tensor) or x.is_nested:
         raise ValueError(f"{name} must be a tensor of features, got {describe(x)}")
 
 

@@ -198,14 +198,16 @@ def _shown(graph: SignedGraph, backend: str) -> list[Tensor] | None:
     for half in (graph.pos, graph.neg):
         try:
             if isinstance(half, CSR):
-                arrays = (getattr(half, name) for name in ARRAYS)
-                halves.append(CSR(*(None if a is None else a.detach().clone() for a in arrays)))  # type: ignore[arg-type]
+                arrays = [getattr(half, name) for name in ARRAYS]
+                rowptr, col, weight, *scales = (None if a is None else a.detach().clone() for a in arrays)
+                # Weights that are not finite now are refused by the constructor, not by a graph that has them.
+                halves.append(CSR(rowptr, col, None, *scales)._with_weight(weight))  # type: ignore[arg-type]
             elif isinstance(half, ClassBlock):
                 halves.append(ClassBlock(half.group.clone(), half.block.clone()))
             else:
-                halves.append(
-                    None if half is None else Similarity(half.x0.detach().clone(), half.sign, half.temperature)
-                )
+                x0 = None if half is None else half.x0.detach().clone()
+                shown = None if half is None else Similarity(torch.zeros_like(x0), half.sign, half.temperature)
+                halves.append(None if shown is None else shown._with_weight(x0))
         except Exception:
             return None
     return results(SignedGraph(*halves), backend)

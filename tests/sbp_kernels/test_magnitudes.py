@@ -36,6 +36,19 @@ def test_node_scales_that_float32_cannot_hold(backend):
     torch.testing.assert_close(signed_propagate(x, graph, backend=backend), x.flip(0))
 
 
+@pytest.mark.parametrize("mode", ["row", "sym"])
+def test_large_features_times_large_normalized_weights(backend, mode):
+    """The factor of an edge is a product of its weight and its scales, before it meets the features."""
+    index = edges(60, 12, 12, 0)
+    weight = torch.rand(60, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    graphs = [
+        SignedGraph(CSR.from_edge_index(index, weight * size, num_nodes=12).normalize(mode)) for size in (1.0, 1e41)
+    ]
+    x = torch.rand(12, 5, dtype=torch.float64) * 1e300
+    want, got = (signed_propagate(x, graph, backend=backend) for graph in graphs)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=0.0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e17, 1e20, 1e30, 8e37])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])

@@ -106,6 +106,25 @@ def test_weights_that_were_resized_are_refused(fresh, learns, backend):
             run(x, graph, backend=backend)
 
 
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_storage_that_was_resized_is_refused(backend, learns):
+    """The shape of a tensor stays what it was when its storage is freed: nothing may read there."""
+    index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    weight, x0 = torch.rand(3), torch.rand(3, 2)
+    graphs = {
+        "weight": SignedGraph(CSR.from_edge_index(index), CSR.from_edge_index(index).with_weight(weight)),
+        "x0": SignedGraph(CSR.from_edge_index(index), Similarity(x0)),
+    }
+    for name, tensor in (("weight", weight), ("x0", x0)):
+        tensor.requires_grad_(learns)
+        graph = graphs[name]
+        signed_propagate(torch.rand(3, 4), graph, backend=backend)
+        tensor.untyped_storage().resize_(0)
+        for use in (lambda g: signed_propagate(torch.rand(3, 4), g, backend=backend), pickle.dumps, copy.deepcopy):
+            with pytest.raises(ValueError, match=f"{name} must keep its storage, but someone has resized it"):
+                use(graph)
+
+
 def test_features_of_a_similarity_are_followed_or_refused(backend):
     x0, x = torch.randn(N, 3), torch.randn(N, 4)
     graph = SignedGraph(neg=Similarity(x0))

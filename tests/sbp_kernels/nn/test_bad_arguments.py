@@ -171,6 +171,15 @@ def magnetic(lambda_max: Any) -> Call:
     return lambda: MSConv(4, 3, 2, 0.1, False)(X, X, E, W, lambda_max)
 
 
+PYG_OPTION = ("x", None, 1j, torch.rand(3), torch.eye(1).to_sparse(), torch.tensor(1j))
+F8 = W.to(torch.float8_e4m3fn)
+add("APPNP", "alpha must be a finite number", *(lambda v=v: ours.APPNP(2, v)(X, E) for v in PYG_OPTION))
+add("APPNP", "num_steps must be an integer", lambda: ours.APPNP(torch.ones(3), 0.1)(X, E))
+add("APPNP", "edge_weight must be float32, float64", lambda: ours.APPNP(2, 0.1)(X, E, F8))
+add("GCNConv", "edge_weight must be float32, float64", lambda: ours.GCNConv(4, 4)(X, E, F8))
+add("GCN2Conv", "alpha must be a finite number", *(lambda v=v: ours.GCN2Conv(4, v)(X, X, E) for v in PYG_OPTION))
+add("FAConv", "eps must be a finite number", *(lambda v=v: ours.FAConv(4, v)(X, X, E) for v in PYG_OPTION))
+add("FAConv", "x must be a tensor of features", lambda: ours.FAConv(4)(torch.nested.nested_tensor([X, X[:1]]), X, E))
 add("MSConv", "lambda_max must be", *map(magnetic, ("x", NAN, INF, W, [2.0], True, 1j)))
 
 gcn, Z = SignedGCN(4, 8, 1), torch.randn(3, 8)
