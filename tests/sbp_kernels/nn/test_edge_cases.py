@@ -25,8 +25,8 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
     "GCNConv improved": (lambda p, s: p.GCNConv(D, 3, improved=True), "xpw"),
     "GCNConv plain": (lambda p, s: p.GCNConv(D, 3, normalize=False), "xpw"),
     "GCNConv cached": (lambda p, s: p.GCNConv(D, 3, cached=True), "xpw"),
-    "SGConv narrower": (lambda p, s: p.SGConv(D, 3, K=2), "xpw"),
-    "SGConv wider": (lambda p, s: p.SGConv(D, 6, K=2), "xpw"),
+    "SGConv fewer features": (lambda p, s: p.SGConv(D, 3, K=2), "xpw"),
+    "SGConv more features": (lambda p, s: p.SGConv(D, 6, K=2), "xpw"),
     "LGConv": (lambda p, s: p.LGConv(), "xpw"),
     "APPNP": (lambda p, s: p.APPNP(3, 0.1), "xpw"),
     "GCN2Conv": (lambda p, s: p.GCN2Conv(D, 0.1, 0.5, 2), "xzpw"),
@@ -35,8 +35,8 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
     "SignedConv first": (lambda p, s: p.SignedConv(D, 3, True), "xpn"),
     "SignedConv later": (lambda p, s: p.SignedConv(D // 2, 3, False), "xpn"),
     "SignedGCN": (lambda p, s: p.SignedGCN(D, 8, 2), "xpn"),
-    "SGCNConv narrower": (lambda p, s: s.SGCNConv(D, 3, True), "xpn"),
-    "SGCNConv wider": (lambda p, s: s.SGCNConv(D, 6, True), "xpn"),
+    "SGCNConv fewer features": (lambda p, s: s.SGCNConv(D, 3, True), "xpn"),
+    "SGCNConv more features": (lambda p, s: s.SGCNConv(D, 6, True), "xpn"),
     "SGCNConv later": (lambda p, s: s.SGCNConv(D // 2, 3, False), "xpn"),
     "SNEAConv first": (lambda p, s: s.SNEAConv(D, 3, True), "xpn"),
     "SNEAConv later": (lambda p, s: s.SNEAConv(D // 2, 3, False), "xpn"),
@@ -145,7 +145,7 @@ def test_results_types_and_layouts_equal_those_of_pyg(name: str, graph: str) -> 
         torch.testing.assert_close(g, w, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-BATCHED = ["GCNConv", "GCNConv cached", "SGConv narrower", "SGConv wider", "LGConv", "APPNP"]
+BATCHED = ["GCNConv", "GCNConv cached", "SGConv fewer features", "SGConv more features", "LGConv", "APPNP"]
 
 
 @pytest.mark.parametrize("shape", [(2, 9, D), (1, 9, D), (2, 3, 9, D), (0, 9, D)], ids=str)
@@ -172,7 +172,7 @@ def test_nan_features_affect_the_same_rows_as_in_pyg() -> None:
     given["x"][1, 0] = float("nan")
     for name in (
         "GCNConv",
-        "SGConv wider",
+        "SGConv more features",
         "LGConv",
         "APPNP",
         "GCN2Conv",
@@ -188,10 +188,10 @@ def test_nan_features_affect_the_same_rows_as_in_pyg() -> None:
     ("name", "child"),
     [
         ("GCNConv", "lin"),
-        ("SGConv narrower", "lin"),
+        ("SGConv fewer features", "lin"),
         ("FAConv", "att_l"),
         ("SignedConv first", "lin_pos_l"),
-        ("SGCNConv narrower", "lin_b"),
+        ("SGCNConv fewer features", "lin_b"),
         ("SGCNConv later", "lin_b"),
         ("SNEAConv later", "lin_u"),
     ],

@@ -136,8 +136,8 @@ def test_contra_norm(normalize):
     got = norm(x)
     same(got, want)
     same(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (got, want)))
-    learnt = ours.ContraNorm(channels=5)
-    assert [name for name, _ in learnt.named_parameters()] == ["norm.weight", "norm.bias"]
+    with_norm = ours.ContraNorm(channels=5)
+    assert [name for name, _ in with_norm.named_parameters()] == ["norm.weight", "norm.bias"]
     with pytest.raises(ValueError, match="got -1"):
         ours.ContraNorm(scale=-1)
 
