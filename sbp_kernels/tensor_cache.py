@@ -18,8 +18,8 @@ from .transforms import is_wrapped, outside
 def tensor_version(source: Any) -> tuple[Hashable, ...] | None:
     """Return a value that differs after an in-place change of `source`, or None if PyTorch does not count its changes.
 
-    PyTorch counts no changes of tensors that were created in inference mode or by a `torch.func` transform. Objects
-    other than tensors (`SparseTensor`, for example) are taken to be immutable.
+    PyTorch counts no changes of tensors that were created in inference mode or by a `torch.func` transform, nor of
+    layouts other than strided and sparse. Objects other than tensors (such as `SparseTensor`) count as immutable.
     """
     if not isinstance(source, Tensor):
         return ()
@@ -33,10 +33,12 @@ def tensor_version(source: Any) -> tuple[Hashable, ...] | None:
     parts: tuple[Tensor, ...]
     if source.layout == torch.sparse_coo:
         parts = (source._indices(), source._values())
-    elif source.layout == torch.sparse_csr:
+    elif source.layout in (torch.sparse_csr, torch.sparse_bsr):
         parts = (source.crow_indices(), source.col_indices(), source.values())
-    else:
+    elif source.layout in (torch.sparse_csc, torch.sparse_bsc):
         parts = (source.ccol_indices(), source.row_indices(), source.values())
+    else:
+        return None
     return (source.requires_grad, *((part._version, part.data_ptr(), part.numel()) for part in parts))
 
 

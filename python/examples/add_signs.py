@@ -1,6 +1,6 @@
-"""How to add signs to a graph of your own: four sources of negative edges, and what each one does.
+"""Add signs to your own graph: four sources of negative edges, and the effect of each.
 
-python add_signs.py                 the karate club, which PyG holds
+python add_signs.py                 the karate club, which is part of PyG
 python add_signs.py --root DIR      Cora, read from DIR by PyG's Planetoid
 """
 
@@ -33,22 +33,22 @@ def known_signs(data: Data) -> SignedGraph:
 def labels(data: Data) -> SignedGraph:
     """2. You have labels on some nodes: all pairs of known nodes of different classes repel (Label-SBP).
 
-    That is a dense matrix, kept as one number per pair of classes.
+    The matrix is dense, but it is stored as one number per pair of classes.
     """
     return from_data(data, negatives="labels", add_self_loops=True, normalize="sym")
 
 
 def features(data: Data) -> SignedGraph:
-    """3. You have features only: nodes repel the more, the less alike they are (Feature-SBP). Streamed, never stored.
+    """3. You have only features: dissimilar nodes repel more (Feature-SBP). The matrix is streamed, never stored.
 
-    Features of unit length keep the softmax from picking a single node.
+    Features are scaled to unit length; otherwise, the softmax would select a single node.
     """
     positive = CSR.from_edge_index(data.edge_index, num_nodes=data.num_nodes).add_self_loops().normalize("sym")
     return SignedGraph(positive, Similarity(F.normalize(data.x, dim=1)))
 
 
 def mean(data: Data) -> SignedGraph:
-    """4. You have nothing: everyone repels everyone a little, which centres the features (PairNorm, BatchNorm)."""
+    """4. You have neither: all nodes repel each other slightly, which centres the features (PairNorm, BatchNorm)."""
     positive = CSR.from_edge_index(data.edge_index, num_nodes=data.num_nodes).add_self_loops().normalize("sym")
     return SignedGraph(positive, ClassBlock.mean(data.num_nodes))
 
@@ -57,7 +57,7 @@ SOURCES = {"known signs": known_signs, "labels": labels, "features": features, "
 
 
 def spread(x: Tensor) -> float:
-    """How far apart the nodes are: mean distance from the mean node, relative to the length of it all."""
+    """Return how far apart the nodes are, relative to the norm of the features."""
     return float((x - x.mean(0)).norm() / x.norm().clamp(min=1e-12))
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     unsigned = from_data(data, negatives=None, normalize="sym")
     print(f"  no negatives  {spread(signed_propagate(x, unsigned, **options)):.3f}")
     for name, build in SOURCES.items():
-        # beta is the strength of repulsion: the one number to tune, between 0 (none) and about 1.
+        # beta is the strength of repulsion and the only number to tune, between 0 (none) and about 1.
         print(f"  {name:12}  {spread(signed_propagate(x, build(data), beta=0.5, **options)):.3f}")
 
 

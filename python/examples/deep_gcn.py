@@ -1,6 +1,6 @@
-"""How deep can a GCN be? Plain layers against layers that take a step of SBP, where other classes repel.
+"""How deep can a GCN be? Compare plain layers with layers of one SBP step, in which other classes repel.
 
-python deep_gcn.py                             the karate club, which PyG holds
+python deep_gcn.py                             the karate club, which is part of PyG
 python deep_gcn.py --root DIR --depths 2,32    Cora, read from DIR by PyG's Planetoid
 """
 
@@ -17,7 +17,7 @@ from torch_geometric.datasets import KarateClub, Planetoid
 from sbp_kernels import SignedGraph, signed_propagate
 from sbp_kernels.pyg import from_data
 
-# What a layer does to its input before its weights. The plain one is GCN's: the neighbours' weighted mean.
+# The propagation step of a layer, before its weights. The plain one is that of GCN, a weighted mean of neighbours.
 STEPS = {
     "plain": ({}, None),
     "SBP": ({"lam": 0.5, "beta": 0.5, "layer_norm": True}, "labels"),
@@ -45,7 +45,7 @@ def accuracy(data: Data, name: str, depth: int, epochs: int, seed: int) -> float
     """Train on `train_mask`; return the accuracy on all other nodes, or on `test_mask` if there is one."""
     torch.manual_seed(seed)
     step, negatives = STEPS[name]
-    # Built once: training nodes of other classes repel, exactly, without a dense matrix.
+    # The graph is built once. Training nodes of other classes repel, without a dense matrix.
     graph = from_data(data, negatives=negatives, add_self_loops=True, normalize="sym")
     model = DeepGCN(data.num_features, 64, int(data.y.max()) + 1, depth, step)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005, weight_decay=5e-4)

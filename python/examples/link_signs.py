@@ -1,4 +1,4 @@
-"""Will a user trust or distrust another? Sign prediction with PyG's `SignedGCN`, before and after `accelerate`.
+"""Does a user trust or distrust another? Predict signs with PyG's `SignedGCN`, before and after `accelerate`.
 
 python link_signs.py                                  a generated network
 python link_signs.py --csv bitcoin_otc.csv            columns: from, to, sign (rows without a sign are dropped)
@@ -22,14 +22,14 @@ from sbp_kernels.nn import accelerate
 
 
 def generated(num_nodes: int = 300, num_edges: int = 3000, noise: float = 0.05) -> tuple[Tensor, Tensor]:
-    """One user in five is a cheat, whom the others distrust, but for some noise."""
+    """Return a random network in which one user in five cheats and is distrusted by the others, with some noise."""
     edges = torch.randint(num_nodes, (2, num_edges))
     trusted = (edges[1] % 5 > 0) ^ (torch.rand(num_edges) < noise)
     return edges[:, trusted], edges[:, ~trusted]
 
 
 def from_csv(path: str) -> tuple[Tensor, Tensor]:
-    """Positive and negative edges `[2, num_edges]` of a file with a header and three columns."""
+    """Return positive and negative edges `[2, num_edges]` from a file with a header and three columns."""
     with open(path, newline="") as file:
         rows = [(int(a), int(b), float(sign)) for a, b, sign in list(csv.reader(file))[1:] if sign]
     sign = torch.tensor([row[2] for row in rows])
@@ -38,7 +38,7 @@ def from_csv(path: str) -> tuple[Tensor, Tensor]:
 
 
 def from_pyg(root: str) -> tuple[Tensor, Tensor]:
-    """All ratings of PyG's dataset, which cuts them into 138 periods, by their sign."""
+    """Return all ratings of PyG's dataset by sign; the dataset splits them into 138 periods."""
     periods = list(BitcoinOTC(root, edge_window_size=1))
     edges = torch.cat([period.edge_index for period in periods], 1)
     rating = torch.cat([period.edge_attr for period in periods])
@@ -46,7 +46,7 @@ def from_pyg(root: str) -> tuple[Tensor, Tensor]:
 
 
 def train(pos: Tensor, neg: Tensor, seed: int, epochs: int, fast: bool) -> tuple[float, float, float]:
-    """Return (AUC, F1, median seconds an epoch) of one run; `fast` is all that differs."""
+    """Return (AUC, F1, median seconds per epoch) of one run; `fast` accelerates the model."""
     seed_everything(seed)
     num_nodes = 1 + int(torch.cat([pos, neg], 1).max())
     width = min(64, num_nodes)
@@ -71,7 +71,7 @@ def train(pos: Tensor, neg: Tensor, seed: int, epochs: int, fast: bool) -> tuple
 
 
 def spectral_features(pos: Tensor, neg: Tensor, num_nodes: int, width: int) -> Tensor:
-    """The leading singular vectors of the signed adjacency, as PyG's `create_spectral_features`, in less time."""
+    """Return leading singular vectors of the signed adjacency, as PyG's slower `create_spectral_features`."""
     edges = torch.cat([pos, neg, pos.flip(0), neg.flip(0)], 1)
     sign = torch.ones(edges.size(1))
     sign[pos.size(1) : pos.size(1) + neg.size(1)] = sign[-neg.size(1) :] = -1.0
@@ -93,7 +93,7 @@ def main() -> None:
     for name, fast in (("PyG", False), ("accelerated", True)):
         runs = [train(pos, neg, seed, args.epochs, fast) for seed in range(args.seeds)]
         auc, f1, seconds = means[name] = [statistics.mean(column) for column in zip(*runs, strict=True)]
-        print(f"{name:12} AUC {auc:.3f}   F1 {f1:.3f}   {1000 * seconds:.1f} ms an epoch")
+        print(f"{name:12} AUC {auc:.3f}   F1 {f1:.3f}   {1000 * seconds:.1f} ms per epoch")
     print(f"{means['PyG'][2] / means['accelerated'][2]:.1f} times as fast")
 
 

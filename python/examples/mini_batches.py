@@ -1,4 +1,4 @@
-"""Training in mini-batches: the graph of a batch follows from the batch, with any loader of PyG.
+"""Train in mini-batches: the signed graph of a batch is built from the batch, with any loader of PyG.
 
 python mini_batches.py                               a generated graph, induced subgraphs of random nodes
 python mini_batches.py --loader neighbor             sampled neighbourhoods; needs pyg-lib or torch-sparse
@@ -23,7 +23,7 @@ from sbp_kernels.pyg import SignedData, ToSignedGraph
 
 
 def generated(size: int = 400, classes: int = 3) -> Data:
-    """A graph of communities with noisy features."""
+    """Return a graph of communities with noisy features."""
     inside, outside = 8 / size, 2 / size
     chances = torch.full((classes, classes), outside).fill_diagonal_(inside)
     y = torch.arange(classes).repeat_interleave(size)
@@ -34,7 +34,7 @@ def generated(size: int = 400, classes: int = 3) -> Data:
 
 
 class SBP(nn.Module):
-    """Encode, take four signed steps, decode."""
+    """An encoder, four signed propagation steps and a decoder."""
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def main() -> None:
         for batch in batches(data, args.loader):
             optimizer.zero_grad()
             out = model(batch.x, batch.signed_graph)
-            # Of sampled neighbourhoods, only the first nodes are the ones asked for.
+            # A sampled neighbourhood starts with the seed nodes; only these have predictions.
             asked = torch.arange(batch.num_nodes) < batch.get("batch_size", batch.num_nodes)
             train = batch.train_mask & asked
             if train.any():

@@ -1,4 +1,4 @@
-"""PyTorch Geometric's layers on fused signed propagation: the same arguments, weights and results."""
+"""Layers of PyTorch Geometric (PyG) that run fused signed propagation, with the same arguments, weights and results."""
 
 from __future__ import annotations
 

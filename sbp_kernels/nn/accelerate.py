@@ -1,4 +1,4 @@
-"""Swap the layers of a model of PyG's for the accelerated ones, and back."""
+"""Replace the layers of a PyG model by accelerated ones, and restore them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch_geometric.nn as pyg
 from .fa import FAConv
 from .gcn import APPNP, GCN2Conv, GCNConv, LGConv, SGConv
 from .norms import ContraNorm, PairNorm
-from .replacement import Replacement, as_pyg, in_use, original
+from .replacement import Replacement, leave_scriptable, pyg_class, set_up_as_pyg
 from .sbp import SBPConv
 from .signed import SignedConv
 from .signed_gcn import SignedGCN
 
-# Each is the PyG class that it inherits from, plus methods: it has the same attributes, and no more.
+# PyG's class -> the accelerated subclass. It only adds methods: its instances have PyG's attributes and no more.
 LAYERS: dict[type, type] = {
-    original(layer): layer
+    pyg_class(layer): layer
     for layer in (
         APPNP,
         FAConv,
@@ -33,7 +33,7 @@ LAYERS: dict[type, type] = {
 
 
 class Report(NamedTuple):
-    """What `accelerate` or `restore` did: names of modules with their class, or with the reason to leave them."""
+    """Result of `accelerate` or `restore`: names of swapped modules with their new class, of others with the reason."""
 
     swapped: dict[str, str]
     left: dict[str, str]
@@ -45,29 +45,29 @@ class Report(NamedTuple):
 
 
 def accelerate(model: torch.nn.Module) -> Report:
-    """Swap every layer of `model` that is exactly one of the supported classes of PyG or PyGSD, in place.
+    """Replace, in place, every layer of `model` whose class is exactly one of the supported classes of PyG or PyGSD.
 
     Only the class of a module changes: parameters, buffers, hooks, mode and caches are the same objects, so an
-    optimizer goes on working. Subclasses, other layers and layers with options that no fused pass serves are left,
-    with the reason. A module that a model uses several times is reported once, under its first name. `restore` undoes
-    it.
+    existing optimizer stays valid. Subclasses, other layers and layers with options that no fused pass supports are
+    not replaced; the report names the reason. A module that a model uses several times is reported once, under its
+    first name. `restore` is the inverse.
 
     Raises:
-        ValueError: `model` is no module.
+        ValueError: `model` is not a module.
     """
     _check(model)
     swapped, left, layers = {}, {}, _layers(model)
     bypassed: set[torch.nn.Module] = set()
     for name, module in model.named_modules():
-        in_use(module)
-        ours = layers.get(type(module))
-        if ours is not None:
-            theirs, module.__class__ = type(module), ours
+        leave_scriptable(module)
+        accelerated = layers.get(type(module))
+        if accelerated is not None:
+            previous, module.__class__ = type(module), accelerated
             reason = module.pyg_reason()  # type: ignore[operator]
             if reason is None:
-                swapped[name] = ours.__name__
+                swapped[name] = accelerated.__name__
             else:
-                module.__class__ = theirs
+                module.__class__ = previous
         else:
             reason = None if module in bypassed else _reason(module, layers)
         if reason is not None:
@@ -78,18 +78,18 @@ def accelerate(model: torch.nn.Module) -> Report:
 
 
 def restore(model: torch.nn.Module) -> Report:
-    """Give every accelerated layer of `model` the class of PyG's or PyGSD's again, in place.
+    """Give every accelerated layer of `model` its class of PyG or PyGSD back, in place.
 
     Raises:
-        ValueError: `model` is no module.
+        ValueError: `model` is not a module.
     """
     _check(model)
     swapped, left = {}, {}
     for name, module in model.named_modules():
-        in_use(module)
+        leave_scriptable(module)
         if isinstance(module, Replacement) and type(module).__module__.startswith("sbp_kernels."):
-            module.__class__ = original(type(module))
-            as_pyg(module)
+            module.__class__ = pyg_class(type(module))
+            set_up_as_pyg(module)
             swapped[name] = type(module).__name__
         elif isinstance(module, Replacement):
             left[name] = f"{type(module).__name__} is a subclass of an accelerated layer"
@@ -108,7 +108,7 @@ def _check(model: Any) -> None:
 
 
 def _layers(model: torch.nn.Module) -> dict[type, type]:
-    """Their classes and ours; those of PyGSD, which takes seconds to import, where the model has one."""
+    """Return PyG's classes with the accelerated ones; PyGSD takes seconds to import, so only if the model uses it."""
     classes = {base for module in model.modules() for base in type(module).__mro__}
     if any(base.__module__.startswith("torch_geometric_signed_directed.") for base in classes):
         from .signed_directed import LAYERS as PYGSD
@@ -118,7 +118,7 @@ def _layers(model: torch.nn.Module) -> dict[type, type]:
 
 
 def _reason(module: torch.nn.Module, layers: dict[type, type]) -> str | None:
-    """Why a layer that users would expect to be swapped is not; None for any other module."""
+    """Return why a message passing layer is not replaced; None for any other module."""
     if isinstance(module, Replacement):
         return None
     for base in type(module).__mro__:

@@ -1,4 +1,4 @@
-"""Checks of the numbers that a layer is constructed with."""
+"""Validation of the numbers in the constructors of layers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from ..adjacency.checks import describe
 
 
-def number(name: str, value: Any) -> float:
-    """Return a finite number, or one in a tensor, as a float."""
+def finite_number(name: str, value: Any) -> float:
+    """Return a finite number, or a tensor that holds one, as a float."""
     if isinstance(value, Tensor) and value.layout is torch.strided and value.numel() == 1 and not value.is_complex():
         value = value.detach().item()
     try:
@@ -26,17 +26,17 @@ def number(name: str, value: Any) -> float:
 
 
 def coefficient(name: str, value: Any) -> Any:
-    """Return a finite number as a float, and a real tensor of one element as it is, with its gradient."""
+    """Return a finite number as a float, and a real tensor of one element unchanged, with its gradient."""
     if isinstance(value, float):
         return value
     if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point() and value.layout is torch.strided:
         return value
-    return number(name, value)
+    return finite_number(name, value)
 
 
-def positive(name: str, value: Any) -> float:
+def positive_number(name: str, value: Any) -> float:
     """Return a finite number > 0 as a float."""
-    result = number(name, value)
+    result = finite_number(name, value)
     if not result > 0:
         raise ValueError(f"{name} must be > 0, got {value!r}")
     return result

@@ -1,4 +1,4 @@
-"""The layer whose edges have signs that it learns."""
+"""`FAConv`, the layer with learnable signs of edges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .replacement import check_features
 
 class FAConv(Fused, pyg.FAConv):
     r"""PyG's `FAConv`: gates \( a_{ij} = \tanh(g_l x_j + g_r x_i) \in (-1, 1) \) on the edges of \( \hat A \),
-    plus \( \epsilon X_0 \). Only the gates are per edge; the gated sum and its gradients are fused."""
+    plus \( \epsilon X_0 \). Only the gates are stored per edge; the gated sum and its gradients are fused."""
 
     propagate_type: ClassVar[dict[str, Any]] = {"x": Tensor, "alpha": PairTensor, "edge_weight": OptTensor}
 
@@ -36,9 +36,9 @@ class FAConv(Fused, pyg.FAConv):
         eps = coefficient("eps", self.eps)
         if isinstance(eps, Tensor) or eps != 0.0:
             check_features("x_0", x_0)
-        asked = isinstance(return_attention_weights, bool)
-        # A sparse matrix of attention weights is PyG's own business.
-        if self._runs_pyg(x) or (asked and is_sparse(edge_index)):
+        return_attention = isinstance(return_attention_weights, bool)
+        # PyG's own forward returns the attention weights of a sparse matrix.
+        if self._runs_pyg(x) or (return_attention and is_sparse(edge_index)):
             return super().forward(x, x_0, edge_index, edge_weight, return_attention_weights)
         if torch.compiler.is_dynamo_compiling():
             return run_eager(self.forward, x, x_0, edge_index, edge_weight, return_attention_weights)
@@ -55,4 +55,4 @@ class FAConv(Fused, pyg.FAConv):
         x = promoted(x, edge_weight)
         uses_x_0 = isinstance(eps, Tensor) or eps != 0.0
         out = mix(x, graph, x_0, 1.0, eps) if uses_x_0 else aggregate(x, graph)
-        return (out, (edges, gate)) if asked else out
+        return (out, (edges, gate)) if return_attention else out

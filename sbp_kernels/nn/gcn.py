@@ -10,20 +10,20 @@ import torch_geometric.nn as pyg
 from torch import Tensor
 
 from ..pyg.adjacency import layer_adjacency
-from ..pyg.compiled import must_run_eager, run_eager
+from ..pyg.compiled import needs_eager, run_eager
 from .arguments import coefficient
 from .fused import Fused, aggregate, mix, promoted
-from .replacement import called_only, check_features
+from .replacement import check_features, needs_module_call
 
 
 class GCNConv(Fused, pyg.GCNConv):
     r"""PyG's `GCNConv`: \( D^{-1/2} (A + I) D^{-1/2} X \Theta + b \), with degrees of absolute weights."""
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
-        # PyG says that it takes no tuple.
+        # PyG raises an error for a tuple.
         if isinstance(x, (tuple, list)) or self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         if self.normalize:
             graph = self._gcn_graph(x, edge_index, edge_weight, 2.0 if self.improved else 1.0)
@@ -36,7 +36,7 @@ class GCNConv(Fused, pyg.GCNConv):
 class SGConv(Fused, pyg.SGConv):
     r"""PyG's `SGConv`: \( (D^{-1/2} (A + I) D^{-1/2})^K X \Theta + b \), all K steps in one call.
 
-    Where \( \Theta \) makes the features fewer, it comes first: the products are the same.
+    If \( \Theta \) reduces the number of features, it is applied first: the result is the same.
     """
 
     _cached_x: Tensor | None
@@ -44,13 +44,13 @@ class SGConv(Fused, pyg.SGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x) or self._cached_x is not None:
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         size, loops = x.size(-2), 1.0 if self.add_self_loops else None
         graph = layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
         lin = self.lin
-        # Hooks, one of which makes the parameters of a lazy layer, must see the propagated features.
-        if not (self.cached or called_only(lin)) and lin.weight.size(0) < x.size(-1):
+        # Forward hooks (lazy initialisation is one) must see the propagated features.
+        if not (self.cached or needs_module_call(lin)) and lin.weight.size(0) < x.size(-1):
             out = aggregate(promoted(F.linear(x, lin.weight), edge_weight), graph, num_steps=self.K)
             return out if lin.bias is None else out + lin.bias
         x = aggregate(promoted(x, edge_weight), graph, num_steps=self.K)
@@ -65,7 +65,7 @@ class LGConv(Fused, pyg.LGConv):
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
         if self._runs_pyg(x):
             return super().forward(x, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, edge_index, edge_weight)
         mode = "sym" if self.normalize else None
         graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, normalize=mode)
@@ -75,7 +75,7 @@ class LGConv(Fused, pyg.LGConv):
 class APPNP(Fused, pyg.APPNP):
     r"""PyG's `APPNP`: \( X \leftarrow (1 - \alpha) \hat A X + \alpha X_0 \), K times, all in one call.
 
-    With dropout, the steps differ in their weights and are taken one by one; edges are not sorted again.
+    With dropout, every step has other weights, so the steps run one by one; edges are not sorted again.
     """
 
     def forward(self, x: Tensor, edge_index: Any, edge_weight: Tensor | None = None) -> Tensor:
@@ -83,7 +83,7 @@ class APPNP(Fused, pyg.APPNP):
             return super().forward(x, edge_index, edge_weight)
         alpha = coefficient("alpha", self.alpha)
         drops = self.dropout > 0 and self.training
-        if must_run_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
+        if needs_eager(edge_weight) or (drops and torch.compiler.is_dynamo_compiling()):
             return run_eager(self.forward, x, edge_index, edge_weight)
         x = promoted(x, edge_weight)
         if drops:
@@ -102,7 +102,7 @@ class APPNP(Fused, pyg.APPNP):
     def _with_dropout(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
         x_0 = x
         for _ in range(self.K):
-            # Dropped weights stay dropped in the steps that follow, as in PyG.
+            # Dropped weights stay dropped in later steps, as in PyG.
             edge_weight = F.dropout(edge_weight, p=self.dropout)
             graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow, keep=False)
             x = mix(x, graph, x_0, 1.0 - self.alpha, self.alpha)
@@ -117,7 +117,7 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
         check_features("x_0", x_0)
         if self._runs_pyg(x):
             return super().forward(x, x_0, edge_index, edge_weight)
-        if must_run_eager(edge_weight):
+        if needs_eager(edge_weight):
             return run_eager(self.forward, x, x_0, edge_index, edge_weight)
         alpha = coefficient("alpha", self.alpha)
         coefficient("beta", self.beta)
@@ -127,7 +127,7 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
             graph = layer_adjacency(edge_index, edge_weight, size=x.size(-2), flow=self.flow)
         x = promoted(x, edge_weight)
         if x_0.size(0) != x.size(0):
-            # Not always: the gradient of a slice is a copy.
+            # Only slice if necessary: the gradient of a slice is a copy.
             x_0 = x_0[: x.size(0)]
         if self.weight2 is None:
             return self._transform(mix(x, graph, x_0, 1.0 - alpha, alpha), self.weight1)
@@ -135,5 +135,5 @@ class GCN2Conv(Fused, pyg.GCN2Conv):
         return self._transform(smooth, self.weight1) + self._transform(alpha * x_0, self.weight2)
 
     def _transform(self, x: Tensor, weight: Tensor) -> Tensor:
-        # X ((1 - beta) I + beta W): the mixture is of the weights, a small matrix, not of the features.
+        # X ((1 - beta) I + beta W) interpolates the weights, a small matrix, and not the features.
         return x @ torch.lerp(torch.eye(weight.size(0), dtype=weight.dtype, device=weight.device), weight, self.beta)

@@ -13,16 +13,16 @@ from ..adjacency.checks import check_tensor, describe
 from ..adjacency.similarity import Similarity
 from ..graph import SignedGraph
 from ..propagate import signed_propagate
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recorded, run_eager
-from .arguments import number, positive
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import is_recorded, run_eager
+from .arguments import finite_number, positive_number
 from .replacement import Replacement, check_features
 
 
 class PairNorm(Replacement, pyg.PairNorm):
     r"""PyG's `PairNorm`: centred features over their root mean square norm, without its copies of x.
 
-    With a batch vector, or with `scale_individually`, it is PyG's own.
+    With a batch vector, or with `scale_individually`, PyG's own code runs.
     """
 
     def pyg_reason(self, x: Any = None) -> str | None:
@@ -33,32 +33,33 @@ class PairNorm(Replacement, pyg.PairNorm):
         if batch is not None or self.scale_individually:
             return super().forward(x, batch, batch_size)
         x = x - x.mean(dim=0, keepdim=True)
-        # By rows: one sum over all of x would lose digits.
+        # The sum is taken row by row: a single sum over all of x would lose precision.
         mean_square = torch.linalg.vector_norm(x, dim=-1).square().mean()
         return x * (self.scale * (self.eps + mean_square).rsqrt())
 
 
-# One pass of PyTorch's, which a kernel of ours was measured not to beat.
+# PyG's layer is one pass of PyTorch, and a fused kernel measured no faster.
 MeanSubtractionNorm = pyg.MeanSubtractionNorm
 
 
 def check_batch(batch: Any, x: Tensor) -> None:
-    """Raise ValueError unless `batch` names the graph of every node."""
+    """Raise ValueError unless `batch` holds the index of the graph of every node."""
     check_tensor("batch", batch)
     if batch.dim() != 1 or batch.numel() != x.size(0) or batch.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"batch must be integer of shape [num_nodes={x.size(0)}], got {describe(batch)}")
     if batch.device != x.device:
         raise ValueError(f"batch must be on the device of x, {x.device}, got {batch.device}")
-    if batch.numel() and not recorded() and not torch.compiler.is_compiling() and int(fixed(batch).min()) < 0:
-        raise ValueError(f"batch must be >= 0, got {int(fixed(batch).min())}")
+    if batch.numel() and not is_recorded() and not torch.compiler.is_compiling() and int(unwrapped(batch).min()) < 0:
+        raise ValueError(f"batch must be >= 0, got {int(unwrapped(batch).min())}")
 
 
 class ContraNorm(torch.nn.Module):
-    r"""ContraNorm, exactly (arXiv 2303.06562): \( X \leftarrow (1 + s) X - s\, P X \), then LayerNorm if asked.
+    r"""ContraNorm, exactly (arXiv 2303.06562): \( X \leftarrow (1 + s) X - s\, P X \), then an optional LayerNorm.
 
     \( P = \mathrm{softmax}(\tilde X \tilde X^\top / \tau) \), with rows of \( \tilde X \) of unit length as in the
-    authors' code for graphs, is streamed: memory O(n d) where they hold n² numbers. Gradients flow through P as
-    well. Programs of torch.jit.trace and torch.export are made of torch's own operations, and hold n² numbers.
+    authors' code for graphs, is streamed: memory is O(n d), where the authors' code stores n² numbers. Gradients
+    flow through P as well. Programs of torch.jit.trace and torch.export use torch's own operations, and store n²
+    numbers.
 
     Args:
         scale: s >= 0, the strength of repulsion.
@@ -67,14 +68,14 @@ class ContraNorm(torch.nn.Module):
         channels: features of a LayerNorm with parameters at the end; none if absent.
 
     Raises:
-        ValueError: an argument is not of the kind, or not in the range, that is said here.
+        ValueError: an argument has another type or lies outside of the range above.
     """
 
     def __init__(
         self, scale: float = 0.1, temperature: float = 1.0, normalize: bool = True, channels: int | None = None
     ) -> None:
         super().__init__()
-        self.scale, self.temperature = number("scale", scale), positive("temperature", temperature)
+        self.scale, self.temperature = finite_number("scale", scale), positive_number("temperature", temperature)
         if scale < 0:
             raise ValueError(f"scale must be >= 0, got {scale}")
         if not isinstance(normalize, bool):
@@ -92,7 +93,7 @@ class ContraNorm(torch.nn.Module):
         raise NotImplementedError("TorchScript cannot compile ContraNorm: use torch.jit.trace or torch.export")
 
     def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None) -> Tensor:
-        """The features `[num_nodes, features]`; with PyG's `batch` vector, nodes repel in their own graph only."""
+        """Return the features `[num_nodes, features]`; with PyG's `batch` vector, nodes repel only within a graph."""
         check_tensor("x", x)
         if x.dim() != 2 or not x.is_floating_point():
             raise ValueError(f"x must be floating of shape [num_nodes, features], got {describe(x)}")
@@ -100,11 +101,11 @@ class ContraNorm(torch.nn.Module):
             raise ValueError(f"x must have channels={self.norm.normalized_shape[0]} features, got {x.size(1)}")
         if batch is not None:
             check_batch(batch, x)
-        if torch.compiler.is_dynamo_compiling() and not recorded():
-            # The graph is built from x in every call.
+        if torch.compiler.is_dynamo_compiling() and not is_recorded():
+            # The graph is built from x in every call, so compiled code could not reuse it.
             return run_eager(self.forward, x, batch, batch_size)
         x0 = F.normalize(x, dim=1) if self.normalize else x
-        if recorded():
+        if is_recorded():
             logits = x0 @ x0.T / self.temperature
             if batch is not None:
                 logits = logits.masked_fill(batch[:, None] != batch, float("-inf"))
@@ -115,12 +116,12 @@ class ContraNorm(torch.nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def _smooth(self, x: Tensor, x0: Tensor, batch: Tensor | None) -> Tensor:
-        """P x, of each graph apart."""
+        """Return P x, for each graph separately."""
         if batch is None:
             return signed_propagate(x, SignedGraph(pos=Similarity(x0, sign=1.0, temperature=self.temperature)))
-        # Graphs follow one another in PyG's batches, but need not.
-        order = torch.argsort(fixed(batch), stable=True)
-        sizes = torch.bincount(fixed(batch)).tolist()
+        # In PyG's batches, the nodes of a graph are contiguous, but `batch` may have any order.
+        order = torch.argsort(unwrapped(batch), stable=True)
+        sizes = torch.bincount(unwrapped(batch)).tolist()
         parts = zip(x.index_select(0, order).split(sizes), x0.index_select(0, order).split(sizes), strict=True)
         smooth = torch.cat([self._smooth(part, part_0, None) for part, part_0 in parts if part.size(0)] or [x])
         return smooth.index_select(0, torch.argsort(order))

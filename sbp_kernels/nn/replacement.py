@@ -1,4 +1,4 @@
-"""What a layer in the place of PyG's own shares with it: TorchScript, tracing, and when PyG's own code runs."""
+"""The base class of layers that replace PyG's: TorchScript, tracing, and when PyG's own code runs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch_geometric.inspector import Inspector
 from torch_geometric.nn import Linear, MessagePassing
 
 from ..adjacency.checks import describe
-from ..pyg.compiled import recorded
+from ..pyg.compiled import is_recorded
 
-# Reasons that a layer has already warned about. Beside the layers, so that no copy or pickle holds them.
+# Reasons that a layer has already warned about. They are not attributes, so that copies and pickles do not hold them.
 _WARNED: weakref.WeakKeyDictionary[torch.nn.Module, set[str]] = weakref.WeakKeyDictionary()
 
 
-def original(layer: type) -> type:
-    """Return the class of PyG or PyGSD that a class of ours takes the place of."""
+def pyg_class(layer: type) -> type:
+    """Return the class of PyG or PyGSD that an accelerated class replaces."""
     packages = ("torch_geometric.", "torch_geometric_signed_directed.")
     return next(base for base in layer.__mro__ if base.__module__.startswith(packages))
 
 
 def check_features(name: str, x: Any) -> None:
-    """Raise ValueError unless x is a dense tensor, which PyG's layers take for granted."""
+    """Raise ValueError unless x is a dense tensor, which PyG's layers do not check."""
     if not isinstance(x, Tensor) or x.is_nested:
         raise ValueError(f"{name} must be a tensor of features, got {describe(x)}")
 
 
-def ends_of(x: Any) -> tuple[Tensor, Tensor]:
+def source_and_target(x: Any) -> tuple[Tensor, Tensor]:
     """Return the features of sources and targets, from one tensor or a pair."""
     if isinstance(x, Tensor):
         return x, x
@@ -42,23 +42,23 @@ def ends_of(x: Any) -> tuple[Tensor, Tensor]:
 
 
 class Replacement:
-    """Mixin before a layer of PyG's: what is compiled to a portable program is PyG's own code.
+    """Mixin for a subclass of a PyG layer: portable programs are compiled from PyG's own code.
 
     `torch.jit.trace` and `torch.export` record PyG's own `forward`, in which edges are inputs like any other tensor;
-    `torch.jit.script` compiles PyG's own class. So the programs need neither this package nor its kernels.
+    `torch.jit.script` compiles PyG's own class. The programs therefore need neither this package nor its kernels.
     """
 
-    # Children whose work the layer does itself, unless PyG's own code runs.
+    # Names of child modules that only PyG's own code calls.
     _bypassed: ClassVar[tuple[str, ...]] = ()
 
     def pyg_reason(self, x: Any = None) -> str | None:
-        """Why this layer would run PyG's own code (on these features, if given); None if it runs fused."""
+        """Return why this layer would run PyG's own code (on these features, if given); None if it runs fused."""
         return None
 
     def _runs_pyg(self: Any, x: Any) -> bool:
-        """Return whether PyG's own `forward` is to run on features x; warn once for each reason of this layer."""
+        """Return whether PyG's own `forward` must run on features x; warn once for each reason of this layer."""
         check_features("x", x)
-        if recorded():
+        if is_recorded():
             return True
         reason = self.pyg_reason(x)
         if reason is None:
@@ -71,25 +71,25 @@ class Replacement:
         return True
 
     def __prepare_scriptable__(self: Any) -> Any:
-        """Return this very layer as one of PyG's class, until it is next called outside of TorchScript.
+        """Return this layer with PyG's class, until it is next called outside of TorchScript.
 
-        Not a copy: torch.jit.script would put that into the model in the place of the layer.
+        It must not be a copy, because torch.jit.script would replace the layer in the model by the copy.
         """
-        ours = type(self)
-        if not ours.__module__.startswith("sbp_kernels."):
+        own = type(self)
+        if not own.__module__.startswith("sbp_kernels."):
             raise NotImplementedError(
-                f"TorchScript cannot compile {ours.__name__}, a subclass of sbp_kernels.nn.{original(ours).__name__}: "
+                f"TorchScript cannot compile {own.__name__}, a subclass of sbp_kernels.nn.{pyg_class(own).__name__}: "
                 f"derive it from the class of torch_geometric instead"
             )
-        self.__class__ = _scriptable(ours)  # type: ignore[arg-type]
-        as_pyg(self)
+        self.__class__ = _scriptable(own)  # type: ignore[arg-type]
+        set_up_as_pyg(self)
         return self
 
 
-def called_only(*layers: torch.nn.Module) -> bool:
-    """Return whether one of these linear maps shows in its call alone: hooks, lazy weights, parametrisations.
+def needs_module_call(*layers: torch.nn.Module) -> bool:
+    """Return whether a layer must call one of these linear maps instead of reading its weight.
 
-    Then a layer must call it, rather than read its weight.
+    That is so if it has hooks, lazy weights or parametrisations.
     """
     return any(
         layer._forward_hooks or layer._forward_pre_hooks or type(layer) not in (torch.nn.Linear, Linear)
@@ -97,11 +97,11 @@ def called_only(*layers: torch.nn.Module) -> bool:
     )
 
 
-def as_pyg(layer: Any) -> None:
-    """Let PyG inspect a layer that it takes for one of its own class, and write the `propagate` of that class."""
-    theirs = original(getattr(type(layer), "_ours", type(layer)))
-    if isinstance(layer, MessagePassing) and layer.inspector._cls is not theirs:
-        layer.inspector = inspector = Inspector(theirs)
+def set_up_as_pyg(layer: Any) -> None:
+    """Let PyG inspect the layer as an instance of PyG's class, and generate the `propagate` of that class."""
+    pyg_layer = pyg_class(getattr(type(layer), "_accelerated", type(layer)))
+    if isinstance(layer, MessagePassing) and layer.inspector._cls is not pyg_layer:
+        layer.inspector = inspector = Inspector(pyg_layer)
         inspector.inspect_signature(layer.message)
         inspector.inspect_signature(layer.aggregate, exclude=[0, "aggr"])
         inspector.inspect_signature(layer.message_and_aggregate, [0])
@@ -110,28 +110,28 @@ def as_pyg(layer: Any) -> None:
         layer._set_jittable_templates()
 
 
-def in_use(layer: torch.nn.Module) -> None:
-    """Give a layer that torch.jit.script has compiled its class of ours again."""
-    ours = getattr(type(layer), "_ours", None)
-    if ours is not None:
-        layer.__class__ = ours
+def leave_scriptable(layer: torch.nn.Module) -> None:
+    """Give a layer that torch.jit.script has compiled its accelerated class back."""
+    accelerated = getattr(type(layer), "_accelerated", None)
+    if accelerated is not None:
+        layer.__class__ = accelerated
 
 
 @functools.cache
-def _scriptable(ours: type) -> type:
-    """Return PyG's class, whose instances become layers of ours again when they are called."""
-    theirs = original(ours)
+def _scriptable(accelerated: type) -> type:
+    """Return a copy of PyG's class whose instances get their accelerated class back when they are called."""
+    pyg_layer = pyg_class(accelerated)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self.__class__ = ours
+        self.__class__ = accelerated
         return self(*args, **kwargs)
 
     def reduce(layer: Any) -> Any:
-        layer.__class__ = ours
+        layer.__class__ = accelerated
         return layer.__reduce_ex__(4)
 
-    names = {"__module__": theirs.__module__, "__qualname__": theirs.__qualname__, "_ours": ours}
-    scriptable = type(theirs.__name__, (theirs,), {**names, "__call__": __call__})
-    # Copies and pickles are of our class.
+    names = {"__module__": pyg_layer.__module__, "__qualname__": pyg_layer.__qualname__, "_accelerated": accelerated}
+    scriptable = type(pyg_layer.__name__, (pyg_layer,), {**names, "__call__": __call__})
+    # Copies and pickles have the accelerated class.
     copyreg.pickle(scriptable, reduce)
     return scriptable

@@ -1,4 +1,4 @@
-"""PyG's samplers of absent edges: the same draws, looked up in codes of the edges that were sorted once."""
+"""PyG's negative sampling, with the same random numbers as PyG; the edges are sorted once and cached."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import negative_sampling
 
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recall
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import lookup
 from ..transforms import outside
 
 
 @torch.compiler.disable
 def absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
-    """PyG's `negative_sampling` of both kinds of edges together: `[2, about num_edges]`, no loops."""
+    """Return PyG's `negative_sampling` of all edges, positive and negative: `[2, about num_edges]`, no self-loops."""
     with outside():
-        return _absent_edges(fixed(pos_edge_index), fixed(neg_edge_index), num_nodes)
+        return _absent_edges(unwrapped(pos_edge_index), unwrapped(neg_edge_index), num_nodes)
 
 
 def _absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int) -> Tensor:
-    codes, num_codes = recall(_codes_without_loops, (num_nodes,), pos_edge_index, neg_edge_index)
+    codes, num_codes = lookup(_sorted_codes_without_loops, (num_nodes,), pos_edge_index, neg_edge_index)
     wanted = pos_edge_index.size(1) + neg_edge_index.size(1)
     population = num_nodes * (num_nodes - 1)
     share = 1.0 - num_codes / max(population, 1)
@@ -46,23 +46,27 @@ def _absent_edges(pos_edge_index: Tensor, neg_edge_index: Tensor, num_nodes: int
 
 
 def absent_targets(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """PyG's `structured_negative_sampling`: for every edge (i, j) a k such that (i, k) is no edge."""
-    codes = recall(_codes, (num_nodes,), edge_index)
+    """Return PyG's `structured_negative_sampling`: for every edge (i, j) a k such that (i, k) is not an edge."""
+    codes = lookup(_sorted_codes, (num_nodes,), edge_index)
     first = edge_index[0] * num_nodes
-    # PyG draws on the CPU.
+    # PyG draws on the CPU, whatever the device of the edges.
     drawn = torch.randint(num_nodes, (first.numel(),)).to(first.device)
-    rest = _contains(codes, first + drawn).nonzero().view(-1)
-    while rest.numel():
-        again = torch.randint(num_nodes, (rest.numel(),)).to(first.device)
-        drawn[rest] = again
-        rest = rest[_contains(codes, first[rest] + again)]
+    rejected = _contains(codes, first + drawn).nonzero().view(-1)
+    while rejected.numel():
+        redrawn = torch.randint(num_nodes, (rejected.numel(),)).to(first.device)
+        drawn[rejected] = redrawn
+        rejected = rejected[_contains(codes, first[rejected] + redrawn)]
     return drawn
 
 
 def sample(population: int, k: int) -> Tensor:
-    """`random.sample(range(population), k)`, from the same draws of the same generator, in one go."""
+    """Return `random.sample(range(population), k)`, vectorised, and advance Python's generator by as many numbers.
+
+    PyG samples with Python's `random`, so a seed must give the same edges here. The result is equal to that of CPython,
+    which draws until it has k distinct numbers; NumPy's MT19937 continues from the state of Python's generator.
+    """
     bits = population.bit_length()
-    # Where CPython shuffles a list of the population instead of drawing from it; or draws twice for a number.
+    # CPython shuffles a list of a small population, and draws two words for a number of more than 32 bits.
     if k == 0 or bits > 32 or population <= 21 + 4 ** math.ceil(math.log(3 * k, 4)):
         return torch.tensor(random.sample(range(population), k), dtype=torch.int64)
     version, state, gauss = random.getstate()
@@ -73,7 +77,7 @@ def sample(population: int, k: int) -> Tensor:
     while first.size < k:
         generator.state, size = start, 2 * size
         drawn = generator.random_raw(size) >> (32 - bits)
-        # Few are drawn twice, so little more than k are looked at.
+        # Duplicates are rare, so it is enough to examine little more than k numbers.
         inside = (drawn < population).nonzero()[0][: k + size // 8]
         first = inside[_first_of_each(drawn[inside])]
     used = int(first[k - 1]) + 1
@@ -85,23 +89,25 @@ def sample(population: int, k: int) -> Tensor:
 
 
 def _first_of_each(values: np.ndarray) -> np.ndarray:
-    """Where each value stands for the first time, ascending."""
+    """Return the index of the first occurrence of each value, ascending."""
     ordered = np.sort(values)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    # Few, among many nodes: to look for each of them beats a second, stable sort.
-    if twice.size > 64:
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    # A population of many nodes gives few duplicates; a search for each is faster than a stable sort.
+    if repeated.size > 64:
         return np.sort(np.unique(values, return_index=True)[1])
-    again = np.zeros(values.size, dtype=bool)
-    for value in np.unique(twice):
-        again[(values == value).nonzero()[0][1:]] = True
-    return (~again).nonzero()[0]
+    duplicate = np.zeros(values.size, dtype=bool)
+    for value in np.unique(repeated):
+        duplicate[(values == value).nonzero()[0][1:]] = True
+    return (~duplicate).nonzero()[0]
 
 
-def _codes(options: tuple[int], edge_index: Tensor) -> Tensor:
+def _sorted_codes(options: tuple[int], edge_index: Tensor) -> Tensor:
+    """Return one integer per edge (i, j), i * num_nodes + j, sorted."""
     return (edge_index[0] * options[0] + edge_index[1]).sort()[0]
 
 
-def _codes_without_loops(options: tuple[int], *edge_indices: Tensor) -> tuple[Tensor, int]:
+def _sorted_codes_without_loops(options: tuple[int], *edge_indices: Tensor) -> tuple[Tensor, int]:
+    """Return the sorted positions of edges among the num_nodes * (num_nodes - 1) possible ones, and their number."""
     row, col = torch.cat(edge_indices, 1)
     row, col = row[row != col], col[row != col]
     codes = row * (options[0] - 1) + col - (row < col).long()
@@ -109,7 +115,8 @@ def _codes_without_loops(options: tuple[int], *edge_indices: Tensor) -> tuple[Te
 
 
 def _contains(codes: Tensor, wanted: Tensor) -> Tensor:
+    """Return a mask of the `wanted` numbers that the sorted codes contain."""
     if not codes.numel():
         return torch.zeros_like(wanted, dtype=torch.bool)
-    place = torch.searchsorted(codes, wanted).clamp_(max=codes.numel() - 1)
-    return codes[place] == wanted
+    index = torch.searchsorted(codes, wanted).clamp_(max=codes.numel() - 1)
+    return codes[index] == wanted

@@ -1,4 +1,4 @@
-"""The paper's step as a layer."""
+"""`SBPConv`, the propagation step of the SBP paper as a layer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..adjacency.similarity import Similarity
 from ..graph import SignedGraph
 from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
-from ..pyg.compiled import deferrable, must_run_eager, recall_graph, refuse_to_record, run_eager
+from ..pyg.compiled import deferrable, lookup_graph, needs_eager, raise_if_recorded, run_eager
 from ..pyg.ops import propagate
-from .arguments import number, positive
-from .replacement import ends_of
+from .arguments import finite_number, positive_number
+from .replacement import source_and_target
 
 _COEFFICIENTS = ("alpha", "beta", "lam")
 
@@ -27,20 +27,21 @@ class SBPConv(torch.nn.Module):
 
     \[ X \leftarrow \mathrm{norm}\big( (1 - \lambda) R + \lambda (\alpha \hat A^+ X - \beta \hat A^- X) \big) \]
 
-    Negative edges are given to `forward`, in one of three ways: as edges; as labels `y` of the nodes in `known`
-    (Label-SBP: a class block, never built); or as features `x0` (Feature-SBP: a softmax, streamed). Without any,
-    the step is unsigned. The graph is cached for the next call with the same tensors (see `sbp_kernels.pyg.adjacency`).
+    `forward` accepts negative edges in one of three forms: as edges; as labels `y` of the nodes in `known`
+    (Label-SBP: a class block that is never stored); or as features `x0` (Feature-SBP: a streamed softmax). Without
+    any of them, the step is unsigned. The graph is cached for the next call with the same tensors, as in
+    `sbp_kernels.pyg.adjacency`.
 
     Args:
         alpha, beta, lam: the coefficients; `learnable` names those that are parameters (not clamped).
-        num_steps: steps a call.
-        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` does it its way.
+        num_steps: number of steps in one call.
+        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` is applied instead.
         add_self_loops, normalize: of the positive edges; "sym", "row" or None. Negative edges are normalised alike,
             without loops.
         temperature: of the softmax over features.
 
     Raises:
-        ValueError: an argument is not of the kind, or not in the range, that is said here.
+        ValueError: an argument has another type or lies outside of the range above.
     """
 
     alpha: float | Tensor
@@ -67,7 +68,7 @@ class SBPConv(torch.nn.Module):
         if any(name not in _COEFFICIENTS for name in self.learnable):
             raise ValueError(f"learnable must name some of {', '.join(_COEFFICIENTS)}, got {self.learnable}")
         given = {"alpha": alpha, "beta": beta, "lam": lam}
-        self.initial = {name: number(name, value) for name, value in given.items()}
+        self.initial = {name: finite_number(name, value) for name, value in given.items()}
         if "lam" not in self.learnable and not 0.0 <= self.initial["lam"] <= 1.0:
             raise ValueError(f"lam must lie in [0, 1], got {lam}")
         for name, value in self.initial.items():
@@ -82,7 +83,7 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f'normalize must be "sym", "row" or None, got {normalize!r}')
         self.num_steps, self.layer_norm = num_steps, layer_norm
         self.add_self_loops, self.normalize = add_self_loops, normalize
-        self.temperature = positive("temperature", temperature)
+        self.temperature = positive_number("temperature", temperature)
 
     def __prepare_scriptable__(self) -> Any:
         raise NotImplementedError("TorchScript cannot compile SBPConv: use torch.jit.trace or torch.export")
@@ -105,12 +106,12 @@ class SBPConv(torch.nn.Module):
         neg_edge_weight: Tensor | None = None,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """The features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
+        """Return the features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
 
-        Nodes of different graphs of a batch repel each other by labels and features: give edges there.
-        In place of edges, `edge_index` may be a `SignedGraph`, used as it is; on a bipartite one, x is the features
-        of sources and of targets, the latter R. So graphs of `from_hetero_data` work in PyG's `HeteroConv`, which
-        wants `add_self_loops=False`.
+        With labels or features, nodes of different graphs of a batch repel each other: use edges for batches.
+        `edge_index` may also be a `SignedGraph`, which is used unchanged. If it is bipartite, x is a pair, the
+        features of sources and of targets, and those of the targets are R. Graphs of `from_hetero_data` therefore
+        work in PyG's `HeteroConv`, which needs `add_self_loops=False`.
         """
         if sum(given is not None for given in (neg_edge_index, y, x0)) > 1:
             raise ValueError("give negative edges, labels or features, not several of them")
@@ -123,7 +124,7 @@ class SBPConv(torch.nn.Module):
             if any(source is not None for source in sources[1:]):
                 raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
             if isinstance(x, (tuple, list)):
-                x, own = ends_of(x)
+                x, own = source_and_target(x)
                 residual = own if residual is None else residual
             return self._steps(x, edge_index, residual)
         if not isinstance(x, Tensor) or x.dim() != 2:
@@ -131,13 +132,13 @@ class SBPConv(torch.nn.Module):
             raise ValueError(f"x must be a tensor [num_nodes, features], got {got}")
         size = (x.size(0), x.size(0))
         options = (size, 1.0 if self.add_self_loops else None, self.normalize, self.temperature)
-        if must_run_eager(*sources):
+        if needs_eager(*sources):
             rest = {"y": y, "known": known, "x0": x0, "edge_weight": edge_weight, "neg_edge_weight": neg_edge_weight}
             return run_eager(self.forward, x, edge_index, neg_edge_index, residual=residual, **rest)
         if any(map(differentiable, sources)):
-            refuse_to_record()
+            raise_if_recorded()
             return self._steps(x, _graph(options, *sources), residual)
-        return self._steps(x, recall_graph(_graph, options, *sources), residual)
+        return self._steps(x, lookup_graph(_graph, options, *sources), residual)
 
     def _steps(self, x: Tensor, graph: Any, residual: Tensor | None) -> Tensor:
         return propagate(

@@ -1,4 +1,4 @@
-"""Layers over positive and negative edges."""
+"""`SignedConv`, the layer over positive and negative edges."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch_geometric.typing import PairTensor
 from ..pyg.adjacency import layer_signed_adjacency
 from ..pyg.ops import pair
 from .fused import Fused
-from .replacement import ends_of
+from .replacement import source_and_target
 
 
 class SignedConv(Fused, pyg.SignedConv):
     """PyG's `SignedConv`: means over positive and over negative neighbours, both in one pass over the rows.
 
-    A deeper layer needs both means of both halves of x: still one pass, over twice the features.
+    A deeper layer needs both means of both halves of x, which is one pass over twice as many features.
     """
 
     _AGGREGATIONS: ClassVar[dict[str, str | None]] = {"mean": "mean", "add": None, "sum": None}
     propagate_type: ClassVar[dict[str, Any]] = {"x": PairTensor}
 
     def forward(self, x: Any, pos_edge_index: Any, neg_edge_index: Any) -> Tensor:
-        source, target = ends_of(x)
+        source, target = source_and_target(x)
         if self._runs_pyg(source) or source.dim() != 2:
             return super().forward(x, pos_edge_index, neg_edge_index)
-        # PyG reads the number of targets off x, or off a sparse matrix.
+        # PyG infers the number of targets from x, or from a sparse matrix.
         size, mode = (source.size(0), target.size(0)), self._AGGREGATIONS[self.aggr]
         graph = layer_signed_adjacency(pos_edge_index, neg_edge_index, size, self.flow, mode)
         pos, neg = pair(source, graph)
@@ -36,7 +36,7 @@ class SignedConv(Fused, pyg.SignedConv):
             out_pos = self.lin_pos_l(pos) + self.lin_pos_r(target)
             out_neg = self.lin_neg_l(neg) + self.lin_neg_r(target)
             return torch.cat([out_pos, out_neg], dim=-1)
-        # Split, not sliced: the gradient of each slice would be a whole matrix of zeros.
+        # This splits instead of slicing: the gradient of each slice would be a full matrix with zeros.
         parts = [self.in_channels, source.size(1) - self.in_channels]
         (pos_of_pos, pos_of_neg), (neg_of_pos, neg_of_neg) = pos.split(parts, 1), neg.split(parts, 1)
         own_pos, own_neg = target.split(parts, 1)

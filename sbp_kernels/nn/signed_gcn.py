@@ -1,4 +1,4 @@
-"""PyG's model over `SignedConv`, whose losses cost more than its layers."""
+"""`SignedGCN`, PyG's model of `SignedConv` layers with its losses, which cost more than the layers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ..backends.interface import accumulation_dtype
 from ..composed import edge_grad
 from ..dispatch import OpContext, transposed
 from ..graph import SignedGraph
-from ..pyg.autodiff import fixed
-from ..pyg.compiled import recall
+from ..pyg.autodiff import unwrapped
+from ..pyg.compiled import lookup
 from ..pyg.edges import list_edges
 from ..transforms import active, outside
-from .replacement import Replacement, called_only
+from .replacement import Replacement, needs_module_call
 from .sampling import absent_edges, absent_targets
 from .signed import SignedConv
 
 
 class SignedGCN(Replacement, PyGSignedGCN):
-    r"""PyG's `SignedGCN`: its layers on one pass, and its losses without a copy of a row per edge.
+    r"""PyG's `SignedGCN`: one pass per layer, and losses that do not copy a row of features per edge.
 
     The discriminator is linear in both ends, \( W [z_i, z_j] = W_l z_i + W_r z_j \), and the triplet losses need
-    \( |z_i - z_j|^2 - |z_i - z_k|^2 = |z_j|^2 - |z_k|^2 - 2 \langle z_i, z_j - z_k \rangle \) only. Samples come
-    from the random numbers that PyG draws, so that a seed gives the same loss; edges are sorted once.
+    \( |z_i - z_j|^2 - |z_i - z_k|^2 = |z_j|^2 - |z_k|^2 - 2 \langle z_i, z_j - z_k \rangle \) only. Samples
+    use the random numbers that PyG draws, so that a seed gives the same loss; edges are sorted once.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class SignedGCN(Replacement, PyGSignedGCN):
             conv.__class__ = SignedConv
 
     def discriminate(self, z: Tensor, edge_index: Tensor) -> Tensor:
-        """Log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
-        if called_only(self.lin):
+        """Return the log-probabilities that edges are positive, negative or absent: `[num_edges, 3]`."""
+        if needs_module_call(self.lin):
             return super().discriminate(z, edge_index)
         _check(z, edge_index)
         return F.log_softmax(self._logits(self._ends(z), edge_index), dim=0).T.contiguous()
 
     def nll_loss(self, z: Tensor, pos_edge_index: Tensor, neg_edge_index: Tensor) -> Tensor:
-        """Mean negative log-likelihood of positive, negative and sampled absent edges."""
-        if called_only(self.lin):
+        """Return the mean negative log-likelihood of positive, negative and sampled absent edges."""
+        if needs_module_call(self.lin):
             return super().nll_loss(z, pos_edge_index, neg_edge_index)
         _check(z, pos_edge_index, neg_edge_index)
         ends = self._ends(z)
@@ -62,15 +62,15 @@ class SignedGCN(Replacement, PyGSignedGCN):
         return loss / 3.0
 
     def pos_embedding_loss(self, z: Tensor, pos_edge_index: Tensor) -> Tensor:
-        """Positive neighbours should be nearer than sampled nodes."""
-        return torch.clamp(_nearer(z, pos_edge_index), min=0).mean()
+        """Return the triplet loss by which positive neighbours should be nearer than sampled nodes."""
+        return torch.clamp(_distance_differences(z, pos_edge_index), min=0).mean()
 
     def neg_embedding_loss(self, z: Tensor, neg_edge_index: Tensor) -> Tensor:
-        """Negative neighbours should be farther than sampled nodes."""
-        return torch.clamp(-_nearer(z, neg_edge_index), min=0).mean()
+        """Return the triplet loss by which negative neighbours should be farther than sampled nodes."""
+        return torch.clamp(-_distance_differences(z, neg_edge_index), min=0).mean()
 
     def _ends(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What each node adds to the logits of edges that start, and that end, in it: `[3, num_nodes]` each."""
+        """Return each node's share of the logits of edges that start, and that end, in it: `[3, num_nodes]` each."""
         left, right = self.lin.weight.chunk(2, dim=1)
         return left @ z.T, torch.addmm(self.lin.bias[:, None], right, z.T)
 
@@ -85,7 +85,7 @@ def _check(z: Any, *edge_indices: Any) -> None:
         raise ValueError(f"z must be floating of shape [num_nodes, features], got {got}")
     if not torch.compiler.is_compiling():
         for edge_index in edge_indices:
-            recall(_check_edges, (z.size(0),), edge_index)
+            lookup(_check_edges, (z.size(0),), edge_index)
 
 
 def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
@@ -93,14 +93,14 @@ def _check_edges(options: tuple[int], edge_index: Tensor) -> None:
 
 
 @torch.compiler.disable
-def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
-    """|z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is no neighbour of i."""
+def _distance_differences(z: Tensor, edge_index: Tensor) -> Tensor:
+    """Return |z_i - z_j|^2 - |z_i - z_k|^2 for every edge (i, j) and a sampled k that is not a neighbour of i."""
     _check(z, edge_index)
     with outside():
-        # The edges are no part of what a transform differentiates.
-        edge_index = fixed(edge_index)
+        # A transform does not differentiate the edges.
+        edge_index = unwrapped(edge_index)
         k = absent_targets(edge_index, z.size(0))
-        near, order = recall(_rows, (z.size(0),), edge_index)
+        near, order = lookup(_edges_by_source, (z.size(0),), edge_index)
         rowptr, col = near.pattern._rowptr, near.pattern._col
         others = k.index_select(0, order).to(col.dtype)
         far = CSR._trusted(SparsityPattern(rowptr, others, near.num_cols))
@@ -110,7 +110,7 @@ def _nearer(z: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def _edge_dots(z: Tensor, near: CSR, far: CSR) -> Tensor:
-    """<z_i, z_j - z_k> for the edges (i, j) of one matrix and (i, k) of the other: `[num_edges]`."""
+    """Return <z_i, z_j - z_k> for the edges (i, j) of one matrix and (i, k) of the other: `[num_edges]`."""
     kernels = select(z, None)
     if active():
         weight = z.new_empty(near.num_edges, dtype=accumulation_dtype(z))
@@ -119,7 +119,7 @@ def _edge_dots(z: Tensor, near: CSR, far: CSR) -> Tensor:
 
 
 class _EdgeDots(torch.autograd.Function):
-    """`_edge_dots` of both halves of a graph, without a copy of a row per edge; for reverse mode."""
+    """Reverse-mode `_edge_dots` of both halves of a graph, without a copy of a row per edge."""
 
     @staticmethod
     def forward(ctx, call, z):  # type: ignore[no-untyped-def]
@@ -130,14 +130,14 @@ class _EdgeDots(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        # With the edges' gradients for weights W, it is (W + W^T) z: two passes over both halves.
+        # The gradient is (W + W^T) z, where W has the gradients of the edges as weights: two passes over both halves.
         (z,) = ctx.saved_tensors
         weight = grad.to(accumulation_dtype(z))
         call = ctx.call._replace(graph=ctx.call.graph._for_one_use(weight, weight))
         return None, spmm(call, z) + spmm(transposed(call, None, None), z)
 
 
-def _rows(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
-    """The edges by their source, and the edge that each one was."""
+def _edges_by_source(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
+    """Return the edges sorted by source, and the original index of each."""
     pattern, order = SparsityPattern.from_coo(edge_index[0].long(), edge_index[1].long(), options[0], options[0])
     return CSR._trusted(pattern), order

@@ -1,4 +1,4 @@
-"""PyTorch Geometric's objects as signed graphs."""
+"""Signed graphs from the data objects of PyTorch Geometric (PyG)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ try:
 except ImportError as error:
     raise ImportError("sbp_kernels.pyg needs PyTorch Geometric: pip install 'sbp-kernels[pyg]'") from error
 
-from . import ops as ops  # registers the ops that code compiled by torch.compile calls
+from . import ops as ops  # registers the ops that compiled code calls
 from .adjacency import adjacency, signed_adjacency
 from .data import from_data, from_hetero_data, to_data
-from .kept import clear_cache
+from .graph_cache import clear_cache
 from .transforms import SignedData, ToSignedGraph
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a cache must know of automatic differentiation: which tensors it tracks, and the plain tensor in a wrapper."""
+"""Automatic differentiation and caches: which tensors need a derivative, and which tensor a wrapper holds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..transforms import is_wrapped, needs_derivative
 
 
 def differentiable(part: Any) -> bool:
-    """Return whether a derivative may be taken with respect to `part`: then nothing derived from it is cached."""
+    """Return whether a derivative may be taken with respect to `part`. Values derived from it are then not cached."""
     return isinstance(part, Tensor) and needs_derivative(part)
 
 
-def fixed(part: Any) -> Any:
-    """Return an index, label or other constant without the wrappers of torch.func: the object that the cache knows.
+def unwrapped(part: Any) -> Any:
+    """Return an index, label or other constant without the wrappers of torch.func: the cache is keyed by that object.
 
-    Raises NotImplementedError where a `vmap` gives every one of its entries another value.
+    Raises NotImplementedError if its value differs between the entries of a `vmap`.
     """
     if not isinstance(part, Tensor) or torch.compiler.is_dynamo_compiling():
         return part

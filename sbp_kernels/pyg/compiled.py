@@ -1,4 +1,8 @@
-"""Cached values under torch.compile: constants of the code for the first graphs, an op that runs later for a stream."""
+"""Cached values under torch.compile.
+
+The first few graphs that a function is compiled for become constants of the compiled code. After that, compiled code
+calls an op that looks the graph up at run time, so that a stream of mini-batches does not recompile.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +20,31 @@ from torch import Tensor
 from torch._guards import CompileContext
 
 from .autodiff import differentiable
-from .kept import _KEPT, cached
+from .graph_cache import GRAPH_CACHE, cached
 
-# A graph that is a constant costs a recompilation, of which a frame has 8 (`torch._dynamo.config.recompile_limit`):
-# as many graphs as a training, a validation and a test set have. The other recompilations are for modes and shapes.
+# Each graph that is a constant costs one recompilation, and torch.compile allows 8 of one frame
+# (`torch._dynamo.config.recompile_limit`). 4 graphs are enough for a training, a validation and a test set; the other
+# recompilations are left for modes and shapes.
 _CONSTANT_GRAPHS = 4
-# What compiled code reads, by a name that is a constant of that code. Attributes, as the compiler would not see a
-# key that joins a dictionary while it traces.
-_TRACED = SimpleNamespace()
-_NUMBER = itertools.count()
-# Functions that build a graph from (options, *sources), by their name: a deferred graph carries the name alone.
+# Values that compiled code reads by attribute name; the name is a constant of that code. This is a namespace and not a
+# dictionary because Dynamo does not see a key that is added to a dictionary while it traces.
+_TRACED_VALUES = SimpleNamespace()
+_COUNTER = itertools.count()
+# Functions that build a graph from (options, *sources), by name: a deferred graph holds only the name.
 _BUILDS: dict[str, Callable[..., Any]] = {}
 
 Build = Callable[..., Any]
 
 
 class Deferred(NamedTuple):
-    """A graph that compiled code looks up, or builds, whenever it runs: it stands in for the `SignedGraph`.
+    """A placeholder for a `SignedGraph` that compiled code looks up, or builds, each time it runs.
 
-    All of it are tensors, sizes and text, so it is the same in any process that reads the compiled code.
+    It consists of tensors, sizes and text, so it is valid in any process that loads the compiled code.
     """
 
     sources: tuple[Tensor, ...]
-    # JSON of the name of the function that builds it, its options after the size, which sources are given, and
-    # which one it is where the function builds several graphs.
+    # JSON of: the name of the function that builds the graph, its options after the size, which sources are given, and
+    # the index of this graph if the function builds several.
     recipe: str
     size: tuple[int, int]  # sources, targets
 
@@ -48,10 +53,12 @@ class Deferred(NamedTuple):
         return self.size[1]
 
     def realize(self) -> Any:
-        """Return the graph itself; outside of compiled code."""
+        """Return the graph. This must not run while torch.compile traces."""
         build, options, given, part = json.loads(self.recipe)
         tensors = iter(self.sources)
-        value = cached(_BUILDS[build], (self.size, *options), *(next(tensors) if there else None for there in given))
+        value = cached(
+            _BUILDS[build], (self.size, *options), *(next(tensors) if present else None for present in given)
+        )
         for index in part:
             value = value[index]
         return value
@@ -63,77 +70,77 @@ def deferrable(build: Build) -> Build:
     return build
 
 
-def recall(build: Build, options: tuple[Any, ...], *sources: Any) -> Any:
+def lookup(build: Build, options: tuple[Any, ...], *sources: Any) -> Any:
     """Return `build(options, *sources)`, built once for these tensors.
 
-    While torch.compile traces, the value becomes a constant of the compiled code. That code belongs to these very
-    tensors: others recompile, up to the compiler's limit, and a change in place raises when it runs.
+    While torch.compile traces, the value becomes a constant of the compiled code, which is valid for these tensors
+    only: other tensors recompile, up to the compiler's limit, and an in-place change raises when the code runs.
     """
     if not torch.compiler.is_dynamo_compiling():
         return cached(build, options, *sources)
     for source in sources:
         if source is not None:
-            # Asking for the identity of a tensor makes the compiler guard it.
+            # Dynamo guards the identity of a tensor whose `id` is read.
             id(source)
             torch.ops.sbp_pyg.require_version(source, _version(source))
-    return getattr(_TRACED, _trace(build, tuple(map(_number, options)), *sources))
+    return getattr(_TRACED_VALUES, _register_traced(build, tuple(map(_as_int, options)), *sources))
 
 
-def recall_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tuple[int, ...] = ()) -> Any:
-    """Return part of `recall(build, options, *sources)`, or a `Deferred` in code that was compiled several times.
+def lookup_graph(build: Build, options: tuple[Any, ...], *sources: Any, part: tuple[int, ...] = ()) -> Any:
+    """Return part of `lookup(build, options, *sources)`, or a `Deferred` in code that was compiled several times.
 
-    So a stream of mini-batches compiles once, not once for each batch. `options[0]` is a number of nodes or (sources,
-    targets), of which `build` sees the latter.
+    A stream of mini-batches therefore stops recompiling. `options[0]` is a number of nodes or (sources, targets);
+    `build` receives (sources, targets).
     """
     size = options[0] if isinstance(options[0], tuple) else (options[0], options[0])
-    if defers():
+    if defers_lookup():
         if torch.jit.is_tracing():
-            # There, sizes are tensors, and an op takes no list of those.
+            # torch.jit.trace turns sizes into tensors, and an op does not accept a list of tensors for them.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", torch.jit.TracerWarning)
                 size = tuple(map(int, size))
         given = tuple(source is not None for source in sources)
         recipe = _recipe(build.__name__, options[1:], given, part)
         return Deferred(tuple(source for source in sources if source is not None), recipe, size)
-    value = recall(build, (size, *options[1:]), *sources)
+    value = lookup(build, (size, *options[1:]), *sources)
     for index in part:
         value = value[index]
     return value
 
 
-def defers() -> bool:
-    """Return whether graphs are to be looked up when the code runs, rather than while it is traced."""
-    return recorded() or (torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS)
+def defers_lookup() -> bool:
+    """Return whether graphs are looked up when the code runs, rather than while it is traced."""
+    return is_recorded() or (torch.compiler.is_dynamo_compiling() and _compilations() >= _CONSTANT_GRAPHS)
 
 
-def recorded() -> bool:
-    """Return whether torch.jit.trace or torch.export records this call: a graph would be a constant of the record."""
+def is_recorded() -> bool:
+    """Return whether torch.jit.trace or torch.export records this call, and would make a graph a constant."""
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-_REFUSAL = "edge weights that learn or change are not implemented under torch.compile"
+_NOT_COMPILABLE = "edge weights that require a gradient or change in every call are not implemented under torch.compile"
 
 
-def refuse_to_compile() -> None:
-    """Raise where torch.compile traces edge weights that change in every call."""
+def raise_if_compiling() -> None:
+    """Raise NotImplementedError if torch.compile is tracing: these edge weights change in every call."""
     if torch.compiler.is_dynamo_compiling():
-        raise NotImplementedError(_REFUSAL)
+        raise NotImplementedError(_NOT_COMPILABLE)
 
 
-def must_run_eager(*weights: Any) -> bool:
-    """Return whether torch.compile traces a call of which one of the weights needs a derivative."""
+def needs_eager(*weights: Any) -> bool:
+    """Return whether torch.compile is tracing and one of the weights needs a derivative."""
     return torch.compiler.is_dynamo_compiling() and any(map(differentiable, weights))
 
 
-@torch.compiler.disable(reason=_REFUSAL)  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason=_NOT_COMPILABLE)  # type: ignore[untyped-decorator]
 def run_eager(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function that torch.compile must not trace, nor any that it calls: these would recompile for ever."""
+    """Call a function without torch.compile: it, and every function that it calls, would recompile at each call."""
     return function(*args, **kwargs)
 
 
-def refuse_to_record() -> None:
-    """Raise where a graph would become a constant of a program that gets its edges as an input."""
-    if recorded():
+def raise_if_recorded() -> None:
+    """Raise NotImplementedError if a graph would become a constant of a program whose input the edges are."""
+    if is_recorded():
         raise NotImplementedError(
             "torch.jit.trace and torch.export would make the edges constants of the program: build the graph outside "
             "of it, or use the layers of sbp_kernels.nn, whose edges stay inputs as long as no edge weight or x0 needs "
@@ -141,15 +148,15 @@ def refuse_to_record() -> None:
         )
 
 
-def _number(option: Any) -> Any:
-    """A size that the compiler took for a variable, as the number that it is for these tensors."""
+def _as_int(option: Any) -> Any:
+    """Return a size that torch.compile treats as symbolic as the integer that it is for these tensors."""
     if isinstance(option, tuple):
         return tuple(map(operator.index, option))
     return operator.index(option) if isinstance(option, int) else option
 
 
 def _compilations() -> int:
-    """How often the compiler has compiled the frame that it traces."""
+    """Return how often torch.compile has already compiled the frame that it is tracing."""
     context = CompileContext.try_get()
     identity = None if context is None else context.compile_id
     return 0 if identity is None else identity.frame_compile_id or 0
@@ -159,25 +166,25 @@ def _recipe(build: str, options: tuple[Any, ...], given: tuple[bool, ...], part:
     return json.dumps([build, options, given, part])
 
 
-def _trace(build: Build, options: tuple[Any, ...], *sources: Any) -> str:
-    """The name in `_TRACED` of `build(options, *sources)`, which stays there as long as the tensors live."""
+def _register_traced(build: Build, options: tuple[Any, ...], *sources: Any) -> str:
+    """Store `build(options, *sources)` in `_TRACED_VALUES` until one of the tensors dies; return its name there."""
 
     def register() -> str:
-        name = f"value_{next(_NUMBER)}"
-        setattr(_TRACED, name, cached(build, options, *sources))
+        name = f"value_{next(_COUNTER)}"
+        setattr(_TRACED_VALUES, name, cached(build, options, *sources))
         for source in sources:
             if source is not None:
-                weakref.finalize(source, vars(_TRACED).pop, name, None).atexit = False
+                weakref.finalize(source, vars(_TRACED_VALUES).pop, name, None).atexit = False
         return name
 
-    return _KEPT.get(sources, ("traced", build.__name__, *options), register)
+    return GRAPH_CACHE.get(sources, ("traced", build.__name__, *options), register)
 
 
 def _version(source: Tensor) -> int:
     return source._version
 
 
-_AT_TRACE_TIME: tuple[Any, ...] = (_trace, _version, _compilations, _recipe)
-for _function in _AT_TRACE_TIME:
-    # While torch.compile traces, it runs for real: sorting depends on data (see `SignedGraph._prepare`).
+_RUN_WHILE_TRACING: tuple[Any, ...] = (_register_traced, _version, _compilations, _recipe)
+for _function in _RUN_WHILE_TRACING:
+    # Dynamo executes these functions while it traces: sorting depends on data (see `SignedGraph._prepare`).
     _function._dynamo_marked_constant = True

@@ -1,4 +1,4 @@
-"""Between PyG's data objects and `SignedGraph`."""
+"""Conversion between the data objects of PyG and `SignedGraph`."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def from_data(
     joint: bool = False,
     add_self_loops: bool = False,
 ) -> SignedGraph:
-    """The signed graph of a PyG `Data`, of a batch of disjoint graphs, or of a sampled batch.
+    """Return the signed graph of a PyG `Data`, of a batch of disjoint graphs, or of a sampled batch.
 
-    Where the negative half comes from is said, never guessed:
+    `negatives` names the source of the negative half:
 
     - `"edges"`: from `pos_edge_index` and `neg_edge_index` (strengths in `pos_edge_weight`, `neg_edge_weight`)
       if the data has them; else from the signs of `edge_weight`, else of `edge_attr`, on `edge_index`.
-    - `"labels"`: Label-SBP, `ClassBlock.from_labels(y, train_mask)`; `edge_index` attracts.
-    - `"features"`: Feature-SBP, `Similarity(x)`; `edge_index` attracts.
-    - None: there is none; `edge_index` attracts.
+    - `"labels"`: Label-SBP, `ClassBlock.from_labels(y, train_mask)`; `edge_index` is the positive half.
+    - `"features"`: Feature-SBP, `Similarity(x)`; `edge_index` is the positive half.
+    - None: there is no negative half; `edge_index` is the positive half.
 
     Args:
-        data: its tensors give the graph, on their device; `num_nodes` is the data's.
+        data: the source of the tensors and of `num_nodes`; the graph is on their device.
         negatives: as above.
         normalize, joint: `SignedGraph.normalize`; None leaves the weights as they are.
         add_self_loops: add the missing self-loops to the positive half, before normalising.
 
     Raises:
-        ValueError: the data lacks what the rule needs; the message names it.
-        NotImplementedError: labels or features of a batch of several graphs, which would repel across graphs.
+        ValueError: the data lacks a tensor that `negatives` needs; the message names it.
+        NotImplementedError: labels or features of a batch of several graphs: nodes of different graphs would repel.
     """
     check_options(negatives, normalize, joint, add_self_loops)
     check_kind(Data, data)
     if negatives == "edges":
-        graph = _by_signs(data, data.num_nodes, None, add_self_loops)
+        graph = _graph_by_signs(data, data.num_nodes, None, add_self_loops)
     else:
-        graph = SignedGraph(_attracting(data), None if negatives is None else _implicit(data, negatives))
+        graph = SignedGraph(_positive_edges(data), None if negatives is None else _implicit(data, negatives))
         graph = graph.add_self_loops() if add_self_loops else graph
     return graph if normalize is None else graph.normalize(normalize, joint=joint)
 
@@ -63,11 +63,11 @@ def from_hetero_data(
     joint: bool = False,
     add_self_loops: bool = False,
 ) -> dict[tuple[str, str, str], SignedGraph]:
-    """One signed graph per relation of a `HeteroData`, bipartite where its ends differ.
+    """Return one signed graph per relation of a `HeteroData`, bipartite if its two node types differ.
 
-    The rules of `from_data`, on the tensors of each relation; `negatives` is `"edges"` or None. Self-loops are
-    added where both ends are of one type. The dictionary goes where `HeteroConv` takes its `edge_index_dict`, with
-    `SBPConv` or other layers that take a graph.
+    The rules are those of `from_data`, applied to the tensors of each relation; `negatives` is `"edges"` or None.
+    Self-loops are added if both node types are the same. `HeteroConv` accepts the dictionary as its
+    `edge_index_dict`, with `SBPConv` or other layers that accept a graph.
     """
     check_options(negatives, normalize, joint, add_self_loops)
     check_kind(HeteroData, data)
@@ -78,7 +78,7 @@ def from_hetero_data(
         store = data[kind]
         size, loops = store.size(), add_self_loops and kind[0] == kind[2]
         if negatives == "edges":
-            graph = _by_signs(store, None, size, loops)
+            graph = _graph_by_signs(store, None, size, loops)
         else:
             graph = SignedGraph(CSR.from_edge_index(_edges_of(store), _weight(store), size=size))
             graph = graph.add_self_loops() if loops else graph
@@ -87,7 +87,7 @@ def from_hetero_data(
 
 
 def to_data(graph: SignedGraph, **attributes: Any) -> Data:
-    r"""A PyG `Data` of the graph: `edge_index` and signed `edge_weight`, the form that every loader of PyG carries.
+    r"""Return the graph as a PyG `Data`: `edge_index` and signed `edge_weight`, which every loader of PyG supports.
 
     The weights are the entries of \( A^+ \) and of \( -A^- \), degree normalisation included.
 
@@ -96,7 +96,7 @@ def to_data(graph: SignedGraph, **attributes: Any) -> Data:
         attributes: further attributes of the `Data`, such as `x` and `y`.
 
     Raises:
-        ValueError: an implicit half, a bipartite graph, or a weight < 0, which would change its half.
+        ValueError: the graph has an implicit half, is bipartite, or has a weight < 0, which would change its half.
     """
     if not isinstance(graph, SignedGraph):
         raise ValueError(f"graph must be a SignedGraph, got {type(graph).__name__}")
@@ -111,7 +111,7 @@ def to_data(graph: SignedGraph, **attributes: Any) -> Data:
             continue
         if not isinstance(half, CSR):
             raise ValueError(f"a Data holds sparse halves, got {name}={half!r}")
-        row, col, value = half.pattern.row_index(), half.col.long(), _entries(half)
+        row, col, value = half.pattern.row_index(), half.col.long(), _entry_values(half)
         if bool((value < 0).any()):
             raise ValueError(f"weights of the {name} half must be >= 0 here, got {float(value.detach().min())}")
         edges.append(torch.stack([col, row]))
@@ -120,7 +120,7 @@ def to_data(graph: SignedGraph, **attributes: Any) -> Data:
 
 
 def check_options(negatives: Any, normalize: Any, joint: Any, add_self_loops: Any) -> None:
-    """Raise ValueError unless the options of `from_data` are of the kinds that it takes."""
+    """Raise ValueError unless `from_data` accepts these options."""
     if not isinstance(negatives, (str, type(None))) or negatives not in _NEGATIVES:
         raise ValueError(f'negatives must be "edges", "labels", "features" or None, got {describe(negatives)}')
     if not isinstance(normalize, (str, type(None))) or normalize not in ("sym", "row", None):
@@ -142,8 +142,8 @@ def _edges_of(store: Any) -> Tensor:
     return edge_index
 
 
-def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
-    """From two lists of edges, or from one with signed weights; `store` is a Data or one relation."""
+def _graph_by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, self_loops: bool) -> SignedGraph:
+    """Build a graph from two edge lists, or from one with signed weights; `store` is a `Data` or one relation."""
     if "pos_edge_index" in store and "neg_edge_index" in store:
         if "n_id" in store:
             raise ValueError(
@@ -167,23 +167,23 @@ def _by_signs(store: Any, num_nodes: int | None, size: tuple[int, int] | None, s
         )
     edges = _edges_of(store)
     if self_loops:
-        # Before the edges are sorted: that is done once.
-        edges, weight = _with_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
+        # Loops are added before the edges are sorted, so that the edges are sorted only once.
+        edges, weight = _add_loops(edges, weight, size[0] if size is not None else num_nodes or 0)
     return SignedGraph.from_edge_weight(edges, weight, num_nodes, size=size)
 
 
-def _with_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """A loop of weight 1 for every node that has no positive one, as `SignedGraph.add_self_loops`."""
+def _add_loops(edge_index: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """Add a self-loop of weight 1 to every node without a positive one, as `SignedGraph.add_self_loops` does."""
     num_nodes = int(edge_index.max()) + 1 if num_nodes is None else num_nodes
     loops = torch.arange(num_nodes, device=edge_index.device)
-    there = (edge_index[0] == edge_index[1]) & (weight.detach() >= 0)
-    if bool(there.any()):
-        missing = torch.ones_like(loops, dtype=torch.bool).index_fill(0, edge_index[0, there], False)
+    has_loop = (edge_index[0] == edge_index[1]) & (weight.detach() >= 0)
+    if bool(has_loop.any()):
+        missing = torch.ones_like(loops, dtype=torch.bool).index_fill(0, edge_index[0, has_loop], False)
         loops = loops[missing]
     return torch.cat([edge_index, loops.expand(2, -1)], 1), torch.cat([weight, weight.new_ones(loops.numel())])
 
 
-def _attracting(data: Data) -> CSR:
+def _positive_edges(data: Data) -> CSR:
     weight = _weight(data)
     if weight is not None and bool((weight < 0).any()):
         raise ValueError(f'edge weights must be >= 0 unless negatives="edges", got {float(weight.detach().min())}')
@@ -203,7 +203,7 @@ def _implicit(data: Data, negatives: str) -> ClassBlock | Similarity:
 
 
 def _weight(store: Any) -> Tensor | None:
-    """`edge_weight`, else `edge_attr`, one number an edge; whole numbers (as of ratings) become floating."""
+    """Return `edge_weight`, else `edge_attr`, one number per edge; integers (such as ratings) become floating."""
     name = "edge_weight" if store.get("edge_weight") is not None else "edge_attr"
     weight = store.get(name)
     if weight is None:
@@ -214,12 +214,12 @@ def _weight(store: Any) -> Tensor | None:
     if weight.dim() == 2 and weight.size(1) == 1:
         weight = weight.squeeze(1)
     if weight.dim() != 1:
-        raise ValueError(f"{name} must hold one number an edge, got shape {tuple(weight.shape)}")
+        raise ValueError(f"{name} must hold one number per edge, got shape {tuple(weight.shape)}")
     return weight if weight.is_floating_point() else weight.to(torch.get_default_dtype())
 
 
-def _entries(half: CSR) -> Tensor:
-    """The value of every entry, weight and scales multiplied: `[num_edges]`."""
+def _entry_values(half: CSR) -> Tensor:
+    """Return the value of every entry, the product of its weight and scales: `[num_edges]`."""
     scales = [(half.row_scale, half.pattern.row_index()), (half.col_scale, half.col.long())]
     value = half.weight
     for scale, index in scales:

@@ -1,4 +1,4 @@
-"""The edges of any adjacency that PyG takes, sorted by row, apart from their weights."""
+"""The sorted edges of any adjacency that PyG accepts, separate from their weights."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ Size = int | tuple[int, int] | None
 
 
 class Edges(NamedTuple):
-    """Sorted edges; entry e of the pattern has the weight of edge `origin[e]`, or `fill` if that is `num_given`."""
+    """Sorted edges. Entry e has the weight of the given edge `origin[e]`, or `fill` if `origin[e]` is `num_given`."""
 
     pattern: SparsityPattern
     origin: Tensor  # int64 [num_entries]
     num_given: int
     fill: float | None
 
-    def weigh(self, weight: Tensor | None, *, often: bool = False) -> CSR:
-        """The matrix of these edges with weights `[num_given]` in the caller's order.
+    def to_csr(self, weight: Tensor | None, *, every_step: bool = False) -> CSR:
+        """Return the matrix of these edges with weights `[num_given]` in the caller's edge order.
 
-        With `often`, the values are not read back: a check in every step would stall a GPU.
+        With `every_step`, the values of the weights are not checked: that would synchronize a GPU in every step.
         """
         if weight is None:
             return CSR._trusted(self.pattern)
         weight = check_weight(weight, self.num_given, self.origin.device)
-        if not often:
+        if not every_step:
             check_values("edge_weight", weight, self.num_given, "num_edges", self.origin.device)
             if self.fill in (None, 1.0) and bool((weight == 1).all()):
                 return CSR._trusted(self.pattern)
         if self.fill is not None:
-            # The last of the weights, which new loops have for their origin.
+            # `origin` of a new self-loop is the index of this last weight.
             weight = torch.cat([weight, weight.new_full((1,), self.fill)])
         return CSR._sorted(self.pattern, weight, self.origin)
 
 
 def check_options(size: Any, flow: Any, self_loops: Any, normalize: Any) -> None:
-    """Raise ValueError unless the options of an adjacency are of the kinds that it takes."""
+    """Raise ValueError unless these are valid options of an adjacency."""
     sizes = size if isinstance(size, tuple) and len(size) == 2 else (size,)
     if size is not None and any(isinstance(n, bool) or not isinstance(n, (int, torch.SymInt)) or n < 0 for n in sizes):
         raise ValueError(f"size must be a number of nodes >= 0, a pair (sources, targets) or None, got {size!r}")
@@ -59,7 +59,7 @@ def check_options(size: Any, flow: Any, self_loops: Any, normalize: Any) -> None
 
 
 def check_weight(weight: Any, num_edges: int, device: torch.device) -> Tensor:
-    """Return the weights as a floating vector `[num_edges]`; their values are not read, which would stall a GPU."""
+    """Return the weights as a floating vector `[num_edges]`. To read their values would synchronize a GPU."""
     if not isinstance(weight, Tensor):
         raise ValueError(f"edge_weight must be a tensor, got {type(weight).__name__}")
     if weight.layout != torch.strided or weight.is_complex() or weight.numel() != num_edges or weight.device != device:
@@ -72,10 +72,10 @@ def check_weight(weight: Any, num_edges: int, device: torch.device) -> Tensor:
 
 
 def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[int, int]]:
-    """`[2, num_edges]` from sources to targets, checked, and (number of sources, number of targets)."""
-    turned = flow != "source_to_target"
+    """Return validated edges `[2, num_edges]`, sources first, and (number of sources, number of targets)."""
+    reverse = flow != "source_to_target"
     if is_sparse(edge_index):
-        if turned:
+        if reverse:
             raise ValueError(f"a sparse matrix is read by its rows: flow must be source_to_target, got {flow}")
         if isinstance(edge_index, Tensor) and (edge_index.dim() != 2 or edge_index.dense_dim()):
             raise ValueError(f"a sparse adjacency must be one matrix of numbers, got shape {tuple(edge_index.shape)}")
@@ -93,7 +93,7 @@ def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[in
         )
     if edges.is_meta:
         raise NotImplementedError("edges on the meta device have no values, so no graph can be built from them")
-    edges = edges.flip(0) if turned and edges.dim() == 2 else edges
+    edges = edges.flip(0) if reverse and edges.dim() == 2 else edges
     size = (size, size) if isinstance(size, int) else size
     if None not in own and size is not None and tuple(size) != own:
         raise ValueError(f"the adjacency has (sources, targets) = {own}, but the features need {tuple(size)}")
@@ -102,11 +102,11 @@ def list_edges(edge_index: Any, size: Size, flow: str) -> tuple[Tensor, tuple[in
     return torch.stack([source, target]), (found[0], found[1])
 
 
-def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None) -> Edges:
-    """Sort the edges, and the loops to add, by target and source.
+def sort_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None) -> Edges:
+    """Sort the edges and the added self-loops by target and source.
 
-    PyG's rules for loops: an edge list keeps the weight of a loop that it has, a torch sparse matrix adds to it, a
-    `SparseTensor` replaces it.
+    PyG has three rules for a node that already has a self-loop: an edge list keeps its weight, a torch sparse matrix
+    adds to it, and a `SparseTensor` replaces it.
     """
     edges, (num_sources, num_targets) = list_edges(edge_index, size, flow)
     num_given = edges.size(1)
@@ -114,21 +114,21 @@ def read_edges(edge_index: Any, size: Size, flow: str, self_loops: float | None)
     if self_loops is not None:
         if num_sources != num_targets:
             raise ValueError(f"self-loops need as many sources as targets, got {num_sources} and {num_targets}")
-        edges, origin = with_loops(edges, origin, num_targets, edge_index)
+        edges, origin = add_loops(edges, origin, num_targets, edge_index)
     pattern, order = SparsityPattern.from_coo(edges[1], edges[0], num_targets, num_sources)
     origin = origin[order]
     return Edges(pattern, torch.where(origin < 0, num_given, origin), num_given, self_loops)
 
 
-def values_of(adj: Any) -> Tensor:
-    """The values of a sparse matrix, in the order of its edges; differentiable."""
+def sparse_values(adj: Any) -> Tensor:
+    """Return the values of a sparse matrix in its edge order; the result is differentiable."""
     return to_edge_index(adj)[1] if isinstance(adj, SparseTensor) else coalesced(adj).values()
 
 
-def with_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
-    """The edges and loops that PyG makes of these, and where each entry's weight comes from; -1 for a new loop."""
+def add_loops(edges: Tensor, origin: Tensor, num_nodes: int, given: Any) -> tuple[Tensor, Tensor]:
+    """Add self-loops by PyG's rule. Return all edges, and the index of each edge's weight; -1 for a new self-loop."""
     if not is_sparse(given):
-        # `origin` takes the place of the weights, so that PyG's own function says where each one goes.
+        # PyG's function permutes the weights. It is given `origin` instead of them, so that it returns the permutation.
         return add_remaining_self_loops(edges, origin, -1, num_nodes)
     if isinstance(given, SparseTensor):
         other = edges[0] != edges[1]

@@ -1,4 +1,4 @@
-"""PyG's `gcn_norm` with degrees of absolute weights, as edges and weights in PyG's order."""
+"""PyG's `gcn_norm` with degrees of absolute weights; edges and weights are in PyG's order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch_geometric.utils.sparse import set_sparse_value
 
 from ..adjacency.checks import check_finite
 from .autodiff import differentiable
-from .compiled import recall, refuse_to_compile
-from .edges import check_weight, coalesced, list_edges, values_of, with_loops
+from .compiled import lookup, raise_if_compiling
+from .edges import add_loops, check_weight, coalesced, list_edges, sparse_values
 
 
 def gcn_edges(
@@ -26,39 +26,40 @@ def gcn_edges(
     normalize: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Return normalised edges and weights in PyG's order, cached like a graph; of a sparse matrix, too, an edge list.
+    """Return normalised edges and weights in PyG's order, cached like a graph. A sparse matrix becomes an edge list.
 
-    Without `normalize`, the edges and weights alone.
+    Without `normalize`, the weights are not scaled.
     """
     edge_weight = None if is_sparse(edge_index) else edge_weight
     options = (size, flow, self_loops, normalize, str(dtype))
     if differentiable(edge_index) or differentiable(edge_weight):
-        refuse_to_compile()
+        raise_if_compiling()
         return _build_gcn(options, edge_index, edge_weight)
-    return recall(_build_gcn, options, edge_index, edge_weight)
+    return lookup(_build_gcn, options, edge_index, edge_weight)
 
 
 def pyg_norm(
     edge_index: Any, edge_weight: Tensor | None, num_nodes: int, self_loops: float | None, flow: str, dtype: torch.dtype
 ) -> Any:
-    """Return what PyG's `gcn_norm` returns, of the same types, for a layer to store where PyG's layer does.
+    """Return the result of PyG's `gcn_norm`, in the same types. A layer stores it where PyG's layer does.
 
-    So a `SparseTensor` for one, a torch sparse matrix and None for one, edges and weights for edges. PyG takes the
-    degrees of the weights themselves, which may be negative; and sums those of 16-bit types in these, not in float32.
+    The result is a `SparseTensor` for a `SparseTensor`, (matrix, None) for a torch sparse matrix, and (edges, weights)
+    for edges. Two details differ from PyG: degrees are sums of absolute weights, where PyG sums the weights
+    themselves, which may be negative; and 16-bit weights are summed in float32.
     """
     options = (num_nodes, self_loops, flow, str(dtype))
     edge_weight = None if is_sparse(edge_index) else edge_weight
     if differentiable(edge_index) or differentiable(edge_weight):
-        refuse_to_compile()
+        raise_if_compiling()
         found = _build_norm(options, edge_index, edge_weight)
     else:
-        # Layers share the tensors, and with them the graph that these are sorted to.
-        found = recall(_build_norm, options, edge_index, edge_weight)
+        # Layers that share these tensors also share the graph that is built from them.
+        found = lookup(_build_norm, options, edge_index, edge_weight)
     return (edge_index, found[1]) if isinstance(found, tuple) and found[0] is None else found
 
 
 def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> Any:
-    """What `pyg_norm` returns, but None for edges that are the given ones: a cached value must not hold its source."""
+    """Return `pyg_norm`, or None in place of `edge_index` itself: a cached value must not refer to its source."""
     num_nodes, self_loops, flow, dtype_name = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
     if isinstance(edge_index, SparseTensor):
@@ -69,9 +70,9 @@ def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor |
     edges = list_edges(edge_index, num_nodes, flow)[0]
     if is_sparse(edge_index):
         adj = coalesced(edge_index)
-        degree = _degree(values_of(adj), edges[1], num_nodes)
+        degree = _degree(sparse_values(adj), edges[1], num_nodes)
         if self_loops is not None:
-            # A loop that is there already is summed with the new one; its degree counts both.
+            # An existing self-loop is summed with the new one, and its degree counts both.
             adj, degree = add_self_loops(adj, None, self_loops, num_nodes)[0], degree + abs(self_loops)
         (row, col), value = to_edge_index(adj)
         return set_sparse_value(adj, _scaled(value, col, row, degree)), None
@@ -91,14 +92,14 @@ def _build_norm(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor |
 def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
     size, flow, self_loops, normalize, dtype_name = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
-    edges, (source, target), origin, given = recall(_gcn_layout, (size, flow, self_loops is not None), edge_index)
-    weight = values_of(edge_index) if is_sparse(edge_index) else edge_weight
+    edges, (source, target), origin, given = lookup(_gcn_layout, (size, flow, self_loops is not None), edge_index)
+    weight = sparse_values(edge_index) if is_sparse(edge_index) else edge_weight
     if weight is not None:
         weight = check_weight(weight, given, edges.device).to(dtype)
         if not differentiable(weight):
             check_finite("edge_weight", weight)
         if self_loops is not None:
-            # New loops have the last weight for their origin, at -1.
+            # `origin` of a new self-loop is -1, the index of this last weight.
             weight = torch.cat([weight, weight.new_full((1,), self_loops)])
         weight = weight.index_select(0, origin)
     else:
@@ -107,25 +108,25 @@ def _build_gcn(options: tuple[Any, ...], edge_index: Any, edge_weight: Tensor | 
 
 
 def _gcn_layout(options: tuple[int, str, bool], edge_index: Any) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, int]:
-    """The edges and loops in the caller's direction, their sources and targets, where weights come from, how many."""
+    """Return edges with self-loops in the caller's direction, (sources, targets), weight indices, number of weights."""
     size, flow, loops = options
     edges, _ = list_edges(edge_index, size, flow)
     given = edges.size(1)
     origin = torch.arange(given, device=edges.device)
     if loops:
-        edges, origin = with_loops(edges, origin, size, edge_index)
+        edges, origin = add_loops(edges, origin, size, edge_index)
         origin = origin % (given + 1)
     return (edges if flow == "source_to_target" else edges.flip(0)), (edges[0], edges[1]), origin, given
 
 
 def _degree(weight: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    """Sums of absolute weights by target, `[num_nodes]`, in float32 at least."""
-    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    # |w| with derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
-    return wide.new_zeros(num_nodes).index_add(0, target, torch.where(wide < 0, -wide, wide))
+    """Return the sums of absolute weights by target, `[num_nodes]`, in float32 or float64."""
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    # This |w| has derivative 1 at 0, so that weights >= 0 have the gradients of plain sums.
+    return weight.new_zeros(num_nodes).index_add(0, target, torch.where(weight < 0, -weight, weight))
 
 
 def _scaled(weight: Tensor, source: Tensor, target: Tensor, degree: Tensor) -> Tensor:
-    """The weights over the square roots of the degrees of both ends; nodes of degree 0 give 0."""
+    """Divide the weights by the square roots of the degrees of both end nodes; a degree of 0 gives 0."""
     scale = torch.where(degree > 0, degree, 1.0).rsqrt() * (degree > 0)
     return (scale.index_select(0, source) * weight * scale.index_select(0, target)).to(weight.dtype)

@@ -1,10 +1,10 @@
-"""Propagation over a graph that is looked up at run time, as ops that torch.compile does not look into.
+"""Custom ops that propagate over a graph that is looked up at run time; torch.compile does not trace into them.
 
 With M = (1 - lam) + lam (alpha A+ - beta A-):
     propagate(x, R) = M^K x with the current X as residual, or K steps with R     gradient: propagate on the transpose
     pair(x)         = (A+ x, A- x)                                                 gradient: unpair
     unpair(y, z)    = A+^T y + A-^T z                                              gradient: pair
-The coefficients are numbers, and edge weights take no gradient: other calls are put together from `pair`.
+The coefficients are numbers, and edge weights get no gradient. Calls with other coefficients are composed of `pair`.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -34,14 +34,14 @@ _SCHEMAS = (
 
 
 def propagate(x: Tensor, graph: SignedGraph | Deferred, **options: Any) -> Tensor:
-    """`signed_propagate`, also over a deferred graph."""
+    """Return `signed_propagate(x, graph, **options)`; the graph may be deferred."""
     if isinstance(graph, Deferred):
         return _deferred(_autocast(x), graph, **options)
     return signed_propagate(x, graph, **options)
 
 
 def pair(x: Tensor, graph: SignedGraph | Deferred) -> tuple[Tensor, Tensor]:
-    """`signed_pair`, also over a deferred graph."""
+    """Return `signed_pair(x, graph)`; the graph may be deferred."""
     if isinstance(graph, Deferred):
         return torch.ops.sbp_pyg.pair(_autocast(x), *_arguments(graph))
     return signed_pair(x, graph)
@@ -97,7 +97,7 @@ def _propagate(x, residual, sources, recipe, size, transposed, alpha, beta, lam,
             num_steps=num_steps,
             residual=residual,
         )
-        # An op must not return one of its inputs.
+        # A custom op must not return one of its inputs.
         return out if num_steps else x.clone()
 
 
@@ -118,7 +118,7 @@ def _require_version(source, version):
 
 
 def _save_graph(ctx, graph):
-    """Save the arguments `_GRAPH` for the backward pass."""
+    """Save the arguments of `_GRAPH` for the backward pass."""
     sources, *ctx.rest = graph
     ctx.save_for_backward(*sources)
 
@@ -183,7 +183,7 @@ def _fake_unpair(pos, neg, sources, recipe, size):
     return pos.new_empty(size[0], pos.size(1))
 
 
-# The ops live as long as this object does.
+# The ops are unregistered when this object is deleted.
 _LIBRARY = torch.library.Library("sbp_pyg", "DEF")
 _KERNELS: dict[str, tuple[Any, Any]] = {
     "require_version": (_require_version, _fake_require_version),
@@ -202,5 +202,5 @@ for _name, _backward, _save in (
     ("unpair", _unpair_backward, _save_unpair),
 ):
     torch.library.register_autograd(f"sbp_pyg::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
-# It returns nothing, which is no reason to leave it out.
+# This op returns nothing. Without this mark, FX would eliminate it as dead code.
 torch.fx.node.has_side_effect(torch.ops.sbp_pyg.require_version.default)

@@ -1,4 +1,4 @@
-"""A transform that gives PyG's data objects a signed graph which cannot fall out of date."""
+"""A PyG transform that adds to a data object a signed graph which is always up to date."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch_geometric.transforms import BaseTransform
 
 from ..graph import SignedGraph
 from .autodiff import differentiable
-from .compiled import recall
+from .compiled import lookup
 from .data import check_kind, check_options, from_data, to_data
 
-# What a graph comes from, by kind of its negatives.
+# Attributes that a graph is built from, by the source of its negative half.
 _EDGES = ("edge_index", "edge_weight", "edge_attr")
 _SOURCES = {"edges": _EDGES, "labels": (*_EDGES, "y", "train_mask"), "features": (*_EDGES, "x"), None: _EDGES}
 
 
 class SignedData(Data):
-    """A `Data` whose `signed_graph` follows from its own tensors: made by `ToSignedGraph`.
+    """A `Data` whose `signed_graph` is computed from its own tensors; `ToSignedGraph` returns it.
 
-    It holds no graph that a loader could copy, only the rule. So after `to(device)`, `DataLoader`,
-    `NeighborLoader`, `ClusterLoader`, `subgraph` or new weights, the graph is that of what is there now.
+    It stores the rule and not the graph. So after `to(device)`, `DataLoader`, `NeighborLoader`, `ClusterLoader`,
+    `subgraph` or new weights, the graph is that of the current tensors.
     """
 
     @property
     def signed_graph(self) -> SignedGraph:
-        """The graph, built at the first use and again after a change of the tensors it comes from."""
+        """The graph; it is built at the first access, and rebuilt after a change of one of its tensors."""
         if "signed_rule" not in self:
-            raise ValueError("a SignedData gets its graph from a ToSignedGraph, which this one has not passed")
+            raise ValueError("a SignedData gets its graph from a ToSignedGraph, which has not been applied to this one")
         rules = self.signed_rule if isinstance(self.signed_rule, list) else [self.signed_rule]
         if not rules or not all(isinstance(rule, ToSignedGraph) for rule in rules):
             raise ValueError(f"signed_rule must be a ToSignedGraph, got {rules}")
@@ -39,17 +39,17 @@ class SignedData(Data):
 
 
 class ToSignedGraph(BaseTransform):
-    """Give a `Data` a `signed_graph`; it comes back as `SignedData`.
+    """Return a `Data` as a `SignedData`, which has a `signed_graph`.
 
-    Signs are brought to the one form that all loaders of PyG carry, `edge_index` with signed `edge_weight`;
-    `pos_edge_index` and `neg_edge_index` are replaced by it.
+    Signs are converted to the form that all loaders of PyG support, `edge_index` with signed `edge_weight`, which
+    replaces `pos_edge_index` and `neg_edge_index`.
 
     Args:
         negatives, normalize, joint, add_self_loops: as in `from_data`. Degrees and labels are those of the data
-            at hand: of a sampled batch, where it is one.
+            that `signed_graph` is read from, such as a sampled batch.
 
     Raises:
-        ValueError: on a batch (transform its graphs instead), or as `from_data`.
+        ValueError: the data is a batch (transform its graphs instead), or `from_data` raises it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ToSignedGraph(BaseTransform):
         }
 
     def graph(self, data: Data) -> SignedGraph:
-        """The graph alone, `from_data` with these arguments; kept as long as the tensors of the data stay."""
+        """Return `from_data` with these arguments, cached until one of the tensors changes or dies."""
         check_kind(Data, data)
         tensors = [data.get(name) for name in _SOURCES[self.options["negatives"]]]
         if any(map(differentiable, tensors)):
@@ -78,7 +78,7 @@ class ToSignedGraph(BaseTransform):
         def signed_data_graph(options: tuple[Any, ...], *tensors: Tensor | None) -> SignedGraph:
             return from_data(data, **self.options)
 
-        return recall(signed_data_graph, (data.num_nodes, *self.options.values()), *tensors)
+        return lookup(signed_data_graph, (data.num_nodes, *self.options.values()), *tensors)
 
     def forward(self, data: Data) -> SignedData:
         if isinstance(data, Batch) or type(data) not in (Data, SignedData):

@@ -1,4 +1,4 @@
-"""Every example runs on its small default, in this process, and prints what it promises."""
+"""Every example runs with its default settings in this process and prints plausible results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "python/examples"
 
 
 def numbers(name: str, monkeypatch, capsys, *args: str) -> list[float]:
-    """Run an example; the numbers with a decimal point that it printed."""
+    """Run an example and return the numbers with a decimal point that it prints."""
     monkeypatch.setattr("sys.argv", [name, *args])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     return [float(number) for number in re.findall(r"\d+\.\d+", capsys.readouterr().out)]
@@ -37,7 +37,7 @@ def test_deep_gcn(monkeypatch, capsys):
 
 def test_mini_batches(monkeypatch, capsys):
     _, accuracy = numbers("mini_batches.py", monkeypatch, capsys)
-    # Three classes; features alone reach about 0.5.
+    # There are three classes; features alone give an accuracy of about 0.5.
     assert accuracy > 0.65
 
 

@@ -1,4 +1,4 @@
-"""PyGSD's MSConv: Chebyshev filters of the magnetic signed Laplacian, a complex matrix."""
+"""PyGSD's `MSConv`: Chebyshev filters of the magnetic signed Laplacian, a complex matrix."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ... import SignedGraph
 from ...adjacency.csr import CSR
 from ...adjacency.sparsity import SparsityPattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
+from ...pyg.compiled import deferrable, lookup, lookup_graph, needs_eager, run_eager
 from ...pyg.edges import check_weight, list_edges
 from ...pyg.ops import pair
 from ...transforms import active, is_wrapped, outside
-from ..arguments import number
+from ..arguments import finite_number
 from ..fused import Fused
 from ..replacement import check_features
 
-# (Number of nodes, twice), flow, dtype, q, lambda_max, normalization, absolute_degree.
+# (num_nodes, num_nodes), flow, dtype, q, lambda_max, normalization, absolute_degree.
 _Options = tuple[tuple[int, int], str, str, Any, Any, str | None, bool]
 
 
@@ -35,8 +35,8 @@ class MSConv(Fused, _MSConv):
 
     The real and imaginary parts of \( \tilde L \) are the two halves of one signed graph: one `signed_pair` over
     \( [X_r, X_i] \) gives all four products of the complex one. The sum is taken by Clenshaw's rule, on features
-    of width `out_channels`. The Laplacian is computed once for the same tensors, also without `cached`; if q is
-    trainable, only its pattern is.
+    of width `out_channels`. The Laplacian is cached for the same tensors, also without `cached`; if q is trainable,
+    only its sparsity pattern is.
 
     Shapes:
         x_real, x_imag `[num_nodes, in_channels]`; output: a pair `[num_nodes, out_channels]`.
@@ -52,15 +52,15 @@ class MSConv(Fused, _MSConv):
         edge_weight: Tensor | None = None,
         lambda_max: Any = None,
     ) -> tuple[Tensor, Tensor]:
-        """As in PyGSD."""
+        """Return the same result as PyGSD's layer."""
         check_features("x_imag", x_imag)
-        # A cached Laplacian of another graph or q is an error of PyGSD's, with its own words.
+        # PyGSD's own forward raises the error for a cached Laplacian of another graph or q.
         stale = self.cached and not self.trainable_q and self.cached_result is not None
         stale = stale and isinstance(edge_index, Tensor)
         stale = stale and (edge_index.size(1), self.q) != (self.cached_num_edges, self.cached_q)
         if self._runs_pyg(x_real) or x_real.dim() != 2 or stale:
             return super().forward(x_real, x_imag, edge_index, edge_weight, lambda_max)
-        if must_run_eager(self.q, edge_weight, lambda_max):
+        if needs_eager(self.q, edge_weight, lambda_max):
             return run_eager(self.forward, x_real, x_imag, edge_index, edge_weight, lambda_max)
         graph = self._laplacian(x_real, edge_index, edge_weight, lambda_max)
         bias = 0.0 if self.bias is None else self.bias.repeat(2)
@@ -75,13 +75,13 @@ class MSConv(Fused, _MSConv):
 
     @staticmethod
     def _times(x_real: Tensor, x_imag: Tensor, weight: Tensor) -> Tensor:
-        """X W with its real and imaginary parts side by side: `[n, 2 out_channels]`."""
+        """Return X W with real and imaginary parts side by side: `[n, 2 out_channels]`."""
         return torch.cat([x_real @ weight, x_imag @ weight], 1)
 
     def _laplacian(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, lambda_max: Any) -> Any:
-        """The scaled Laplacian, its real part as the positive half, its imaginary part as the negative one."""
+        """Return the scaled Laplacian: its real part is the positive half, its imaginary part the negative half."""
         if self.trainable_q:
-            # A transform allows no change of a tensor from outside of it; one of its own it tracks by itself.
+            # A transform forbids in-place changes of tensors from outside of it; it tracks those of its own tensors.
             with torch.no_grad(), nullcontext() if is_wrapped(self.q) else outside():
                 self.q.clamp_(0, self.max_q)
             if lambda_max is None and self.normalization != "sym":
@@ -89,9 +89,9 @@ class MSConv(Fused, _MSConv):
         if isinstance(lambda_max, Tensor) and lambda_max.numel() != 1:
             raise ValueError(f"lambda_max must be one number, got shape {tuple(lambda_max.shape)}")
         if lambda_max is not None and not isinstance(lambda_max, Tensor):
-            lambda_max = number("lambda_max", lambda_max)
+            lambda_max = finite_number("lambda_max", lambda_max)
         size = (x.size(0), x.size(0))
-        # By value: a parameter that is frozen may still be written to.
+        # The cache is keyed by value: a frozen parameter may still be written to.
         q, lambda_max = (
             value.item() if isinstance(value, Tensor) and not differentiable(value) else value
             for value in (self.q, lambda_max)
@@ -100,26 +100,26 @@ class MSConv(Fused, _MSConv):
         if self.cached and not self.trainable_q:
             edges, norm = self._cached_entries(options, edge_index, edge_weight)
             if not differentiable(norm):
-                return recall_graph(_msconv_graph, (size, self.flow), edges, norm)
-            pattern, order = recall(_entries_pattern, (size, self.flow), edges)
+                return lookup_graph(_msconv_graph, (size, self.flow), edges, norm)
+            pattern, order = lookup(_entries_pattern, (size, self.flow), edges)
         elif not any(map(differentiable, (q, edge_weight, lambda_max))):
-            return recall_graph(_msconv_laplacian, options, edge_index, edge_weight)
+            return lookup_graph(_msconv_laplacian, options, edge_index, edge_weight)
         else:
-            pattern, order = recall(_msconv_pattern, (size, self.flow), edge_index)
+            pattern, order = lookup(_msconv_pattern, (size, self.flow), edge_index)
             norm = _entries(options, edge_index, edge_weight)[1]
         norm = norm.index_select(0, order)
         return SignedGraph(*(CSR._trusted(pattern, part.contiguous()) for part in (norm.real, norm.imag)))
 
     def _cached_entries(self, options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> Any:
-        """Edges and entries of the Laplacian, stored where PyGSD stores them."""
+        """Return edges and entries of the Laplacian, cached in the attributes that PyGSD uses."""
         if self.cached_result is not None:
             return self.cached_result
         if not any(map(differentiable, (edge_weight, options[4]))):
-            found = recall(_entries, options, edge_index, edge_weight)
+            found = lookup(_entries, options, edge_index, edge_weight)
         else:
             found = _entries(options, edge_index, edge_weight)
             if active():
-                # Tensors of a torch.func transform do not outlive it.
+                # Tensors of a torch.func transform die with it.
                 return found
         self.cached_num_edges, self.cached_q, self.cached_result = edge_index.size(1), self.q, found
         return found
@@ -138,7 +138,7 @@ def _msconv_graph(options: tuple[tuple[int, int], str], edge_index: Tensor, norm
 
 
 def _entries(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """PyGSD's edges and complex entries of the scaled Laplacian."""
+    """Return PyGSD's edges and complex entries of the scaled Laplacian."""
     (n, _), _, dtype_name, q, lambda_max, normalization, absolute = options
     dtype = getattr(torch, dtype_name.removeprefix("torch."))
     edges = list_edges(edge_index, n, "source_to_target")[0]
@@ -151,26 +151,26 @@ def _entries(options: _Options, edge_index: Tensor, edge_weight: Tensor | None) 
     scale = 2.0 if lambda_max is None else lambda_max
     if not isinstance(scale, Tensor):
         scale = torch.tensor(scale, dtype=dtype, device=edge_index.device)
-    # Of its layer, this method reads one attribute.
+    # PyGSD's method reads only this attribute of its layer.
     layer = SimpleNamespace(absolute_degree=absolute)
     return _MSConv.__norm__(layer, edge_index, n, edge_weight, q, normalization, scale, dtype=dtype)
 
 
 def _multiply(graph: Any, x: Tensor) -> Tensor:
-    """The complex product, on real and imaginary parts side by side: `[n, 2 d]`."""
+    """Return the complex product, with real and imaginary parts side by side: `[n, 2 d]`."""
     (rr, ri), (ir, ii) = (part.tensor_split(2, dim=1) for part in pair(x, graph))
     return torch.cat([rr - ii, ri + ir], 1)
 
 
 def _half(edge_index: Tensor, value: Tensor, n: int) -> CSR:
     edge_index, value = coalesce(edge_index, value, n)
-    # The diagonal of a normalised Laplacian cancels.
-    stays = value != 0
-    return CSR.from_edge_index(edge_index[:, stays], value[stays], n)
+    # The diagonal of a normalised Laplacian cancels to zeros, which are dropped.
+    nonzero = value != 0
+    return CSR.from_edge_index(edge_index[:, nonzero], value[nonzero], n)
 
 
 def _msconv_pattern(options: tuple[tuple[int, int], str], edge_index: Tensor) -> tuple[SparsityPattern, Tensor]:
-    """Where PyGSD's entries are, and the order that sorts them: these depend on the edges alone."""
+    """Return the sparsity pattern of PyGSD's entries and the order that sorts them; both depend on the edges only."""
     n = options[0][0]
     list_edges(edge_index, n, "source_to_target")
     edges = get_magnetic_signed_Laplacian(edge_index, normalization="sym", num_nodes=n)[0]

@@ -1,4 +1,4 @@
-"""PyGSD's SIMPA, the heart of SSSNET: walks over friends with one step over a foe."""
+"""PyGSD's `SIMPA`, the propagation of SSSNET: walks over positive edges with one step over a negative edge."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ...adjacency.checks import describe
 from ...adjacency.csr import CSR
 from ...adjacency.sparsity import SparsityPattern
 from ...pyg.autodiff import differentiable
-from ...pyg.compiled import deferrable, must_run_eager, recall, recall_graph, run_eager
-from ...pyg.edges import check_weight, list_edges, with_loops
+from ...pyg.compiled import deferrable, lookup, lookup_graph, needs_eager, run_eager
+from ...pyg.edges import add_loops, check_weight, list_edges
 from ...pyg.ops import propagate
-from ..fused import promoted, reason_of_features
+from ..fused import promoted, unsupported_features
 from ..replacement import Replacement, check_features
 
 
@@ -27,8 +27,8 @@ class SIMPA(Replacement, signed.SIMPA):
              \sum_{h + k < H} \omega^-_{hk} \bar A_+^k \bar A_- \bar A_+^h X_- \Big] \]
 
     with \( \bar A = D^{-1} A \), after self-loops of `fill_value` in \( A_+ \). Both matrices are built once and
-    cached, where PyGSD rebuilds them in every product. The outer powers are taken by Horner's rule and share
-    their products with the inner ones: H passes over each matrix, where PyGSD makes up to H (H + 3) / 2.
+    cached, where PyGSD rebuilds them in every product. Horner's rule computes the outer powers, which share their
+    products with the inner ones: H passes over each matrix, where PyGSD needs up to H (H + 3) / 2.
 
     Shapes:
         x_p, x_n (and x_pt, x_nt if directed) `[num_nodes, d]`; output `[num_nodes, 2 d]` (4 d if directed).
@@ -37,7 +37,7 @@ class SIMPA(Replacement, signed.SIMPA):
     _bypassed = ("conv_layer_p", "conv_layer_n")
 
     def pyg_reason(self, x: Any = None) -> str | None:
-        return None if x is None else reason_of_features(x)
+        return None if x is None else unsupported_features(x)
 
     def forward(
         self,
@@ -50,16 +50,16 @@ class SIMPA(Replacement, signed.SIMPA):
         x_pt: Tensor | None = None,
         x_nt: Tensor | None = None,
     ) -> Tensor:
-        """As in PyGSD."""
+        """Return the same result as PyGSD's layer."""
         check_features("x_n", x_n)
         if not self._undirected and not (isinstance(x_pt, Tensor) and isinstance(x_nt, Tensor)):
             raise ValueError(f"a directed SIMPA needs x_pt and x_nt, got {describe(x_pt)} and {describe(x_nt)}")
         if self._runs_pyg(x_p) or x_p.dim() != 2:
             return super().forward(edge_index_p, edge_weight_p, edge_index_n, edge_weight_n, x_p, x_n, x_pt, x_nt)
         edges = (edge_index_p, edge_weight_p, edge_index_n, edge_weight_n)
-        if must_run_eager(*edges):
+        if needs_eager(*edges):
             return run_eager(self.forward, *edges, x_p, x_n, x_pt, x_nt)
-        # Of this type are the sums of PyGSD's layer, to which it adds messages that may be of a wider one.
+        # PyGSD sums in this type, even if its messages have a wider one.
         dtype = torch.promote_types((self._w_p if self._undirected else self._w_sp).dtype, x_p.dtype)
         x_p, x_n, x_pt, x_nt = (_promoted(x, edge_weight_p, edge_weight_n) for x in (x_p, x_n, x_pt, x_nt))
         options = (x_p.size(0), self.conv_layer_p.fill_value, self.conv_layer_n.fill_value, not self._undirected)
@@ -82,7 +82,7 @@ class SIMPA(Replacement, signed.SIMPA):
             near, *others = propagate(torch.cat(parts, 1), pos).split(d, dim=1)
             inner = inner if last else others[0]
             feat_p = feat_p + w_p[s + 1] * near
-            # Horner: what is to be moved k = hops - 1 - s more times joins now.
+            # Horner's rule: add the terms that have k = hops - 1 - s products with A+ ahead.
             feat_n = others[-1] if s else feat_n
             for h in range(s + 1):
                 feat_n = feat_n + w_n[first[h] + hops - 1 - s] * met[h]
@@ -90,19 +90,19 @@ class SIMPA(Replacement, signed.SIMPA):
 
 
 def _promoted(x: Tensor | None, *weights: Tensor | None) -> Any:
-    """The features in the type of PyGSD's messages; weights that are absent are of the default type there."""
+    """Return the features in the type of PyGSD's messages; absent weights have the default type."""
     for weight in weights:
         x = x if x is None else promoted(x, torch.empty(0) if weight is None else weight)
     return x
 
 
-def _graphs(turn: int, options: tuple[Any, ...], edges: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The matrices of friends and of foes along the edges or, with `turn`, against them."""
+def _graphs(reverse: int, options: tuple[Any, ...], edges: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return the positive and the negative matrix along the edges or, with `reverse`, against them."""
     if not any(map(differentiable, edges)):
-        pos, neg = (recall_graph(_simpa_graphs, options, *edges, part=(turn, half)) for half in (0, 1))
+        pos, neg = (lookup_graph(_simpa_graphs, options, *edges, part=(reverse, half)) for half in (0, 1))
         return pos, neg
     (pos, pos_weight, neg, neg_weight), (n, fill_p, fill_n, _) = edges, options
-    return _matrix(pos, pos_weight, fill_p, bool(turn), n), _matrix(neg, neg_weight, fill_n, bool(turn), n)
+    return _matrix(pos, pos_weight, fill_p, bool(reverse), n), _matrix(neg, neg_weight, fill_n, bool(reverse), n)
 
 
 @deferrable
@@ -113,42 +113,45 @@ def _simpa_graphs(
     edge_index_n: Tensor,
     edge_weight_n: Tensor | None,
 ) -> list[tuple[SignedGraph, SignedGraph]]:
-    """The matrices of friends and of foes along the edges and, if directed, against them."""
+    """Return the positive and the negative matrix along the edges and, if directed, against them."""
     (n, _), fill_p, fill_n, directed = options
     return [
-        (_matrix(edge_index_p, edge_weight_p, fill_p, turn, n), _matrix(edge_index_n, edge_weight_n, fill_n, turn, n))
-        for turn in ((False, True) if directed else (False,))
+        (
+            _matrix(edge_index_p, edge_weight_p, fill_p, reverse, n),
+            _matrix(edge_index_n, edge_weight_n, fill_n, reverse, n),
+        )
+        for reverse in ((False, True) if directed else (False,))
     ]
 
 
-def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, turn: bool, n: int) -> SignedGraph:
-    """Row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
-    row, col, origin, given = recall(_simpa_layout, (n, turn), edge_index)
+def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, reverse: bool, n: int) -> SignedGraph:
+    """Return one matrix, row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
+    row, col, origin, given = lookup(_simpa_layout, (n, reverse), edge_index)
     weight = torch.ones(given, device=row.device) if edge_weight is None else edge_weight
     weight = check_weight(weight, given, row.device)
-    # New loops have the last weight for their origin.
+    # `origin` of a new self-loop is the index of this last weight.
     weight = torch.cat([weight, weight.new_full((1,), fill)]).index_select(0, origin)
     degree = weight.double().new_zeros(n).index_add(0, row, weight.double())
     scale = torch.where(degree == 0, 1.0, degree).reciprocal() * (degree != 0)
     if differentiable(edge_weight):
-        # Their values are not checked: to read those of weights that learn would stall a GPU.
-        pattern, order = recall(_simpa_pattern, (n, turn), edge_index)
+        # The values of learnable weights are not checked: that would synchronize a GPU in every step.
+        pattern, order = lookup(_simpa_pattern, (n, reverse), edge_index)
         return SignedGraph(CSR._sorted(pattern, weight, order).scaled(scale, None))
-    stays = weight != 0
-    edges = torch.stack([col[stays], row[stays]])
-    return SignedGraph(CSR.from_edge_index(edges, weight[stays], n).scaled(scale, None))
+    nonzero = weight != 0
+    edges = torch.stack([col[nonzero], row[nonzero]])
+    return SignedGraph(CSR.from_edge_index(edges, weight[nonzero], n).scaled(scale, None))
 
 
 def _simpa_layout(options: tuple[int, bool], edge_index: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Rows and columns of the edges and loops, where the weight of each comes from, and how many edges are given."""
-    n, turn = options
+    """Return rows and columns of edges and self-loops, the index of each one's weight, and the number of edges."""
+    n, reverse = options
     edges = list_edges(edge_index, n, "source_to_target")[0]
     given = edges.size(1)
-    edges, origin = with_loops(edges, torch.arange(given, device=edges.device), n, edge_index)
-    row, col = edges.flip(0) if turn else edges
+    edges, origin = add_loops(edges, torch.arange(given, device=edges.device), n, edge_index)
+    row, col = edges.flip(0) if reverse else edges
     return row, col, origin % (given + 1), given
 
 
 def _simpa_pattern(options: tuple[int, bool], edge_index: Tensor) -> tuple[SparsityPattern, Tensor]:
-    row, col, *_ = recall(_simpa_layout, options, edge_index)
+    row, col, *_ = lookup(_simpa_layout, options, edge_index)
     return SparsityPattern.from_coo(row, col, options[0], options[0])

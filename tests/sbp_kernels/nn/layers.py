@@ -1,4 +1,4 @@
-"""Every accelerated layer with options of PyG's, and the adjacencies to call it with."""
+"""The parity cases: every accelerated layer of PyG with several options, and the adjacencies to call it with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sbp_kernels.nn as ours
 
 NUM_NODES, CHANNELS = 13, 6
 
-# Name of the class, constructor arguments, whether it takes weights.
+# Name of the class, constructor arguments, whether it accepts edge weights.
 CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("GCNConv", dict(in_channels=6, out_channels=4), True),
     ("GCNConv", dict(in_channels=-1, out_channels=4, improved=True, bias=False), True),
@@ -50,7 +50,7 @@ def name_of(case: tuple[str, dict[str, Any], bool]) -> str:
 
 
 def both(name: str, arguments: dict[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """(PyG's layer, ours), drawn from the same seed."""
+    """Return (PyG's layer, the accelerated layer), initialised with the same seed."""
     layers = []
     for package in (pyg, ours):
         torch.manual_seed(1)
@@ -59,7 +59,7 @@ def both(name: str, arguments: dict[str, Any]) -> tuple[torch.nn.Module, torch.n
 
 
 def edges(seed: int, num_edges: int = 60, num_nodes: int = NUM_NODES) -> Tensor:
-    """Directed edges with duplicates and some loops (each once); the last two nodes have none."""
+    """Return directed edges with duplicates and two self-loops; the last two nodes have no edges."""
     torch.manual_seed(seed)
     edge_index = torch.randint(0, num_nodes - 2, (2, num_edges))
     edge_index = edge_index[:, edge_index[0] != edge_index[1]]
@@ -68,7 +68,7 @@ def edges(seed: int, num_edges: int = 60, num_nodes: int = NUM_NODES) -> Tensor:
 
 
 def in_form(form: str, edge_index: Tensor, weight: Tensor | None) -> tuple[Any, Tensor | None]:
-    """(adjacency, weights beside it)."""
+    """Return (adjacency, edge weights); the weights are None if the adjacency holds them."""
     if form == "edge_index":
         return edge_index, weight
     if form == "int32":
@@ -81,17 +81,17 @@ def in_form(form: str, edge_index: Tensor, weight: Tensor | None) -> tuple[Any, 
 
 
 def inputs(name: str) -> list[Tensor]:
-    """Features that a layer takes before the adjacency."""
+    """Return the features that a layer accepts before the adjacency."""
     torch.manual_seed(2)
     return [torch.randn(NUM_NODES, CHANNELS) for _ in range(2 if name in ("GCN2Conv", "FAConv") else 1)]
 
 
 def run(layer: torch.nn.Module, features: list[Tensor], adjacency: list[Any]) -> tuple[Tensor, list[Tensor | None]]:
-    """Output, and gradients of features, weights beside the adjacency, parameters."""
+    """Return the output, and the gradients of features, edge weights and parameters."""
     leaves = [f.clone().requires_grad_() for f in features]
-    learnt = [a for a in adjacency if isinstance(a, Tensor) and a.requires_grad]
+    learnable = [a for a in adjacency if isinstance(a, Tensor) and a.requires_grad]
     torch.manual_seed(3)
     out = layer(*leaves, *adjacency)
-    wanted = [*leaves, *learnt, *layer.parameters()]
+    wanted = [*leaves, *learnable, *layer.parameters()]
     torch.manual_seed(4)
     return out, list(torch.autograd.grad(out, wanted, torch.randn(out.shape), allow_unused=True))

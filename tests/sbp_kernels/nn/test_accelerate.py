@@ -1,4 +1,4 @@
-"""A model of PyG's keeps its parameters, optimizer, hooks and results; what cannot run fused is PyG's own."""
+"""An accelerated PyG model keeps its parameters, optimizer, hooks and results; PyG's code runs what cannot be fused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def train(model, optimizer, arguments, steps=3):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_training_goes_on_as_before(name):
+def test_training_continues_with_the_same_losses(name):
     torch.manual_seed(0)
     plain, arguments = MODELS[name](), arguments_of(name)
     if name == "one layer":
@@ -81,7 +81,7 @@ def test_training_goes_on_as_before(name):
     assert train(model, optimizers[1], arguments) == pytest.approx(want, rel=1e-4)
 
 
-def test_the_report():
+def test_the_report_of_a_model():
     class Mine(pyg.GCNConv):
         pass
 
@@ -97,7 +97,7 @@ def test_the_report():
     assert not accelerate(model).swapped and str(accelerate(torch.nn.Linear(2, 2))) == "nothing to swap"
 
 
-def test_the_report_is_about_modules_that_run():
+def test_the_report_lists_modules_that_run():
     class MyNorm(pyg.PairNorm):
         pass
 
@@ -133,11 +133,11 @@ def test_the_report_is_about_modules_that_run():
         "mine": "MyNorm is a subclass of PairNorm",
         "subclass": "MyModel is a subclass of SignedGCN",
     }
-    # What the report says is so.
+    # The report agrees with the classes of the modules.
     after = {name: type(module) for name, module in model.named_modules()}
     assert {name for name in after if after[name] is not before[name]} == set(report.swapped)
     assert all(after[name].__module__.startswith("sbp_kernels.") for name in report.swapped)
-    # A second call changes nothing, and says so.
+    # A second call changes nothing and reports no swaps.
     again = accelerate(model)
     assert not again.swapped and again.left == report.left
     assert {name: type(module) for name, module in model.named_modules()} == after
@@ -148,8 +148,8 @@ def test_the_report_is_about_modules_that_run():
     assert not restore(model).swapped and model["second"][0] is shared
 
 
-def test_a_restored_layer_is_as_pyg_makes_it():
-    """Also one that was made here: PyG inspects it, compiles and pickles it as its own."""
+def test_a_restored_layer_equals_one_of_pyg():
+    """PyG inspects and pickles it as one of its own, even if it was created as an accelerated layer."""
     mine, theirs = ours.SignedGCN(6, 8, 2), pyg.SignedGCN(6, 8, 2)
     accelerate(theirs), restore(theirs), restore(mine)
     for module in (*mine.modules(), *theirs.modules()):
@@ -170,7 +170,7 @@ def test_only_modules_are_accelerated(function):
             function(model)
 
 
-def test_one_warning_a_layer_and_reason():
+def test_one_warning_per_layer_and_reason():
     conv, arguments = ours.GCNConv(6, 4), arguments_of("GCN")
     handle = conv.register_message_forward_hook(lambda module, inputs, out: out)
     keys, state = list(conv.__dict__), list(conv.state_dict())
@@ -179,7 +179,7 @@ def test_one_warning_a_layer_and_reason():
         for _ in range(20):
             conv(*arguments)
         assert len(seen) == 1
-        # Another reason, and another layer, are news.
+        # Another reason or another layer causes another warning.
         conv.aggr = "max"
         for _ in range(5):
             conv(*arguments)
@@ -192,11 +192,11 @@ def test_one_warning_a_layer_and_reason():
         handle.remove()
         conv(*arguments)
         assert len(seen) == 3
-    # No part of the layer.
+    # The warnings are not stored in the layer.
     assert list(conv.__dict__) == keys and list(conv.state_dict()) == state
 
 
-def test_an_explainer_warns_once_a_layer():
+def test_an_explainer_warns_once_per_layer():
     torch.manual_seed(0)
     model, arguments = pyg.GCN(6, 8, num_layers=2, out_channels=3), arguments_of("GCN")
     accelerate(model)
@@ -236,7 +236,7 @@ def hooked(conv):
     conv.register_message_forward_hook(lambda module, inputs, out: 2 * out)
 
 
-def own_message(conv):
+def custom_message(conv):
     conv.message = lambda x_j, edge_weight: 3 * x_j
 
 
@@ -244,11 +244,11 @@ def own_message(conv):
     ("change", "reason"),
     [
         (hooked, "a hook in _message_forward_hooks"),
-        (own_message, r"its own message\(\)"),
+        (custom_message, r"its own message\(\)"),
         (lambda conv: setattr(conv, "aggr", "max"), "its aggregation is 'max'"),
     ],
 )
-def test_what_a_fused_pass_cannot_do_is_pygs_own(change, reason):
+def test_pyg_runs_what_a_fused_pass_cannot(change, reason):
     arguments = arguments_of("GCN")
     layers = []
     for package in (pyg, ours):
@@ -262,7 +262,7 @@ def test_what_a_fused_pass_cannot_do_is_pygs_own(change, reason):
     assert not report.swapped and type(layers[0]) is pyg.GCNConv and list(report.left) == [""]
 
 
-def test_a_subclass_with_its_own_message():
+def test_a_subclass_with_its_custom_message():
     class Doubled(ours.GCNConv):
         def message(self, x_j, edge_weight):
             return 2 * edge_weight.view(-1, 1) * x_j
@@ -300,7 +300,7 @@ def test_an_explainer_sees_the_messages():
 
 
 def test_accelerated_classes_add_no_state():
-    for theirs, mine in LAYERS.items():
-        assert issubclass(mine, theirs) and mine.__name__ == theirs.__name__
-        if mine is not ours.SignedGCN:
-            assert mine.__init__ is theirs.__init__
+    for pyg_layer, accelerated in LAYERS.items():
+        assert issubclass(accelerated, pyg_layer) and accelerated.__name__ == pyg_layer.__name__
+        if accelerated is not ours.SignedGCN:
+            assert accelerated.__init__ is pyg_layer.__init__

@@ -1,4 +1,4 @@
-"""Adjacencies are kept while their tensors live and stay as they are, and never longer."""
+"""Adjacencies are cached until one of their tensors changes or dies, and no longer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import torch_geometric.utils.sparse
 from torch_geometric import EdgeIndex
 
 import sbp_kernels.pyg.edges as edges_module
-import sbp_kernels.pyg.kept as kept_module
 from sbp_kernels.nn import GCNConv
 from sbp_kernels.pyg import adjacency, clear_cache, signed_adjacency
 from sbp_kernels.pyg.gcn_norm import gcn_edges
-from sbp_kernels.pyg.kept import _KEPT, Kept, clear_kept
+from sbp_kernels.pyg.graph_cache import GRAPH_CACHE
 from tests.sbp_kernels.nn.layers import edges
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*[Ss]parse")
@@ -38,12 +37,12 @@ def test_the_same_tensors_share_a_graph_and_its_transpose():
     assert adjacency(edge_index, weight.clone(), size=13, normalize="sym") is not first
     # Other options and weights share the sorted pattern.
     assert adjacency(edge_index, size=13).pos.pattern is first.pos.pattern
-    learnt = adjacency(edge_index, weight.clone().requires_grad_(), size=13, normalize="sym")
-    assert learnt is not first and learnt.pos.pattern is first.pos.pattern
+    learnable = adjacency(edge_index, weight.clone().requires_grad_(), size=13, normalize="sym")
+    assert learnable is not first and learnable.pos.pattern is first.pos.pattern
 
 
 @pytest.mark.parametrize("form", ["list", "EdgeIndex", "coo", "csr", "csc"])
-def test_a_change_in_place_is_seen(form):
+def test_a_change_in_place_is_detected(form):
     edge_index = edges(0)
     adj_t = torch.sparse_coo_tensor(edge_index.flip(0), torch.ones(edge_index.size(1)), (13, 13)).coalesce()
     given = {
@@ -74,7 +73,7 @@ def test_weights_changed_in_place_and_data_swapped():
 
 @pytest.mark.parametrize("write", ["data", "numpy"])
 def test_writes_that_pytorch_does_not_count_need_clear_cache(write):
-    """The limit that the README and the docstrings name, and the way out of it."""
+    """The README and the docstrings state this limit, and that `clear_cache` is the remedy."""
     edge_index, weight = edges(0), torch.rand(edges(0).size(1))
     x = torch.randn(13, 6)
     conv = GCNConv(6, 4, normalize=False, bias=False)
@@ -94,16 +93,8 @@ def test_writes_that_pytorch_does_not_count_need_clear_cache(write):
     assert not torch.allclose(expected(), before)
 
 
-def test_an_entry_that_another_thread_evicts(monkeypatch):
-    """Between the look-up of an entry and the note that it was used."""
-    store, tensor = Kept(capacity=4), torch.zeros(1)
-    assert store.get((tensor,), (), lambda: "first") == "first"
-    monkeypatch.setattr(kept_module, "_is_of", lambda *_: store.clear() or True)
-    assert store.get((tensor,), (), lambda: "second") == "first"
-
-
 def test_threads_share_the_cache():
-    """More graphs than places, asked for and dropped by eight threads at once."""
+    """Eight threads look up and drop more graphs than the cache has room for."""
     shared = [edges(seed) for seed in range(70)]
     wanted = [dense(edge_index) for edge_index in shared]
     failures = []
@@ -111,9 +102,9 @@ def test_threads_share_the_cache():
     def work(start):
         try:
             for i in range(150):
-                place = (start + 7 * i) % len(shared)
-                graph = adjacency(shared[place], size=13, self_loops=None)
-                assert torch.equal(graph.pos.to_dense(), wanted[place])
+                index = (start + 7 * i) % len(shared)
+                graph = adjacency(shared[index], size=13, self_loops=None)
+                assert torch.equal(graph.pos.to_dense(), wanted[index])
                 adjacency(edges(i % 9).clone(), size=13, normalize="sym")
                 if i % 50 == 0:
                     clear_cache()
@@ -128,37 +119,17 @@ def test_threads_share_the_cache():
     assert not failures, failures[0]
 
 
-def test_nothing_is_kept_alive():
-    clear_kept()
+def test_the_cache_keeps_no_tensor_alive():
+    clear_cache()
     edge_index, weight = edges(0), torch.rand(edges(0).size(1))
     sources = [weakref.ref(edge_index), weakref.ref(weight)]
     graph = weakref.ref(adjacency(edge_index, weight, size=13, normalize="sym").pos.pattern.rowptr)
     signed_adjacency(edge_index, edge_index, normalize="mean")
     gcn_edges(edge_index, weight, size=13, normalize=False)
-    assert len(_KEPT) > 0
+    assert len(GRAPH_CACHE) > 0
     del edge_index, weight
     gc.collect()
-    assert [source() for source in sources] == [None, None] and graph() is None and len(_KEPT) == 0
-
-
-def test_a_new_tensor_at_an_old_address_is_another():
-    kept, seen = Kept(capacity=4), set()
-    for turn in range(200):
-        # Freed at once, so that addresses and ids come back.
-        tensor = torch.full((3,), turn)
-        seen.add(id(tensor))
-        assert kept.get((tensor,), (), tensor[0].item) == turn
-        del tensor
-    assert len(seen) < 200
-
-
-def test_the_store_is_bounded_and_forgets_the_oldest():
-    kept, tensors = Kept(capacity=3), [torch.zeros(1) for _ in range(5)]
-    for i, tensor in enumerate(tensors):
-        kept.get((tensor,), (), lambda: i)  # noqa: B023
-        kept.get((tensors[0],), (), lambda: 0)
-    assert len(kept) == 3
-    assert kept.get((tensors[0],), (), lambda: -1) == 0 and kept.get((tensors[1],), (), lambda: -1) == -1
+    assert [source() for source in sources] == [None, None] and graph() is None and len(GRAPH_CACHE) == 0
 
 
 def test_inference_mode():
@@ -167,7 +138,7 @@ def test_inference_mode():
         before = adjacency(edge_index, size=13).pos.to_dense()
         edge_index[:, 0] = edge_index[:, 1].clone()
         assert not torch.equal(adjacency(edge_index, size=13).pos.to_dense(), before)
-    # Made there, of a tensor from outside, and used in training.
+    # A graph that is built in inference mode from a normal tensor can be used in training.
     edge_index = edges(0)
     with torch.inference_mode():
         graph = adjacency(edge_index, size=13, normalize="sym")
@@ -188,7 +159,7 @@ def test_signed_weights():
 
 
 class Sparse:
-    """What is read of a `torch_sparse.SparseTensor`."""
+    """The methods of `torch_sparse.SparseTensor` that this package calls."""
 
     def __init__(self, row, col, value):
         self.parts = (row, col, value)
@@ -211,7 +182,7 @@ def test_sparse_tensor(monkeypatch, weighted):
     weight = torch.rand(edge_index.size(1)) if weighted else torch.ones(edge_index.size(1))
     adj_t = Sparse(edge_index[1], edge_index[0], weight if weighted else None)
     graph = adjacency(adj_t, size=13, self_loops=2.0)
-    # Its loops are replaced.
+    # Self-loops of a SparseTensor are replaced.
     want = dense(edge_index, weight).fill_diagonal_(2.0)
     torch.testing.assert_close(graph.pos.to_dense(), want)
     assert adjacency(adj_t, size=13, self_loops=2.0) is graph

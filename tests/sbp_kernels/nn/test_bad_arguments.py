@@ -1,4 +1,4 @@
-"""Bad arguments of layers, constructors included: ValueError, one sentence with rule and value."""
+"""Bad arguments of layers and of their constructors raise ValueError; one sentence states the rule and the value."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ add(
 )
 add("ContraNorm", "batch must be >= 0, got -1", lambda: contra(X, E[0] - 1))
 
-# Layers of PyG's and PyGSD's: features x, further features, edges, weights; what is replaced, and by what.
+# Layers of PyG and PyGSD: features x, further features, edges, weights; the replaced argument and its replacement.
 LAYERS: dict[str, tuple[Callable[[], Any], list[Any], int, int | None]] = {
     "GCNConv": (lambda: ours.GCNConv(4, 3), [X, E, W], 1, 2),
     "GCNConv cached": (lambda: ours.GCNConv(4, 3, cached=True), [X, E, W], 1, 2),
@@ -199,7 +199,7 @@ def test_a_bad_argument_is_refused(call: Call, message: str) -> None:
         call()
     text = str(caught.value)
     assert type(caught.value) is ValueError and message in text and text and "\n" not in text, text
-    # Not one of Python's own, such as "too many values to unpack".
+    # The message is not one of Python's own, such as "too many values to unpack".
     assert "unpack" not in text and "could not convert" not in text
 
 

@@ -1,4 +1,4 @@
-"""`cached=True`: a layer stores what PyG's layer stores, so that either code goes on with what the other stored."""
+"""`cached=True`: a layer stores the same values as PyG's layer, so that each can use what the other stored."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def features(count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 
 def same(got: Any, want: Any) -> None:
-    """Same types all the way down, close values."""
+    """Compare nested tuples and tensors: equal types, close values."""
     assert type(got) is type(want), (type(got), type(want))
     if isinstance(want, tuple):
         assert len(got) == len(want)
@@ -70,12 +70,12 @@ def test_what_is_stored_is_pygs(name: str, form: str) -> None:
     same(mine(*x, *given), theirs(*x, *given))
     same(mine._cached_edge_index, theirs._cached_edge_index)
     assert mine._cached_adj_t is theirs._cached_adj_t is None
-    # Later calls take what is stored, whatever edges they get.
+    # Later calls use the stored value, whatever edges they are given.
     other = edges(3)
     stored = mine._cached_edge_index
     same(mine(*x, other), theirs(*x, other))
     assert mine._cached_edge_index is stored
-    # PyG's code goes on with it, and ours with what PyG stored.
+    # PyG's code uses the stored value, and the accelerated layer uses the value that PyG stored.
     want = mine(*x, other)
     restore(mine), accelerate(theirs)
     same(mine(*x, other), want)
@@ -135,7 +135,7 @@ def test_inference_first_and_training_after() -> None:
 
 @pytest.mark.parametrize("form", ["edge_index", "csr"])
 def test_layers_share_one_graph(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More layers than the cache has places: each stores PyG's tensors, which are the same objects."""
+    """There are more layers than the cache has room for; each stores PyG's tensors, which are the same objects."""
     convs = [ours.GCN2Conv(6, 0.1, layer=i + 1, theta=0.5, cached=True) for i in range(80)]
     (adjacency, _), x = in_form(form, edges(0), None), features(1)[0]
     for conv in convs:
@@ -160,7 +160,7 @@ def test_sgconv_stores_propagated_features() -> None:
 
 
 class Sparse:
-    """What is read of a `torch_sparse.SparseTensor`, which is not installed here."""
+    """The methods of `torch_sparse.SparseTensor` that this package calls; torch_sparse need not be installed."""
 
     def __init__(self, row: Tensor, col: Tensor, value: Tensor | None) -> None:
         self.parts = (row, col, value)

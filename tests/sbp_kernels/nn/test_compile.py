@@ -1,4 +1,4 @@
-"""torch.compile over accelerated layers: no graph break, the same results, never a stale graph."""
+"""Accelerated layers under torch.compile have no graph break, the same results and never an outdated graph."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def test_a_compiled_model_follows_its_graph():
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     x, pos, neg = torch.randn(13, 6, requires_grad=True), edges(0), edges(1, 30)
     check(compiled, model, x, pos, neg)
-    # The same shapes, other edges; then the first ones again; then a copy in the place of dead ones.
+    # Other edges of the same shapes; then the first edges again; then a copy at the address of dead edges.
     other = pos.flip(0).contiguous()
     check(compiled, model, x, other, neg)
     check(compiled, model, x, pos, neg)
     del other
     check(compiled, model, x, edges(7)[:, : pos.size(1)].clone(), neg)
-    # A change in place cannot be compiled anew, so it raises.
+    # An in-place change cannot cause a recompilation, so it raises.
     pos[:, 0] = pos[:, 1].clone()
     with pytest.raises(RuntimeError, match="changed in place after it was compiled"):
         compiled(x, pos, neg)
-    # Other sizes.
+    # Edges of other sizes.
     bigger = torch.randn(17, 6, requires_grad=True)
     check(compiled, model, bigger, edges(2, 50, 17), neg)
 
 
-def test_labels_and_coefficients_that_learn():
+def test_labels_and_learnable_coefficients():
     torch._dynamo.reset()
     torch.manual_seed(0)
     x, pos = torch.randn(13, 6, requires_grad=True), edges(0)
@@ -82,7 +82,7 @@ def test_what_does_not_compile_says_so_or_runs_eager():
     calls = [(conv, (x, pos, weight)), (gated, (x, x, pos)), (conv, (x, in_form("csr", pos, None)[0]))]
     for layer, arguments in calls:
         torch._dynamo.reset()
-        with pytest.raises(Exception, match=r"edge weights that learn|does not support sparse"):
+        with pytest.raises(Exception, match=r"edge weights that require a gradient|does not support sparse"):
             torch.compile(layer, fullgraph=True, backend="eager")(*arguments)
         torch._dynamo.reset()
         got = torch.compile(layer, backend="eager")(*arguments)

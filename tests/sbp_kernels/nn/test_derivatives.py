@@ -1,4 +1,4 @@
-"""Every layer in every derivative mode, in float64, against PyG's own layer: reverse, forward, torch.func, twice."""
+"""Derivatives of every layer in float64 against PyG's layer: reverse, forward, torch.func and second derivatives."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ W, W_NEG = strengths(POS, 5), strengths(NEG, 6)
 
 
 class Dense(torch.nn.Module):
-    """`SBPConv` or `ContraNorm` by their definitions: PyG has no such layers."""
+    """`SBPConv` or `ContraNorm` by their definitions, because PyG has no such layers."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
         super().__init__()
-        # In a tuple, so that its parameters are not counted twice.
+        # A tuple hides the layer from `parameters`, which would otherwise list its parameters twice.
         self.layers = (layer,)
         for name, value in layer.named_parameters():
             self.register_parameter(name, torch.nn.Parameter(value.detach().clone()))
@@ -74,7 +74,7 @@ def sbp_conv() -> torch.nn.Module:
     return ours.SBPConv(0.9, 0.5, 0.3, num_steps=2, learnable=["lam"], normalize="row")
 
 
-# The constructor of PyG's and of our layer, the arguments, and which of them are differentiable.
+# A function that builds PyG's or the accelerated layer, the arguments, and which of them are differentiable.
 Make = Callable[[bool], torch.nn.Module]
 
 
@@ -89,7 +89,7 @@ def with_definition(make: Callable[[], torch.nn.Module]) -> Make:
 
 
 class Losses(torch.nn.Module):
-    """The parts of `SignedGCN.loss` that draw no samples, and those that do, from one seed."""
+    """The parts of `SignedGCN.loss`, with and without random samples, from one seed."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ CASES: dict[str, tuple[Make, list[Any], tuple[int, ...]]] = {
     "GCNConv cached": (of("GCNConv", D, 3, cached=True), [X, POS, W], (0,)),
     "GCNConv batched": (of("GCNConv", D, 3), [values(2, N, D), POS, W], (0, 2)),
     "SGConv": (of("SGConv", D, 3, K=2), [X, POS, W], (0, 2)),
-    "SGConv wider": (of("SGConv", D, 6, K=2), [X, POS, W], (0, 2)),
+    "SGConv more features": (of("SGConv", D, 6, K=2), [X, POS, W], (0, 2)),
     "LGConv": (of("LGConv"), [X, POS, W], (0, 2)),
     "APPNP": (of("APPNP", K=3, alpha=0.2), [X, POS, W], (0, 2)),
     "APPNP unweighted": (of("APPNP", K=3, alpha=0.2), [X, POS], (0,)),
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Make, list[Any], tuple[int, ...]]] = {
     "SBPConv": (with_definition(sbp_conv), [X, POS, NEG, W], (0, 3)),
     "ContraNorm": (with_definition(lambda: ours.ContraNorm(0.3, 0.7)), [X], (0,)),
     "SGCNConv first": (of("SGCNConv", D, 3, True), [X, POS, NEG], (0,)),
-    "SGCNConv wider": (of("SGCNConv", D, 6, True), [X, POS, NEG], (0,)),
+    "SGCNConv more features": (of("SGCNConv", D, 6, True), [X, POS, NEG], (0,)),
     "SGCNConv later": (of("SGCNConv", D // 2, 3, False), [X, POS, NEG], (0,)),
     "SNEAConv first": (of("SNEAConv", D, 3, True), [X, POS, NEG], (0,)),
     "SNEAConv later": (of("SNEAConv", D // 2, 3, False), [X, POS, NEG], (0,)),
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Make, list[Any], tuple[int, ...]]] = {
 
 
 def both(name: str) -> tuple[Any, Any, list[Any], tuple[int, ...]]:
-    """(PyG's layer, ours with the same parameters, arguments, places of those that are differentiable)."""
+    """Return (PyG's layer, an accelerated one with equal parameters, arguments, indices of differentiable ones)."""
     make, args, places = CASES[name]
     layers = []
     for is_ours in (False, True):
@@ -158,7 +158,7 @@ def flat(out: Any) -> Tensor:
 
 
 def call(layer: Any, args: list[Any], parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """The output for a fixed seed; a sparse layer of ours takes negatives by name."""
+    """Return the output for a fixed seed."""
     torch.manual_seed(7)
     if isinstance(layer, (Dense, ours.SBPConv)):
         x, _, _, *weight = args if len(args) == 4 else (args[0], None, None)
@@ -183,7 +183,7 @@ def function(layer: Any, args: list[Any], places: tuple[int, ...]) -> Callable[.
 
 
 def scalar(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A loss whose second derivatives differ from zero, also where f is linear."""
+    """Return a loss whose second derivatives are not zero, even if f is linear."""
     return lambda *given: f(*given).sin().sum()
 
 
@@ -281,7 +281,7 @@ def same(got: Any, want: Any) -> None:
 
 
 def by_reverse(mode: Callable[..., Any], f: Any, given: list[Tensor]) -> Any:
-    """The same by reverse mode alone, for layers of PyG's that do not run under torch.func."""
+    """Return the same derivative by reverse mode only, for layers of PyG that do not run under torch.func."""
     functional, loss, inputs = torch.autograd.functional, scalar(f), tuple(given)
 
     def gradient(*at: Tensor) -> tuple[Tensor, ...]:
@@ -301,7 +301,7 @@ def by_reverse(mode: Callable[..., Any], f: Any, given: list[Tensor]) -> Any:
 
 @functools.cache
 def expected(mode: Callable[..., Any], name: str) -> Any:
-    """What PyG's layer gives; by a loop over the entries of a batch where PyG's does not run under vmap."""
+    """Return the result of PyG's layer; a loop over the batch replaces vmap if PyG's layer does not support it."""
     theirs, _, args, places = both(name)
     f, given = function(theirs, args, places), [args[place] for place in places]
     if mode is vmapped:
@@ -312,7 +312,7 @@ def expected(mode: Callable[..., Any], name: str) -> Any:
     if mode is grad_per_sample:
         pieces = [given[0].clone().mul(factor).requires_grad_() for factor in (1.0, 0.5)]
         return torch.stack([torch.autograd.grad(scalar(f)(x, *given[1:]), x)[0] for x in pieces])
-    # The clamp of q and NumPy's look at edges stop torch.func in PyGSD's and PyG's code.
+    # PyGSD clamps q in place and PyG's sampler converts edges to NumPy; torch.func supports neither.
     reverse_only = name in ("MSConv q", "SignedGCN losses") and mode not in (reverse, twice)
     return by_reverse(mode, f, given) if reverse_only else mode(f, theirs, given)
 
@@ -320,7 +320,7 @@ def expected(mode: Callable[..., Any], name: str) -> Any:
 @pytest.mark.filterwarnings("ignore:There is a performance drop", "error:.*runs PyG's own forward")
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
 @pytest.mark.parametrize("name", CASES)
-def test_derivatives_are_pygs(name: str, mode: Callable[..., Any]) -> None:
+def test_derivatives_equal_those_of_pyg(name: str, mode: Callable[..., Any]) -> None:
     want = expected(mode, name)
     _, mine, args, places = both(name)
     got = mode(function(mine, args, places), mine, [args[place] for place in places])
@@ -328,7 +328,7 @@ def test_derivatives_are_pygs(name: str, mode: Callable[..., Any]) -> None:
 
 
 def of_parameters(layer: Any, args: list[Any]) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
-    """The output as a function of the layer's parameters, by `functional_call`."""
+    """Return the output as a function of the layer's parameters, by `functional_call`."""
     named = dict(layer.named_parameters())
 
     def run(*parameters: Tensor) -> Tensor:
@@ -366,13 +366,13 @@ def test_no_transform_leaves_a_wrapper_in_the_cache(name: str) -> None:
         function(mine, [a.clone() if isinstance(a, Tensor) else a for a in args], places),
         [args[p] for p in places],
     )
-    # The first call, which builds what is cached, runs inside of the transforms.
+    # The first call, which fills the cache, runs inside the transforms.
     torch.func.vmap(torch.func.grad(scalar(f)), randomness="same")(*(torch.stack([t, t]) for t in given))
     leaves = [t.clone().requires_grad_() for t in given]
     same(torch.autograd.grad(scalar(f)(*leaves), leaves), torch.func.grad(scalar(f), tuple(range(len(given))))(*given))
 
 
-def test_edges_made_inside_of_a_transform() -> None:
+def test_edges_created_inside_a_transform() -> None:
     theirs, mine = (package.GCNConv(D, 3).double() for package in (pyg, ours))
     mine.load_state_dict(theirs.state_dict())
     grads = [torch.func.grad(lambda x: layer(x, POS.flip(0)).sin().sum())(X) for layer in (mine, theirs)]  # noqa: B023

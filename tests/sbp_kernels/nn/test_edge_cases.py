@@ -1,4 +1,4 @@
-"""Graphs and types at the edge of what PyG takes: the same values, types, shapes and memory layout as PyG's layers."""
+"""Unusual graphs and types that PyG accepts: the same values, types, shapes and memory layouts as PyG's layers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import sbp_kernels.nn.signed_directed as ours_directed  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("error:.*runs PyG's own forward")
 D = 4
 
-# What makes the layer, and its arguments: features x and z, edges p and n, their weights w and v, a batch vector b.
+# A constructor call, and the arguments: features x and z, edges p and n, their weights w and v, a batch vector b.
 LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
     "GCNConv": (lambda p, s: p.GCNConv(D, 3), "xpw"),
     "GCNConv improved": (lambda p, s: p.GCNConv(D, 3, improved=True), "xpw"),
     "GCNConv plain": (lambda p, s: p.GCNConv(D, 3, normalize=False), "xpw"),
     "GCNConv cached": (lambda p, s: p.GCNConv(D, 3, cached=True), "xpw"),
-    "SGConv narrower": (lambda p, s: p.SGConv(D, 3, K=2), "xpw"),
-    "SGConv wider": (lambda p, s: p.SGConv(D, 6, K=2), "xpw"),
+    "SGConv fewer features": (lambda p, s: p.SGConv(D, 3, K=2), "xpw"),
+    "SGConv more features": (lambda p, s: p.SGConv(D, 6, K=2), "xpw"),
     "LGConv": (lambda p, s: p.LGConv(), "xpw"),
     "APPNP": (lambda p, s: p.APPNP(3, 0.1), "xpw"),
     "GCN2Conv": (lambda p, s: p.GCN2Conv(D, 0.1, 0.5, 2), "xzpw"),
@@ -35,8 +35,8 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
     "SignedConv first": (lambda p, s: p.SignedConv(D, 3, True), "xpn"),
     "SignedConv later": (lambda p, s: p.SignedConv(D // 2, 3, False), "xpn"),
     "SignedGCN": (lambda p, s: p.SignedGCN(D, 8, 2), "xpn"),
-    "SGCNConv narrower": (lambda p, s: s.SGCNConv(D, 3, True), "xpn"),
-    "SGCNConv wider": (lambda p, s: s.SGCNConv(D, 6, True), "xpn"),
+    "SGCNConv fewer features": (lambda p, s: s.SGCNConv(D, 3, True), "xpn"),
+    "SGCNConv more features": (lambda p, s: s.SGCNConv(D, 6, True), "xpn"),
     "SGCNConv later": (lambda p, s: s.SGCNConv(D // 2, 3, False), "xpn"),
     "SNEAConv first": (lambda p, s: s.SNEAConv(D, 3, True), "xpn"),
     "SNEAConv later": (lambda p, s: s.SNEAConv(D // 2, 3, False), "xpn"),
@@ -59,7 +59,7 @@ def base(nodes: int = 9) -> dict[str, Any]:
 
 
 def empty(given: dict[str, Any], nodes: int, names: str = "pnwv") -> dict[str, Any]:
-    """The first nodes alone, and none of the named edges and weights."""
+    """Return only the first nodes, without the named edges and weights."""
     none = {name: given[name][..., :0] for name in names}
     return {**given, **{name: given[name][:nodes] for name in "xzb"}, **none}
 
@@ -68,7 +68,7 @@ def each(given: dict[str, Any], names: str, change: Callable[[Tensor], Any]) -> 
     return {**given, **{name: change(given[name]) for name in names}}
 
 
-def with_loops(given: dict[str, Any]) -> dict[str, Any]:
+def add_loops(given: dict[str, Any]) -> dict[str, Any]:
     loops = torch.tensor([[1, 3], [1, 3]])
     looped = each(given, "pn", lambda edge_index: torch.cat([edge_index, loops], 1))
     return each(looped, "wv", lambda weight: torch.cat([weight, torch.tensor([0.7, 0.2])]))
@@ -92,7 +92,7 @@ GRAPHS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "one node": lambda g: empty(g, 1),
     "one node with a loop": one_loop,
     "no nodes": lambda g: empty(g, 0),
-    "loops": with_loops,
+    "loops": add_loops,
     "duplicates": doubled,
     "undirected": lambda g: each(
         each(g, "pn", lambda e: torch.cat([e, e.flip(0)], 1)), "wv", lambda w: torch.cat([w, w])
@@ -129,11 +129,11 @@ def run(name: str, given: dict[str, Any], packages: Any) -> list[Tensor] | type:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("name", LAYERS)
-def test_results_types_and_layouts_are_pygs(name: str, graph: str) -> None:
+def test_results_types_and_layouts_equal_those_of_pyg(name: str, graph: str) -> None:
     given = GRAPHS[graph](base())
     want, got = (run(name, given, packages) for packages in ((pyg, pygsd), (ours, ours_directed)))
     if isinstance(want, type):
-        # PyG's code does not mix these types, or takes no column; ours does, or raises ValueError.
+        # PyG does not support mixed types or a column of weights; the accelerated layer does, or raises ValueError.
         assert "float" in graph or graph == "no weights" or (name, graph) == ("FAConv plain", "weights in a column")
         assert not isinstance(got, type) or got in (want, ValueError)
         return
@@ -145,7 +145,7 @@ def test_results_types_and_layouts_are_pygs(name: str, graph: str) -> None:
         torch.testing.assert_close(g, w, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-BATCHED = ["GCNConv", "GCNConv cached", "SGConv narrower", "SGConv wider", "LGConv", "APPNP"]
+BATCHED = ["GCNConv", "GCNConv cached", "SGConv fewer features", "SGConv more features", "LGConv", "APPNP"]
 
 
 @pytest.mark.parametrize("shape", [(2, 9, D), (1, 9, D), (2, 3, 9, D), (0, 9, D)], ids=str)
@@ -158,7 +158,7 @@ def test_outputs_with_leading_dimensions_are_contiguous(name: str, shape: tuple[
     got.view(-1)
 
 
-def test_weights_that_are_not_numbers_are_refused() -> None:
+def test_weights_that_are_not_finite_raise() -> None:
     for bad in (float("nan"), float("inf")):
         given = base()
         given["w"][1] = given["v"][1] = bad
@@ -167,12 +167,12 @@ def test_weights_that_are_not_numbers_are_refused() -> None:
                 assert run(name, given, (ours, ours_directed)) is ValueError, name
 
 
-def test_features_that_are_not_numbers_spread_as_in_pyg() -> None:
+def test_nan_features_affect_the_same_rows_as_in_pyg() -> None:
     given = base()
     given["x"][1, 0] = float("nan")
     for name in (
         "GCNConv",
-        "SGConv wider",
+        "SGConv more features",
         "LGConv",
         "APPNP",
         "GCN2Conv",
@@ -188,10 +188,10 @@ def test_features_that_are_not_numbers_spread_as_in_pyg() -> None:
     ("name", "child"),
     [
         ("GCNConv", "lin"),
-        ("SGConv narrower", "lin"),
+        ("SGConv fewer features", "lin"),
         ("FAConv", "att_l"),
         ("SignedConv first", "lin_pos_l"),
-        ("SGCNConv narrower", "lin_b"),
+        ("SGCNConv fewer features", "lin_b"),
         ("SGCNConv later", "lin_b"),
         ("SNEAConv later", "lin_u"),
     ],
@@ -218,7 +218,7 @@ def test_hooks_on_the_attention_of_snea() -> None:
         layer = LAYERS["SNEAConv later"][0](*packages)
         layer.alpha_b.register_forward_hook(lambda module, inputs, out: out + inputs[0][:, :1])
         if packages[0] is ours:
-            with pytest.warns(UserWarning, match="its alpha_b or alpha_u is no plain Linear without hooks"):
+            with pytest.warns(UserWarning, match="its alpha_b or alpha_u is not a plain Linear without hooks"):
                 results.append(layer(given["x"], given["p"], given["n"]))
         else:
             results.append(layer(given["x"], given["p"], given["n"]))
@@ -236,7 +236,7 @@ def test_hooks_on_the_discriminator_of_signed_gcn() -> None:
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
-def test_contra_norm_keeps_to_the_graphs_of_a_batch() -> None:
+def test_contra_norm_acts_within_each_graph_of_a_batch() -> None:
     torch.manual_seed(0)
     x, batch = torch.randn(20, 5, dtype=torch.float64), torch.randint(0, 5, (20,))
     batch[batch == 2] = 1  # one graph without nodes
@@ -246,7 +246,7 @@ def test_contra_norm_keeps_to_the_graphs_of_a_batch() -> None:
         want[batch == graph] = norm(x[batch == graph])
     torch.testing.assert_close(norm(x, batch), want)
     assert not torch.allclose(norm(x), want)
-    # PyG's models hand their batch vector to such a norm.
+    # PyG's models pass their batch vector to such a norm.
     model, edge_index = pyg.GCN(5, 8, 2, 3, norm=ours.ContraNorm(0.3)).double(), edges(0, 40, 20)[:, :0]
     parts = [model(x[batch == graph], edge_index) for graph in batch.unique()]
     out = model(x, edge_index, batch=batch)

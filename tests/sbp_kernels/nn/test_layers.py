@@ -1,4 +1,4 @@
-"""What the layers do beyond PyG's single graph: bipartite and batched features, negative weights, norms, losses."""
+"""Layers on more than one plain graph: bipartite and batched features, negative weights, norms, losses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_bipartite_signed_conv(first, form):
         same(*pair)
 
 
-def test_values_of_a_sparse_matrix_weigh_a_mean():
+def test_values_of_a_sparse_matrix_are_weights_of_a_mean():
     theirs, mine = both("SignedConv", dict(in_channels=6, out_channels=4, first_aggr=True))
     x, weight = torch.randn(13, 6), torch.rand(edges(0).size(1))
     halves = [in_form("csr", edges(0), weight)[0], in_form("csr", edges(1), None)[0]]
@@ -59,7 +59,7 @@ def test_batched_features_on_one_graph(name):
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("form", ["edge_index", "csr"])
-def test_negative_weights_have_a_norm(form, cached):
+def test_degrees_of_negative_weights_are_defined(form, cached):
     torch.manual_seed(0)
     conv = ours.GCNConv(6, 4, bias=False, cached=cached)
     x, edge_index = torch.randn(13, 6), edges(0)
@@ -67,7 +67,7 @@ def test_negative_weights_have_a_norm(form, cached):
     adjacency = [a for a in in_form(form, edge_index, weight) if a is not None]
     dense = torch.zeros(13, 13).index_put((edge_index[1], edge_index[0]), weight, accumulate=True)
     absolute = torch.zeros(13, 13).index_put((edge_index[1], edge_index[0]), weight.abs(), accumulate=True)
-    # A matrix has its duplicates summed, and takes a loop beside the one it has.
+    # PyG sums the duplicates of a matrix, and adds a self-loop to an existing one.
     loops = torch.eye(13) if form == "csr" else torch.diag((dense.diagonal() == 0).float())
     absolute = (dense.abs() if form == "csr" else absolute) + loops
     scale = absolute.sum(1).rsqrt()
@@ -76,7 +76,7 @@ def test_negative_weights_have_a_norm(form, cached):
         same(conv(x, *adjacency), want)
 
 
-def test_sparse_values_that_learn():
+def test_learnable_sparse_values():
     x, edge_index = torch.randn(13, 6), edges(0).unique(dim=1)
     value = torch.rand(edge_index.size(1), requires_grad=True)
     theirs, mine = both("GCNConv", dict(in_channels=6, out_channels=4))
@@ -100,7 +100,7 @@ def test_attention_weights():
         mine(x, x_0, edges(0), torch.ones(edges(0).size(1)))
 
 
-def test_a_cached_layer_stays_with_its_first_graph():
+def test_a_cached_layer_keeps_its_first_graph():
     theirs, mine = both("GCNConv", dict(in_channels=6, out_channels=4, cached=True))
     x = torch.randn(13, 6)
     for edge_index in (edges(0), edges(1)):
@@ -136,8 +136,8 @@ def test_contra_norm(normalize):
     got = norm(x)
     same(got, want)
     same(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (got, want)))
-    learnt = ours.ContraNorm(channels=5)
-    assert [name for name, _ in learnt.named_parameters()] == ["norm.weight", "norm.bias"]
+    with_norm = ours.ContraNorm(channels=5)
+    assert [name for name, _ in with_norm.named_parameters()] == ["norm.weight", "norm.bias"]
     with pytest.raises(ValueError, match="got -1"):
         ours.ContraNorm(scale=-1)
 
@@ -196,7 +196,7 @@ def test_signed_gcn_has_the_losses_of_pyg(layers):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_samples_are_the_ones_that_pyg_draws():
+def test_samples_equal_those_of_pyg_for_a_seed():
     for population, k in (
         (10**6, 4000),
         (2**20 + 1, 300),

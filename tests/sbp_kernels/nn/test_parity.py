@@ -1,4 +1,4 @@
-"""Each layer gives what PyG's layer gives: outputs, all gradients, parameters, text."""
+"""Each layer equals PyG's layer in outputs, all gradients, parameters and text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def same(got, want):
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
-def adjacency_of(case, form, seed=0, num_edges=60, learn=False):
+def adjacency_of(case, form, seed=0, num_edges=60, learnable=False):
     name, _, weighted = case
     if name == "SignedConv":
         return [in_form(form, edges(seed, num_edges), None)[0], in_form(form, edges(seed + 1, num_edges // 2), None)[0]]
     edge_index = edges(seed, num_edges)
-    weight = torch.rand(edge_index.size(1), requires_grad=learn) if weighted and (learn or seed != 5) else None
+    weight = torch.rand(edge_index.size(1), requires_grad=learnable) if weighted and (learnable or seed != 5) else None
     return [a for a in in_form(form, edge_index, weight) if a is not None]
 
 
@@ -44,7 +44,7 @@ def compare(case, adjacency, features=None):
 
 def comparable(case, form):
     name, arguments, _ = case
-    # PyG takes no CSC where it normalises, and draws the dropout of a matrix in another order.
+    # PyG does not normalise CSC matrices, and applies dropout to a matrix in another order.
     if form == "csc" and (name == "FAConv" or (name != "SignedConv" and arguments.get("normalize", True))):
         return False
     return not (arguments.get("dropout") and form in ("coo", "csr", "csc"))
@@ -66,12 +66,12 @@ def test_unweighted_and_empty_graphs(case):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c[2] and not c[1].get("cached")], ids=name_of)
-def test_weights_that_learn(case):
-    compare(case, adjacency_of(case, "edge_index", learn=True))
+def test_learnable_weights(case):
+    compare(case, adjacency_of(case, "edge_index", learnable=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_the_other_flow(case):
+def test_reversed_flow(case):
     compare((case[0], {**case[1], "flow": "target_to_source"}, case[2]), adjacency_of(case, "edge_index"))
 
 

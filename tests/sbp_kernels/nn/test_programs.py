@@ -1,4 +1,4 @@
-"""torch.jit.script, torch.jit.trace and torch.export of every layer: PyG's results, also for other edges."""
+"""torch.jit.script, torch.jit.trace and torch.export of every layer give PyG's results, also for other edges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 import sbp_kernels.nn as ours
 from sbp_kernels.nn import accelerate, restore
-from sbp_kernels.nn.replacement import original
+from sbp_kernels.nn.replacement import pyg_class
 from sbp_kernels.pyg import adjacency, signed_adjacency
 from tests.sbp_kernels.nn.layers import edges
 
@@ -32,7 +32,7 @@ N, D = 13, 6
 
 
 def arguments(names: str, seed: int) -> list[Tensor]:
-    """Features x, edges of both signs p and n with weights w and v, labels y and k: the same shapes for any seed."""
+    """Return features x, edges p and n with weights w and v, labels y and k, in the same shapes for every seed."""
     generator = torch.Generator().manual_seed(seed)
     edge = lambda size: torch.randint(N - 2, (2, size), generator=generator)  # noqa: E731
     rand = lambda *shape: torch.rand(shape, generator=generator) + 0.1  # noqa: E731
@@ -50,7 +50,7 @@ def arguments(names: str, seed: int) -> list[Tensor]:
 
 
 class Stack(torch.nn.Module):
-    """Layers inside a model."""
+    """A model that contains layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def flat(out: Any) -> Tensor:
 
 
 def outcome(program: Callable[..., Any], layer: torch.nn.Module, names: str) -> Any:
-    """The outputs for the recorded arguments and for others of the same shapes; or the class of the error."""
+    """Return the outputs for the recorded arguments and for others of the same shapes, or the class of the error."""
     torch._dynamo.reset()
     try:
         compiled = program(layer, arguments(names, 0))
@@ -143,12 +143,12 @@ def pair(name: str) -> tuple[torch.nn.Module, torch.nn.Module, str]:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", CASES)
-def test_programs_of_layers_are_pygs(name: str, program: Callable[..., Any]) -> None:
+def test_programs_of_layers_equal_those_of_pyg(name: str, program: Callable[..., Any]) -> None:
     theirs, mine, names = pair(name)
     kind = type(mine)
     want = outcome(program, theirs, names)
     same_outcome(outcome(program, mine, names), want)
-    # What PyG can run is right; the layer goes on as it was.
+    # The program agrees with PyG's if PyG supports it; the layer itself is unchanged.
     if not isinstance(want, type):
         got = [flat(mine(*arguments(names, seed))) for seed in (0, 1, 2)]
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
@@ -174,14 +174,14 @@ def test_programs_of_accelerated_models(name: str, program: Callable[..., Any]) 
     assert restore(model).swapped.keys() == swapped.keys()
 
 
-def test_programs_need_no_package_of_ours() -> None:
+def test_programs_do_not_import_this_package() -> None:
     model = Stack().eval()
     accelerate(model)
     args = arguments("xpw", 0)
     for program in (script, trace):
         compiled = program(model, args)
         assert "sbp::" not in str(compiled.inlined_graph) and "sbp_pyg" not in str(compiled.inlined_graph)
-    # A script of PyG's own GCNConv does not load with torch 2.13, so that of ours does not.
+    # A script of PyG's own GCNConv does not load with torch 2.13, so a script of the accelerated one does not either.
     file = io.BytesIO()
     torch.jit.save(compiled, file)
     file.seek(0)
@@ -189,7 +189,7 @@ def test_programs_need_no_package_of_ours() -> None:
     assert "sbp" not in str(torch.export.export(model, tuple(args)).graph)
 
 
-def test_a_scripted_layer_is_ours_again_when_it_is_used() -> None:
+def test_a_scripted_layer_is_accelerated_again_after_a_call() -> None:
     args = arguments("xpw", 0)
     conv = ours.GCNConv(D, 4)
     want = conv(*args)
@@ -203,7 +203,7 @@ def test_a_scripted_layer_is_ours_again_when_it_is_used() -> None:
     torch.testing.assert_close(torch.jit.script(conv)(*args), want, rtol=1e-4, atol=1e-5)
 
 
-def test_hooks_and_explainers_of_a_scripted_layer_stay() -> None:
+def test_a_scripted_layer_keeps_hooks_and_explainers() -> None:
     conv, args, seen = pyg.GCNConv(D, 4), arguments("xp", 0), []
     accelerate(conv)
     torch.jit.script(conv)
@@ -212,7 +212,7 @@ def test_hooks_and_explainers_of_a_scripted_layer_stay() -> None:
     assert seen == [1]
 
 
-def test_subclasses_of_ours_say_that_torchscript_cannot() -> None:
+def test_torchscript_of_a_subclass_raises() -> None:
     class Mine(ours.GCNConv):
         def message(self, x_j, edge_weight):
             return 2 * x_j
@@ -245,13 +245,13 @@ OWN: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
 
 @pytest.mark.parametrize("program", PROGRAMS[1:], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", OWN)
-def test_programs_of_layers_that_pyg_has_not(name: str, program: Callable[..., Any]) -> None:
+def test_programs_of_layers_that_pyg_does_not_have(name: str, program: Callable[..., Any]) -> None:
     make, names = OWN[name]
     layer = make()
     same_outcome(outcome(program, layer, names), [layer(*arguments(names, seed)) for seed in (0, 1, 2)])
 
 
-def test_gradients_of_a_program_with_a_graph_that_is_looked_up() -> None:
+def test_gradients_of_a_program_that_looks_up_its_graph() -> None:
     layer, args = ours.SBPConv(0.9, 0.5, 0.3, num_steps=3, learnable=["alpha"]), arguments("xpn", 0)
     exported = export(layer, args)
     x = args[0].requires_grad_()
@@ -265,7 +265,7 @@ class OwnGraph(torch.nn.Module):
 
 
 @pytest.mark.parametrize("program", PROGRAMS[1:3], ids=lambda f: f.__name__)
-def test_edges_never_become_constants_unnoticed(program: Callable[..., Any]) -> None:
+def test_edges_that_would_become_constants_raise(program: Callable[..., Any]) -> None:
     args = arguments("xp", 0)
     with pytest.raises(NotImplementedError, match="would make the edges constants of the program"):
         program(OwnGraph(), args)
@@ -279,12 +279,12 @@ def test_edges_never_become_constants_unnoticed(program: Callable[..., Any]) -> 
         program(Learnable(), args)
 
 
-def test_every_replaced_layer_is_here() -> None:
+def test_every_replaced_layer_is_tested() -> None:
     from sbp_kernels.nn.accelerate import LAYERS
 
     tested = {type(pair(name)[1]) for name in CASES}
     assert tested == {*LAYERS.values(), *ours_directed.LAYERS.values()}
-    assert all(issubclass(kind, original(kind)) for kind in tested)
+    assert all(issubclass(kind, pyg_class(kind)) for kind in tested)
 
 
 def test_a_program_of_edges_with_loops_and_duplicates() -> None:

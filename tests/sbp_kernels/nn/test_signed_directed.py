@@ -1,4 +1,4 @@
-"""Layers of PyGSD: our subclasses against PyGSD's own, outputs and every gradient."""
+"""Accelerated layers of PyGSD against PyGSD's own: outputs and every gradient."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sbp_kernels.nn import accelerate, restore  # noqa: E402
 from sbp_kernels.nn import signed_directed as ours  # noqa: E402
 
 N, D = 40, 6
-# The last nodes have no edge of either kind, or only positive ones.
+# The last nodes have no edges, or only positive ones.
 POS = torch.randint(N - 4, (2, 150), generator=torch.Generator().manual_seed(0))
 NEG = torch.randint(N - 9, (2, 90), generator=torch.Generator().manual_seed(1))
 BOTH = torch.cat([POS, NEG], 1)
 
 
-def weights(size: int, seed: int, learn: bool = False) -> Tensor:
-    return (torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 0.1).requires_grad_(learn)
+def weights(size: int, seed: int, learnable: bool = False) -> Tensor:
+    return (torch.rand(size, generator=torch.Generator().manual_seed(seed)) + 0.1).requires_grad_(learnable)
 
 
 def features(width: int, seed: int = 5) -> Tensor:
@@ -32,14 +32,14 @@ def sparse(edge_index: Tensor) -> Tensor:
     return torch.sparse_coo_tensor(edges.flip(0), torch.rand(edges.size(1)), (N, N)).to_sparse_csr()
 
 
-def simpa(learn: bool, directed: bool) -> list[Tensor]:
+def simpa(learnable: bool, directed: bool) -> list[Tensor]:
     x = [features(D, seed) for seed in range(4 if directed else 2)]
-    return [POS, weights(150, 2, learn), NEG, weights(90, 3, learn), *x]
+    return [POS, weights(150, 2, learnable), NEG, weights(90, 3, learnable), *x]
 
 
-def magnetic(learn: bool) -> list[Tensor]:
+def magnetic(learnable: bool) -> list[Tensor]:
     signed = weights(240, 4) * torch.tensor([1.0, -1.0, 1.0]).repeat(80)
-    return [features(D), features(D, 6), BOTH, signed.detach().requires_grad_(learn)]
+    return [features(D), features(D, 6), BOTH, signed.detach().requires_grad_(learnable)]
 
 
 ONE_CLASS = torch.stack([torch.arange(5), torch.arange(1, 6)])
@@ -64,18 +64,23 @@ CASES = {
     ),
     "SNEA first": ("SNEAConv", (D, 5, True), {}, lambda: [features(D), POS, NEG]),
     "SNEA later": ("SNEAConv", (D, 5, False), {}, lambda: [features(2 * D), POS, NEG]),
-    "SNEA without foes": ("SNEAConv", (D, 5, False), {}, lambda: [features(2 * D), ONE_CLASS, NONE]),
-    "SNEA without friends": ("SNEAConv", (D, 5, False), {"bias": False}, lambda: [features(2 * D), NONE, ONE_CLASS]),
+    "SNEA without negative edges": ("SNEAConv", (D, 5, False), {}, lambda: [features(2 * D), ONE_CLASS, NONE]),
+    "SNEA without positive edges": (
+        "SNEAConv",
+        (D, 5, False),
+        {"bias": False},
+        lambda: [features(2 * D), NONE, ONE_CLASS],
+    ),
     "SNEA reversed": ("SNEAConv", (D, 5, False), {"flow": "target_to_source"}, lambda: [features(2 * D), POS, NEG]),
     "SIMPA 1": ("SIMPA", (1, 0.5), {}, lambda: simpa(False, False)),
     "SIMPA 2": ("SIMPA", (2, 0.5), {}, lambda: simpa(False, False)),
-    "SIMPA 4, weights learn": ("SIMPA", (4, 0.3), {}, lambda: simpa(True, False)),
+    "SIMPA 4, learnable weights": ("SIMPA", (4, 0.3), {}, lambda: simpa(True, False)),
     "SIMPA directed": ("SIMPA", (3, 0.5, True), {}, lambda: simpa(False, True)),
     "MSConv 1": ("MSConv", (D, 5, 1, 0.1, False), {}, lambda: magnetic(False)),
     "MSConv 3": ("MSConv", (D, 5, 3, 0.25, False), {"bias": False}, lambda: magnetic(False)),
     "MSConv reversed": ("MSConv", (D, 5, 2, 0.1, False), {"flow": "source_to_target"}, lambda: magnetic(False)),
-    "MSConv, weights learn": ("MSConv", (D, 5, 2, 0.1, False), {"absolute_degree": False}, lambda: magnetic(True)),
-    "MSConv, q learns": ("MSConv", (D, 5, 2, 0.1, True), {}, lambda: magnetic(False)),
+    "MSConv, learnable weights": ("MSConv", (D, 5, 2, 0.1, False), {"absolute_degree": False}, lambda: magnetic(True)),
+    "MSConv, learnable q": ("MSConv", (D, 5, 2, 0.1, True), {}, lambda: magnetic(False)),
     "MSConv unnormalised": (
         "MSConv",
         (D, 5, 2, 0.1, False),
@@ -108,7 +113,7 @@ def gradients(layer: torch.nn.Module, args: list, out: Tensor, seed: Tensor) -> 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_results_and_gradients_are_pygsds(name):
+def test_results_and_gradients_equal_those_of_pygsd(name):
     a, b, args = pair(name)
     assert isinstance(b, type(a)) and list(a.state_dict()) == list(b.state_dict())
     want, got = flat(a(*args)), flat(b(*args))
@@ -119,13 +124,13 @@ def test_results_and_gradients_are_pygsds(name):
         torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_largest_eigenvalue_is_found():
+def test_the_largest_eigenvalue():
     a, b, args = pair("MSConv unnormalised")
-    # ARPACK starts at a random vector and stops at single precision.
+    # ARPACK starts with a random vector and converges to single precision.
     torch.testing.assert_close(flat(b(*args[:-1])), flat(a(*args[:-1])), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["SGCN later", "SNEA later", "SIMPA 2", "MSConv 3", "MSConv, q learns"])
+@pytest.mark.parametrize("name", ["SGCN later", "SNEA later", "SIMPA 2", "MSConv 3", "MSConv, learnable q"])
 def test_graphs_are_built_once(name, monkeypatch):
     _, layer, args = pair(name)
     want = flat(layer(*args))
@@ -137,7 +142,7 @@ def test_graphs_are_built_once(name, monkeypatch):
     assert torch.equal(flat(layer(*args)), want)
 
 
-def test_a_change_in_place_is_seen():
+def test_a_change_in_place_is_detected():
     a, b, _ = pair("SIMPA 2")
     args = simpa(False, False)
     b(*args)
@@ -174,7 +179,7 @@ def test_models_are_accelerated_in_place(name):
     want, state = out[0] if isinstance(out, tuple) else out, list(model.state_dict())
     swapped, left = accelerate(model)
     assert len(swapped) == (1 if name == "SSSNET" else 2), swapped
-    # The layers inside of a SIMPA do not run any more, so they are not left to PyGSD.
+    # The layers inside a SIMPA do not run any more, so the report does not list them.
     assert not left and not accelerate(model).left
     out = model(*args)
     torch.testing.assert_close(out[0] if isinstance(out, tuple) else out, want, rtol=1e-5, atol=1e-5)
@@ -183,7 +188,7 @@ def test_models_are_accelerated_in_place(name):
     assert not any(type(module) in ours.LAYERS.values() for module in model.modules())
 
 
-def test_what_one_pass_cannot_do_is_pygsds():
+def test_pygsd_runs_what_a_fused_pass_cannot():
     torch.manual_seed(0)
     layer = ours.SGCNConv(D, 5, True, aggr="max")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A stream of mini-batches through compiled layers: right results, and no more compilations than torch allows."""
+"""Compiled layers on a stream of mini-batches: correct results within the recompile limit of torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch._dynamo.utils import counters
 import sbp_kernels.nn as ours
 from sbp_kernels.backends._extension import NOT_LOADED
 from sbp_kernels.nn import accelerate
-from sbp_kernels.pyg.compiled import Deferred, recall_graph
+from sbp_kernels.pyg.compiled import Deferred, lookup_graph
 from sbp_kernels.pyg.ops import pair, propagate
 
 pygsd = pytest.importorskip("torch_geometric_signed_directed.nn", reason="PyGSD is not installed")
@@ -26,7 +26,7 @@ D, BATCHES = 6, 50
 
 
 def batch(seed: int) -> dict[str, Tensor]:
-    """Features, edges of both signs with weights, labels: other tensors and other sizes for every seed."""
+    """Return features, edges of both signs with weights, and labels; each seed gives other tensors and sizes."""
     generator = torch.Generator().manual_seed(seed)
     n, p, m = (int(torch.randint(low, low + 30, (), generator=generator)) for low in (20, 60, 110))
     edge = lambda size: torch.randint(n, (2, size), generator=generator).unique(dim=1)  # noqa: E731
@@ -66,11 +66,11 @@ class Model(torch.nn.Module):
         return self.signed(self.fa(x, x, edge_index), edge_index, neg_edge_index)
 
 
-# What makes the layer, the names of its arguments, and whether it compiles without a graph break.
+# A constructor call, the names of the arguments, and whether the layer compiles without a graph break.
 CASES: dict[str, tuple[Callable[..., Any], str, bool]] = {
     "GCNConv": (lambda p, s: p.GCNConv(D, 4), "xp", True),
     "GCNConv weighted": (lambda p, s: p.GCNConv(D, 4), "xpw", True),
-    "GCNConv, weights learn": (lambda p, s: p.GCNConv(D, 4), "xpW", False),
+    "GCNConv, learnable weights": (lambda p, s: p.GCNConv(D, 4), "xpW", False),
     "SGConv": (lambda p, s: p.SGConv(D, 4, K=2), "xpw", True),
     "LGConv": (lambda p, s: p.LGConv(), "xpw", True),
     "APPNP": (lambda p, s: p.APPNP(3, 0.1), "xpw", True),
@@ -95,9 +95,9 @@ CASES: dict[str, tuple[Callable[..., Any], str, bool]] = {
     "SNEAConv first": (lambda p, s: s.SNEAConv(D, 4, True), "xpn", True),
     "SNEAConv later": (lambda p, s: s.SNEAConv(D // 2, 4, False), "xpn", True),
     "SIMPA": (lambda p, s: s.SIMPA(2, 0.5), "pwnvxz", True),
-    "SIMPA, weights learn": (lambda p, s: s.SIMPA(2, 0.5), "pWnvxz", False),
+    "SIMPA, learnable weights": (lambda p, s: s.SIMPA(2, 0.5), "pWnvxz", False),
     "MSConv": (lambda p, s: s.MSConv(D, 4, 2, 0.1, False), "xzpw", True),
-    "MSConv, q learns": (lambda p, s: s.MSConv(D, 4, 2, 0.1, True), "xzpw", False),
+    "MSConv, learnable q": (lambda p, s: s.MSConv(D, 4, 2, 0.1, True), "xzpw", False),
 }
 
 
@@ -106,7 +106,7 @@ def flat(out: Any) -> Tensor:
 
 
 def result(layer: Any, parameters: list[Tensor], names: str, seed: int) -> list[Tensor | None]:
-    """The output for one batch and the gradients of everything that takes one."""
+    """Return the output for one batch and all gradients."""
     given = batch(seed)
     args = [given[name] for name in names]
     torch.manual_seed(seed)
@@ -124,7 +124,7 @@ def check_stream(compiled: Any, mine: Any, theirs: Any, names: str) -> None:
             if w is not None and g is not None:
                 torch.testing.assert_close(g, w, rtol=1e-3, atol=1e-4)
     assert not any("recompile limit" in reason for reason in counters["unimplemented"]), counters["unimplemented"]
-    # Per frame: at most the limit; a model with eager layers has a frame before and after each.
+    # The limit applies to each frame; a model with eager layers has a frame before and after each of them.
     assert counters["stats"]["unique_graphs"] <= 8 * (1 + len(counters["graph_break"])), counters["stats"]
 
 
@@ -144,7 +144,7 @@ def test_layers(name: str) -> None:
     assert torch._dynamo.config.recompile_limit == 8
     check_stream(torch.compile(mine, backend="aot_eager", fullgraph=whole), mine, theirs, names)
     if not whole:
-        # At most the lines before the layer runs eager.
+        # Only the lines before the layer runs eagerly may be compiled.
         assert counters["stats"]["unique_graphs"] <= 2
 
 
@@ -166,7 +166,7 @@ def test_a_model_in_training_and_evaluation(backend: str) -> None:
     assert not any("recompile limit" in reason for reason in counters["unimplemented"])
 
 
-def test_a_change_of_a_batch_in_place_is_seen() -> None:
+def test_a_change_of_a_batch_in_place_is_detected() -> None:
     torch._dynamo.reset()
     theirs, mine = pair_of(lambda p, s: p.GCNConv(D, 4))
     compiled = torch.compile(mine, backend="aot_eager", fullgraph=True)
@@ -198,7 +198,7 @@ def deferred(build_size: int = 12) -> tuple[Deferred, Any, Tensor]:
     generator = torch.Generator().manual_seed(0)
     pos, neg = (torch.randint(build_size, (2, 30), generator=generator) for _ in range(2))
     options = ((build_size, build_size), "source_to_target", "sym", False)
-    graph = recall_graph(_build_pair, options, pos, None, neg, None)
+    graph = lookup_graph(_build_pair, options, pos, None, neg, None)
     recipe = '["_build_pair", ["source_to_target", "sym", false], [true, false, true, false], []]'
     stand_in = Deferred((pos, neg), recipe, options[0])
     assert stand_in.realize() is graph and stand_in.num_rows == build_size
@@ -221,7 +221,7 @@ def test_the_op_of_steps(steps: int, with_residual: bool) -> None:
         torch.testing.assert_close(got, torch.zeros_like(got) if want is None else want)
 
 
-def test_the_ops_follow_the_rules_of_torch() -> None:
+def test_the_ops_pass_opcheck() -> None:
     stand_in, _, x = deferred()
     graph = (list(stand_in.sources), stand_in.recipe, list(stand_in.size))
     residual, y = (torch.randn_like(x).requires_grad_() for _ in range(2))

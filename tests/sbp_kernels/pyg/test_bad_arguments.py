@@ -1,4 +1,4 @@
-"""Bad arguments of the functions and classes of `sbp_kernels.pyg`: ValueError, one sentence with rule and value."""
+"""Bad arguments of `sbp_kernels.pyg` raise ValueError; one sentence states the rule and the value."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ CASES: list[tuple[str, Call, str]] = []
 
 
 def add(message: str, function: Callable[..., Any], *calls: tuple[Any, ...], **options: Any) -> None:
-    """One case for each tuple of arguments."""
+    """Add one case for each tuple of arguments."""
     for i, call in enumerate(calls):
         name = f"{getattr(function, '__name__', 'call')}, {message[:30]}, {i}"
         CASES.append((name, lambda call=call: function(*call, **options), message))
 
 
-def weighing(weight: Any) -> Any:
+def with_weight(weight: Any) -> Any:
     return adjacency(E, weight)
 
 
@@ -87,10 +87,17 @@ add(
 )
 add("must lie in", adjacency, (torch.tensor([[0, -1], [1, 0]]),))
 add("must leave room for 8 bytes a node", adjacency, (torch.tensor([[0, 2**40], [1, 0]]),))
-add("edge_weight must be a tensor", weighing, *((v,) for v in ("x", [1.0, 2.0, 3.0], 1.0)))
-add("edge_weight must be a real dense tensor", weighing, (W[:2],), (torch.rand(5),), (W.cfloat(),), (torch.rand(3, 3),))
-add("edge_weight must be finite, got nan at position 1", weighing, (torch.tensor([1.0, NAN, 1.0]),))
-add("edge_weight must be finite, got inf", weighing, (torch.tensor([1.0, INF, 1.0]),))
+add("edge_weight must be a tensor", with_weight, *((v,) for v in ("x", [1.0, 2.0, 3.0], 1.0)))
+add(
+    "edge_weight must be a real dense tensor",
+    with_weight,
+    (W[:2],),
+    (torch.rand(5),),
+    (W.cfloat(),),
+    (torch.rand(3, 3),),
+)
+add("edge_weight must be finite, got nan at position 1", with_weight, (torch.tensor([1.0, NAN, 1.0]),))
+add("edge_weight must be finite, got inf", with_weight, (torch.tensor([1.0, INF, 1.0]),))
 add(
     "size must be a number of nodes",
     with_option("size"),
@@ -129,7 +136,7 @@ add("the data has no signs", from_data, (Data(),), (data(edge_weight=None),))
 add("edge_weight must be a tensor", from_data, (data(edge_weight="x"),), (data(edge_weight=[1, 2, 3]),))
 add("edge_weight must be floating", from_data, (data(edge_weight=W[:1]),))
 add("edge_weight must be real", from_data, (data(edge_weight=W.cfloat()),))
-add("edge_attr must hold one number an edge", from_data, (data(edge_weight=None, edge_attr=torch.rand(3, 1, 1)),))
+add("edge_attr must hold one number per edge", from_data, (data(edge_weight=None, edge_attr=torch.rand(3, 1, 1)),))
 add("edge_weight must be finite", from_data, (data(edge_weight=NAN * W),))
 add("must lie in", from_data, (data(edge_index=E + 5),))
 add("must be int64 of shape", from_data, (data(edge_index=E.float()),))
@@ -180,7 +187,7 @@ add("got num_nodes", to_data, (G,), num_nodes=7)
 add("data must be a Data", ToSignedGraph(), (None,), (relation(),), (Batch.from_data_list([data()]),))
 add("data must be a Data", ToSignedGraph().graph, (None,), ({},))
 add("the data has no signs", lambda d: ToSignedGraph()(d).signed_graph, (Data(),))
-add("which this one has not passed", lambda d: d.signed_graph, (SignedData(x=X),))
+add("which has not been applied to this one", lambda d: d.signed_graph, (SignedData(x=X),))
 add(
     "signed_rule must be a ToSignedGraph",
     lambda d: d.signed_graph,
@@ -190,7 +197,7 @@ add(
 
 
 @pytest.mark.parametrize(("call", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_a_bad_argument_is_refused(call: Call, message: str) -> None:
+def test_a_bad_argument_raises(call: Call, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         call()
     text = str(caught.value)

@@ -1,4 +1,4 @@
-"""PyG's data objects, transforms and loaders: the graph is always that of the tensors at hand."""
+"""PyG's data objects, transforms and loaders: the graph always agrees with the current tensors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def signed_data(seed: int = 0, n: int = N) -> Data:
 
 
 def signed_dense(data: Data, n: int) -> Tensor:
-    """The definition: entry (target, source) is the sum of the weights."""
+    """Return the dense definition: entry (target, source) is the sum of the weights."""
     dense = torch.zeros(n, n, dtype=torch.float64)
     source, target = data.edge_index
     return dense.index_put((target, source), data.edge_weight.double().detach(), accumulate=True)
@@ -54,7 +54,7 @@ def test_from_signed_weights():
     assert is_graph_of(from_data(ratings), ratings_as_weights)
 
 
-def test_from_two_lists_of_edges():
+def test_from_two_edge_lists():
     data = Data(pos_edge_index=edges(50, N, N, 1), neg_edge_index=edges(30, N, N, 2), x=torch.randn(N, 2))
     data.neg_edge_weight = torch.rand(30)
     want = SignedGraph.from_edge_index(
@@ -65,7 +65,7 @@ def test_from_two_lists_of_edges():
     assert torch.equal(got.neg.to_dense(), want.neg.to_dense())
 
 
-def test_dense_negatives_and_options():
+def test_implicit_negatives_and_options():
     data = signed_data()
     data.edge_weight = None
     positive = CSR.from_edge_index(data.edge_index, None, N).add_self_loops().normalize("sym").to_dense()
@@ -96,8 +96,8 @@ def test_to_data_and_back(name):
     assert data.num_nodes == graph.num_nodes and data.y.numel() == graph.num_nodes
 
 
-def test_self_loops_are_those_of_the_graph():
-    """Nodes with a negative loop, or one of their own weight, among them."""
+def test_self_loops_agree_with_the_graph_method():
+    """Some nodes have a negative self-loop, or a self-loop with a weight other than 1."""
     data = signed_data()
     loops = torch.tensor([[3, 3, 5, 8], [3, 3, 5, 8]])
     data.edge_index = torch.cat([data.edge_index, loops], 1)
@@ -113,18 +113,18 @@ def test_gradients_reach_the_weights_of_the_data():
     data.edge_weight.requires_grad_()
     out = signed_propagate(data.x, from_data(data, normalize="row"))
     out.square().sum().backward()
-    # Learnable weights must not be kept across steps.
+    # Graphs of learnable weights must not be cached across steps.
     rule = ToSignedGraph(normalize="row")(data)
     for _ in range(2):
         (again,) = torch.autograd.grad(signed_propagate(data.x, rule.signed_graph).square().sum(), rule.edge_weight)
         torch.testing.assert_close(again, data.edge_weight.grad)
 
 
-def test_the_transform_follows_the_data():
+def test_the_transform_detects_changes_of_the_data():
     data = ToSignedGraph()(signed_data())
     graph = data.signed_graph
     assert is_graph_of(graph, data) and data.signed_graph is graph
-    data.x = data.x * 2  # not a part of this graph
+    data.x = data.x * 2  # the graph does not depend on x
     assert copy.copy(data).signed_graph is graph
     data.edge_weight.mul_(-2.0)
     assert is_graph_of(data.signed_graph, data) and data.signed_graph is not graph
@@ -134,14 +134,14 @@ def test_the_transform_follows_the_data():
     assert part.signed_graph.num_nodes == 7 and is_graph_of(part.signed_graph, part)
     for other in (copy.deepcopy(data), pickle.loads(pickle.dumps(data)), copy.copy(data).to("cpu")):
         assert is_graph_of(other.signed_graph, data)
-    # On a device without values a graph cannot be built, and the one from before must not come back.
+    # On the meta device a graph cannot be built, and the cached one must not be returned.
     moved = copy.copy(data).to("meta")
     with pytest.raises(RuntimeError, match="meta"):
         _ = moved.signed_graph
 
 
 @pytest.mark.parametrize(("negatives", "name"), [("labels", "y"), ("labels", "train_mask"), ("features", "x")])
-def test_dense_negatives_follow_the_data(negatives, name):
+def test_implicit_negatives_detect_changes_of_the_data(negatives, name):
     data = signed_data()
     data.edge_weight = None
     data = ToSignedGraph(negatives)(data)
@@ -152,7 +152,7 @@ def test_dense_negatives_follow_the_data(negatives, name):
     assert not torch.equal(data.signed_graph.neg.to_dense(), before)
 
 
-def test_the_transform_brings_signs_to_the_form_that_loaders_carry():
+def test_the_transform_converts_signs_to_edge_weights():
     pos, neg = edges(50, N, N, 1), edges(30, N, N, 2)
     data = ToSignedGraph(normalize="row")(Data(x=torch.randn(N, 2), pos_edge_index=pos, neg_edge_index=neg))
     assert isinstance(data, SignedData) and "pos_edge_index" not in data and data.edge_weight.sum() == 20
@@ -176,13 +176,13 @@ def test_batches_of_disjoint_graphs(before):
 
 
 def sampled(data: Data) -> Data:
-    """What `NeighborLoader` makes of a draw: its own function on nodes, relabelled edges and edge ids."""
+    """Return the batch that `NeighborLoader` builds from sampled nodes, relabelled edges and edge ids."""
     node = torch.tensor([4, 0, 17, 9, 11, 2, 20])
-    kept = torch.isin(data.edge_index, node).all(0).nonzero().squeeze(1)
+    edge_ids = torch.isin(data.edge_index, node).all(0).nonzero().squeeze(1)
     local = torch.full((data.num_nodes,), -1).index_put((node,), torch.arange(node.numel()))
-    row, col = local[data.edge_index[:, kept]]
-    batch = filter_data(data, node, row, col, kept)
-    batch.n_id, batch.e_id, batch.batch_size = node, kept, 2
+    row, col = local[data.edge_index[:, edge_ids]]
+    batch = filter_data(data, node, row, col, edge_ids)
+    batch.n_id, batch.e_id, batch.batch_size = node, edge_ids, 2
     return batch
 
 
@@ -201,7 +201,7 @@ def test_sampled_batches(negatives):
     )
     assert batch.signed_graph.num_nodes == 7
     assert torch.equal(difference(batch.signed_graph), difference(want))
-    # As the loader's own `transform`.
+    # `ToSignedGraph` works as the loader's own `transform`.
     assert torch.equal(difference(transform(sampled(data)).signed_graph), difference(want))
     pairs = Data(pos_edge_index=edges(5, 7, 7, 0), neg_edge_index=edges(5, 7, 7, 1), n_id=torch.arange(7))
     with pytest.raises(ValueError, match="keeps pos_edge_index and neg_edge_index of the whole graph"):
@@ -227,7 +227,7 @@ def test_neighbor_loader():
 
 def test_cluster_loader(monkeypatch):
     data = ToSignedGraph(normalize="row")(signed_data())
-    # METIS is a part of pyg-lib; where the parts lie is of no matter here.
+    # METIS is a part of pyg-lib; any partition serves this test.
     monkeypatch.setattr(ClusterData, "_metis", lambda self, edge_index, n: torch.arange(n) % self.num_parts)
     clusters = ClusterData(data, num_parts=5, log=False)
     sizes = 0
@@ -270,7 +270,7 @@ def test_errors():
         from_data(HeteroData())
     with pytest.raises(ValueError, match="edge weights must be >= 0"):
         from_data(data, negatives="labels")
-    with pytest.raises(ValueError, match="one number an edge"):
+    with pytest.raises(ValueError, match="one number per edge"):
         from_data(Data(edge_index=data.edge_index, edge_attr=torch.rand(80, 2), num_nodes=N))
     with pytest.raises(ValueError, match="a Data holds a square graph"):
         to_data(GRAPHS["bipartite"]())

@@ -1,4 +1,4 @@
-"""Graphs inside what people train and ship with: Lightning, torch.export, HeteroConv."""
+"""Signed graphs in Lightning, torch.export and HeteroConv."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def signed_data(seed: int = 0, n: int = 23) -> SignedData:
 
 
 class Step(torch.nn.Module):
-    """A layer of one signed step and a linear map, on one type of nodes or between two."""
+    """A layer of one signed step and a linear map, within one node type or between two."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def test_hetero_conv():
     torch.testing.assert_close(out["user"], user)
 
 
-def test_sbp_conv_takes_graphs_of_relations():
+def test_sbp_conv_accepts_graphs_of_relations():
     data = HeteroData()
     data["user"].x, data["item"].x = torch.randn(9, 4), torch.randn(6, 4)
     data["user", "rates", "item"].edge_index = edges(20, 9, 6, 0)
