@@ -9,11 +9,12 @@ export PATH := $(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
 
-.PHONY: demo test lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
+.PHONY: demo test test-all lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
-	@echo "make test   the whole test suite"
+	@echo "make test   the test suite (8 minutes on two cores, with the installation)"
+	@echo "make test-all  the rest: sanitizers, ahead-of-time compilation, interpreter and device-code suites, a fuzz"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine (40 minutes), its page and figures, then the targets"
 	@echo "make bench-again  the expert's calls in six more processes (16 minutes): medians over processes take their place"
@@ -36,8 +37,14 @@ demo: $(INSTALLED)
 	$(BIN)/python -m sbp depth --dataset csbm --models sgc,label-sbp --layers 2,5,10,50 --out out
 	$(BIN)/python -m benchmarks.bench_propagate --demo
 
+# One thread a worker: tests that need several set their number.
+PYTEST := SBP_BUILD_NATIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(INSTALLED)
-	SBP_BUILD_NATIVE=1 $(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: $(INSTALLED)
+	$(PYTEST) -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

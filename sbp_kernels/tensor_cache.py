@@ -71,9 +71,10 @@ class VersionedCache:
         """Store a value that was derived from tensors of this version."""
         if version is None or is_exporting():
             return
-        if self._state[0] != version:
-            self._state = (version, {})
-        self._state[1][key] = value
+        state = self._state
+        if state[0] != version:
+            state = self._state = (version, {})
+        state[1][key] = value
 
 
 class TensorCache:

@@ -122,19 +122,19 @@ class _EdgeDots(torch.autograd.Function):
     """Reverse-mode `_edge_dots` of both halves of a graph, without a copy of a row per edge."""
 
     @staticmethod
-    def forward(ctx, call, z):  # type: ignore[no-untyped-def]
-        ctx.call = call
+    def forward(ctx, op, z):  # type: ignore[no-untyped-def]
+        ctx.op = op
         ctx.save_for_backward(z)
-        near, far = (half.prepare(accumulation_dtype(z), call.kernels) for half in (call.graph.pos, call.graph.neg))
-        return (call.kernels.edge_dot(z, z, near) - call.kernels.edge_dot(z, z, far)).to(z.dtype)
+        near, far = (half.prepare(accumulation_dtype(z), op.kernels) for half in (op.graph.pos, op.graph.neg))
+        return (op.kernels.edge_dot(z, z, near) - op.kernels.edge_dot(z, z, far)).to(z.dtype)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         # The gradient is (W + W^T) z, where W has the gradients of the edges as weights: two passes over both halves.
         (z,) = ctx.saved_tensors
         weight = grad.to(accumulation_dtype(z))
-        call = ctx.call._replace(graph=ctx.call.graph._for_one_use(weight, weight))
-        return None, spmm(call, z) + spmm(transposed(call, None, None), z)
+        op = ctx.op._replace(graph=ctx.op.graph._with_temporary_weights(weight, weight))
+        return None, spmm(op, z) + spmm(transposed(op, None, None), z)
 
 
 def _edges_by_source(options: tuple[int], edge_index: Tensor) -> tuple[CSR, Tensor]:
