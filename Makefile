@@ -38,7 +38,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_propagate --demo
 
 # One thread a worker: tests that need several set their number.
-PYTEST := SBP_BUILD_NATIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := SBP_BUILD_NATIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
