@@ -17,6 +17,9 @@ from sbp_kernels.dispatch import OpContext, lower_multi_step, run_multi_step
 from tests import oracle
 from tests.graphs import GRAPHS, edges, hub, values
 
+# Building the device code for the CPU takes a minute.
+pytestmark = pytest.mark.slow
+
 
 def suite(name: str) -> types.ModuleType:
     path = Path(__file__).parents[1] / f"sbp_kernels/{name}.py"
