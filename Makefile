@@ -7,7 +7,8 @@ BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
 INSTALLED := $(VENV)/.installed
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
+KERNELS := $(wildcard $(foreach d,csrc csrc/cpu csrc/cpu/isa csrc/cuda csrc/cuda/instances,$(addprefix $(d)/,*.cpp *.h *.cu *.cuh)))
+SOURCES := setup.py pyproject.toml csrc/cuda/nvcc_build.py $(KERNELS)
 
 .PHONY: demo test lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
 
@@ -43,7 +44,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu* csrc/cuda/*.h
+	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_propagate

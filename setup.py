@@ -55,7 +55,7 @@ def native_extension() -> dict:
         return skip(wanted, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}")
     extension = CppExtension(
         "sbp_kernels._C",
-        sorted(str(path) for path in [*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]),
+        sorted(str(path) for path in Path("csrc").rglob("*.cpp")),
         extra_compile_args=OPTIMIZE + STABLE_ABI + os.environ.get("SBP_CXXFLAGS", "").split(),
         extra_link_args=os.environ.get("SBP_CXXFLAGS", "").split(),
         py_limited_api=True,
@@ -75,7 +75,7 @@ def cuda_objects(folder: Path) -> tuple[list[str], list[str]]:
     wanted = os.environ.get("SBP_BUILD_CUDA", "auto")
     if wanted == "0" or (wanted != "1" and torch.version.cuda is None):
         return [], []
-    spec = importlib.util.spec_from_file_location("cuda_build", "csrc/cuda/build.py")
+    spec = importlib.util.spec_from_file_location("cuda_build", "csrc/cuda/nvcc_build.py")
     cuda = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cuda)
     reason = "no nvcc was found; set CUDA_HOME"

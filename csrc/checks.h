@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "view.h"
+#include "tensor_view.h"
 
 namespace sbp {
 

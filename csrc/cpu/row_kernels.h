@@ -1,5 +1,5 @@
 // The row kernels, made of the sums of row_sums.h. Included once per instruction set, like simd.h.
-#include "row_sums.h"
+#include "row_pass.h"
 
 // Standardize a row whose squares leave the range of A or whose deviations are of the size of the mean's own rounding:
 // in double, scaled by a power of two, with the mean corrected once. A constant row has a variance of exactly 0: zeros,

@@ -1,7 +1,7 @@
 // What becomes of a row's sums: an epilogue says how many sums it takes and what it stores.
 #pragma once
 
-#include "signed_spmm.cuh"
+#include "row_pass.cuh"
 
 namespace sbp::device {
 

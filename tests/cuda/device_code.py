@@ -25,14 +25,14 @@ BINS = (3, 6, 12)
 
 def build(folder: Path) -> Path:
     """Compile the shim and every .cu file with the C++ compiler; the path of the library."""
-    sources = [*sorted(CUDA.glob("*.cu")), HERE / "shim.cpp"]
+    sources = [*sorted(CUDA.rglob("*.cu")), HERE / "shim.cpp"]
     flags = ["-std=c++17", "-O1", "-fPIC", "-g1", "-Wno-unknown-pragmas", "-Wno-psabi"]
     flags += ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY"]
     flags += [f"-I{Path(torch.__file__).parent / 'include'}", f"-I{CUDA}", f"-I{ROOT / 'csrc'}"]
     sanitize = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
     texts = b"".join(
         p.read_bytes()
-        for p in sorted([*CUDA.glob("*.[ch]*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")])
+        for p in sorted([*CUDA.rglob("*.[ch]*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")])
     )
     mark = hashlib.sha256(texts + repr((flags, sanitize, torch.__version__)).encode()).hexdigest()[:16]
     library = folder / f"shim_{mark}.so"

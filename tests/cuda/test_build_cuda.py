@@ -12,7 +12,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/build.py")
+_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/nvcc_build.py")
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 needs_nvcc = pytest.mark.skipif(build.find_nvcc() is None, reason="no nvcc (set CUDA_HOME)")

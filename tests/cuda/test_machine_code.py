@@ -14,7 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(os.environ.get("SBP_ROOT", Path(__file__).parents[2]))
-_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/build.py")
+_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/nvcc_build.py")
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 # One architecture here; a release build compiles the rest from the same sources.
@@ -64,7 +64,7 @@ def kernels(tmp_path_factory) -> dict[str, tuple[str, str]]:
         return {short(name): (resources[name], body) for name, body in zip(sections[::2], sections[1::2], strict=True)}
 
     # launch.cu has no kernel.
-    sources = sorted(p for p in (ROOT / "csrc/cuda").glob("*.cu") if p.stem != "launch")
+    sources = sorted(p for p in (ROOT / "csrc/cuda").rglob("*.cu") if p.stem != "launch")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {name: found for file in pool.map(look_into, sources) for name, found in file.items()}
 

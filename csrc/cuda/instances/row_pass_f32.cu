@@ -1,4 +1,4 @@
-#include "rows.cuh"
+#include "row_launch.cuh"
 
 namespace sbp::device {
 SBP_INSTANTIATE_ROWS(float)

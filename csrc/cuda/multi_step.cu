@@ -1,6 +1,6 @@
 // signed_spmm_steps: one launch where it serves, else a launch a step. No reads back, no syncs.
-#include "ops.h"
-#include "steps.h"
+#include "instances/row_launch.h"
+#include "instances/multi_step_launch.h"
 
 namespace sbp::device {
 namespace {

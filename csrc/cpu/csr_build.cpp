@@ -3,7 +3,7 @@
 #include <tuple>
 #include <vector>
 
-#include "ops.h"
+#include "row_ops.h"
 
 namespace sbp {
 namespace {

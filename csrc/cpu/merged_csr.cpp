@@ -1,7 +1,7 @@
 // Two halves become one list of edges with their whole factors: what a fixed graph is read by, step after step.
 #include <tuple>
 
-#include "ops.h"
+#include "row_ops.h"
 
 namespace sbp {
 namespace {

@@ -1,7 +1,7 @@
 // Sums over groups of nodes, in an order that follows from the plan alone, and the tables made of them.
 #include <vector>
 
-#include "ops.h"
+#include "row_ops.h"
 
 namespace sbp {
 namespace {

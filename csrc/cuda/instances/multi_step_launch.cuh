@@ -1,8 +1,8 @@
 // Choice of kernel and grid for steps in one launch. Included once per storage type.
 #pragma once
 
-#include "rows.cuh"
-#include "steps.h"
+#include "row_launch.cuh"
+#include "multi_step_launch.h"
 
 namespace sbp::device {
 

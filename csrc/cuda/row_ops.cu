@@ -1,8 +1,8 @@
 // The CUDA implementations of the ops: tensors to structs, structs to launches. No reads back, no syncs.
 #include "edge_dot.cuh"
-#include "finish.cuh"
+#include "hub_rows.cuh"
 #include "group_sum.cuh"
-#include "ops.h"
+#include "instances/row_launch.h"
 
 namespace sbp::device {
 namespace {

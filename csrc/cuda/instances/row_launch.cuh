@@ -1,8 +1,8 @@
 // Choice of kernel and grid for a row pass. Included once per storage type, so that types compile side by side.
 #pragma once
 
-#include "finish.cuh"
-#include "rows.h"
+#include "../hub_rows.cuh"
+#include "row_launch.h"
 
 namespace sbp::device {
 

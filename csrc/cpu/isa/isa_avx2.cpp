@@ -5,7 +5,7 @@
 #if SBP_MULTI_ISA
 #include <immintrin.h>
 #endif
-#include "../params.h"
+#include "../../params.h"
 
 #if SBP_MULTI_ISA
 
@@ -16,8 +16,8 @@ constexpr int kBytes = 32;
 constexpr const char* kName = "AVX2";
 #define SBP_HAS_F16C 1
 #define SBP_HAS_AVX512 0
-#include "simd.h"
-#include "row_kernels.h"
+#include "../simd.h"
+#include "../row_kernels.h"
 }  // namespace
 const IsaKernels& kernels() { return kKernels; }
 }  // namespace sbp::avx2

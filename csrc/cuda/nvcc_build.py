@@ -84,7 +84,7 @@ def compile_all(folder: Path, include: list[str], jobs: int | None = None) -> li
     folder.mkdir(parents=True, exist_ok=True)
     archs = architectures()
     headers = b"".join(
-        p.read_bytes() for p in sorted([*HERE.glob("*.cuh"), *HERE.glob("*.h"), *HERE.parent.glob("*.h")])
+        p.read_bytes() for p in sorted([*HERE.rglob("*.cuh"), *HERE.rglob("*.h"), *HERE.parent.glob("*.h")])
     )
 
     def compiled(source: Path) -> str:
@@ -97,7 +97,7 @@ def compile_all(folder: Path, include: list[str], jobs: int | None = None) -> li
         return str(target)
 
     # The longest first, so that no core is left with one at the end.
-    sources = sorted(HERE.glob("*.cu"), key=lambda p: "rows" not in p.name)
+    sources = sorted(HERE.rglob("*.cu"), key=lambda p: "row_pass" not in p.name)
     with ThreadPoolExecutor(jobs or int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
         return list(pool.map(compiled, sources))
 

@@ -1,7 +1,7 @@
 // Which instruction sets this build carries, and the one that the processor at hand gets.
 #pragma once
 
-#include "../params.h"
+#include "../../params.h"
 
 // The target pragma for whole processor levels needs gcc 12; elsewhere the baseline serves.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #endif
 
-#include "ops.h"
+#include "row_ops.h"
 
 namespace sbp {
 

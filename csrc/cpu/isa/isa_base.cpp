@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "../params.h"
+#include "../../params.h"
 
 namespace sbp::base {
 namespace {
@@ -10,8 +10,8 @@ constexpr int kBytes = 16;
 constexpr const char* kName = "baseline";
 #define SBP_HAS_F16C 0
 #define SBP_HAS_AVX512 0
-#include "simd.h"
-#include "row_kernels.h"
+#include "../simd.h"
+#include "../row_kernels.h"
 }  // namespace
 const IsaKernels& kernels() { return kKernels; }
 }  // namespace sbp::base

@@ -1,8 +1,7 @@
 // One row pass over a graph, of any epilogue: between ops.cu and the files that instantiate it by type.
 #pragma once
 
-#include "launch.h"
-#include "params.cuh"
+#include "../launch.h"
 
 namespace sbp::device {
 

@@ -1,8 +1,8 @@
 // K steps of a graph, by one launch where features stay in the second-level cache, else launch by launch.
 #pragma once
 
-#include "rows.h"
-#include "steps.cuh"
+#include "row_launch.h"
+#include "../multi_step.cuh"
 
 namespace sbp::device {
 

@@ -1,4 +1,4 @@
-#include "steps_launch.cuh"
+#include "multi_step_launch.cuh"
 
 namespace sbp::device {
 SBP_INSTANTIATE_STEPS(bf16)

@@ -1,7 +1,7 @@
 // Several steps in one call: two buffers that the features go back and forth between, and no Python between steps.
 #include <tuple>
 
-#include "ops.h"
+#include "row_ops.h"
 
 namespace sbp {
 namespace {

@@ -1,8 +1,8 @@
 // What the CPU implementations of the ops share: arguments to structs, and rows to threads.
 #pragma once
 
-#include "../args.h"
-#include "isa.h"
+#include "../op_args.h"
+#include "isa/isa.h"
 #include "parallel.h"
 
 #define SBP_MERGED_ARGS                                                                                          \
