@@ -1,4 +1,4 @@
-// One tensor as the rules of checks.h see it, and its type.
+// The properties of a tensor that checks.h looks at, and the names and codes of the types.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -22,7 +22,7 @@ struct Dtype {
   const char* name;
 };
 
-// The codes are looked up once: each lookup is a call into torch.
+// Each lookup of a code is a call into torch, so the codes are looked up once.
 struct Dtypes {
   Dtype features[kNumTypes] = {{aoti_torch_dtype_float32(), 4, "float32"},
                                {aoti_torch_dtype_float64(), 8, "float64"},
@@ -33,7 +33,7 @@ struct Dtypes {
 };
 inline const Dtypes kDtypes;
 
-// What the rules look at, through torch's C shim: a fraction of what torch::stable::Tensor's methods cost.
+// Reads the properties of a tensor through torch's C shim, which costs a fraction of torch::stable::Tensor's methods.
 struct View {
   explicit View(const Tensor& t) {
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_dim(t.get(), &dim));
@@ -42,7 +42,7 @@ struct View {
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(t.get(), &dtype));
     TORCH_ERROR_CODE_CHECK(torch_get_const_data_ptr(t.get(), &data));
   }
-  // Features of a node are side by side; nodes may be any distance apart.
+  // The features of a node are contiguous; the stride between nodes is arbitrary.
   bool has_dense_rows() const { return sizes[1] <= 1 || strides[1] == 1; }
   bool is_dense() const { return has_dense_rows() && (sizes[0] <= 1 || strides[0] == sizes[1]); }
 

@@ -1,4 +1,4 @@
-// Stable counting sorts: from edges to compressed rows, and from rows to columns. O(edges + nodes).
+// Build a CSR from a list of edges, and transpose a CSR: stable counting sorts in O(edges + nodes), by one thread.
 #include <cstdint>
 #include <tuple>
 #include <vector>
@@ -8,8 +8,8 @@
 namespace sbp {
 namespace {
 
-// Where each bucket starts, given the keys: offsets[k] to offsets[k + 1]. Every key is checked here, on every call: a
-// comparison beside each count, where a pass of its own would take a tenth of the sort.
+// Compute where each bucket begins: bucket k is offsets[k] to offsets[k + 1]. Keys are checked on every call. The check
+// is one comparison next to each count; a separate pass would take a tenth of the sort.
 template <class Key>
 void count(const Arguments& args, const char* name, const Key* key, int64_t n, int64_t* offsets, int64_t num_buckets) {
   std::fill(offsets, offsets + num_buckets + 1, int64_t(0));
@@ -20,7 +20,7 @@ void count(const Arguments& args, const char* name, const Key* key, int64_t n, i
   for (int64_t k = 0; k < num_buckets; ++k) offsets[k + 1] += offsets[k];
 }
 
-// Call place(position, i) for every i in order, where positions are grouped by key, stably.
+// Call place(position, i) for every i in order, where `position` is that of i after a stable sort by key.
 template <class Key, class Place>
 void scatter(const Key* key, int64_t n, std::vector<int64_t> next, const Place& place) {
   for (int64_t i = 0; i < n; ++i) place(next[int64_t(key[i])]++, i);
@@ -28,7 +28,7 @@ void scatter(const Key* key, int64_t n, std::vector<int64_t> next, const Place& 
 
 const Dtype& index_type(int64_t num_cols) { return num_cols <= INT32_MAX ? kDtypes.int32 : kDtypes.int64; }
 
-// Sort by column first; a second stable sort by row then leaves columns ascending in each row.
+// Sort by column, then stably by row, so that columns ascend in each row.
 template <class I> void sort_edges(const Arguments& args, const int64_t* row, const int64_t* col, int64_t n,
                                    int64_t num_rows, int64_t num_cols, int64_t* rowptr, I* col_out, int64_t* order) {
   struct Edge {
@@ -56,21 +56,21 @@ std::tuple<Tensor, Tensor, Tensor> coo_to_csr(const Tensor& row, const Tensor& c
   int64_t n = 0;
   const int64_t* rows = args.int64s("row", row, {"num_edges", -1}, &n);
   const int64_t* cols = args.int64s("col", col, {"num_edges", n});
-  const bool wide = &index_type(num_cols) == &kDtypes.int64;
+  const bool int64_columns = &index_type(num_cols) == &kDtypes.int64;
   Tensor rowptr = new_vector(num_rows + 1, kDtypes.int64), order = new_vector(n, kDtypes.int64);
   Tensor col_out = new_vector(n, index_type(num_cols));
   const auto run = [&](auto* out) {
     sort_edges(args, rows, cols, n, num_rows, num_cols, static_cast<int64_t*>(rowptr.mutable_data_ptr()), out,
                static_cast<int64_t*>(order.mutable_data_ptr()));
   };
-  if (wide)
+  if (int64_columns)
     run(static_cast<int64_t*>(col_out.mutable_data_ptr()));
   else
     run(static_cast<int32_t*>(col_out.mutable_data_ptr()));
   return {rowptr, col_out, order};
 }
 
-// Rows come in order, so one stable sort by column suffices.
+// Rows are in order, so one stable sort by column is enough.
 template <class I, class O> void flip(const Arguments& args, const int64_t* rowptr, const I* col, int64_t num_rows,
                                       int64_t num_cols, int64_t* colptr, O* row_out, int64_t* order) {
   count(args, "col", col, rowptr[num_rows], colptr, num_cols);
@@ -93,18 +93,18 @@ std::tuple<Tensor, Tensor, Tensor> csr_transpose(const Tensor& rowptr, const Ten
   Half half;
   read_edges(args, half, {"", rowptr, col, {}, {}, {}, {}, {}}, size - 1, num_cols);
   args.check_offsets("rowptr", half.rowptr, size, half.num_edges);
-  // Columns stay int32 where that suffices, so that a symmetric matrix is seen as such.
-  const bool wide = args.wide() || &index_type(size - 1) == &kDtypes.int64;
+  // Columns are int32 if they fit, so that the transpose of a symmetric matrix has the same columns.
+  const bool int64_rows = args.int64_columns() || &index_type(size - 1) == &kDtypes.int64;
   Tensor colptr = new_vector(num_cols + 1, kDtypes.int64), order = new_vector(half.num_edges, kDtypes.int64);
-  Tensor row_out = new_vector(half.num_edges, wide ? kDtypes.int64 : kDtypes.int32);
+  Tensor row_out = new_vector(half.num_edges, int64_rows ? kDtypes.int64 : kDtypes.int32);
   const auto run = [&](const auto* from, auto* to) {
     flip(args, half.rowptr, from, size - 1, num_cols, static_cast<int64_t*>(colptr.mutable_data_ptr()), to,
          static_cast<int64_t*>(order.mutable_data_ptr()));
   };
   void* to = row_out.mutable_data_ptr();
-  if (args.wide())
+  if (args.int64_columns())
     run(static_cast<const int64_t*>(half.col), static_cast<int64_t*>(to));
-  else if (wide)
+  else if (int64_rows)
     run(static_cast<const int32_t*>(half.col), static_cast<int64_t*>(to));
   else
     run(static_cast<const int32_t*>(half.col), static_cast<int32_t*>(to));

@@ -1,4 +1,8 @@
-// Sums over groups of nodes, in an order that follows from the plan alone, and the tables made of them.
+// Sums of x over groups of nodes, and products of a block with such sums (the table of a class block).
+//
+// A group is cut into segments. One row pass sums the rows of x that each segment lists, a second loop adds the
+// segments of each group. A segment or group has one owner thread, so the order of each sum depends on the segments
+// alone, not on the number of threads.
 #include <vector>
 
 #include "row_ops.h"
@@ -17,8 +21,8 @@ void add_segments(const A* partial, const int64_t* group_segptr, A* out, int64_t
   }
 }
 
-// One list of rows of x a row, as a row pass.
-SpmmParams lists_of(const Half& listed, int64_t num_rows, int64_t width) {
+// A row pass whose edges are the rows of x that each segment lists.
+SpmmParams pass_over(const Half& listed, int64_t num_rows, int64_t width) {
   SpmmParams params;
   params.half[0] = listed;
   params.num_rows = num_rows;
@@ -28,13 +32,13 @@ SpmmParams lists_of(const Half& listed, int64_t num_rows, int64_t width) {
 
 }  // namespace
 
-void sum_groups(const RowKernels& run, const Classes& classes, int64_t width, const Dtype& acc, void* partial,
-                void* sums) {
-  const SpmmParams params = lists_of(classes.listed, classes.num_segments, width);
-  const int64_t* group_segptr = classes.group_segptr;
-  parallel_rows(classes.num_segments, RowCost{classes.listed.rowptr, nullptr, width},
+void run_group_sum(const RowKernels& run, const GroupSegments& groups, int64_t width, const Dtype& acc, void* partial,
+                   void* sums) {
+  const SpmmParams params = pass_over(groups.listed, groups.num_segments, width);
+  const int64_t* group_segptr = groups.group_segptr;
+  parallel_rows(groups.num_segments, RowCost{groups.listed.rowptr, nullptr, width},
                 [&](int64_t begin, int64_t end) { run.sum(params, partial, begin, end); });
-  parallel_rows(classes.num_groups, RowCost{group_segptr, nullptr, width}, [&](int64_t begin, int64_t end) {
+  parallel_rows(groups.num_groups, RowCost{group_segptr, nullptr, width}, [&](int64_t begin, int64_t end) {
     if (acc.size == 8)
       add_segments(static_cast<const double*>(partial), group_segptr, static_cast<double*>(sums), width, begin, end);
     else
@@ -42,10 +46,10 @@ void sum_groups(const RowKernels& run, const Classes& classes, int64_t width, co
   });
 }
 
-void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
-         const Dtype& acc) {
-  const RowKernels& run = row_kernels(acc.size == 8 ? Type::kFloat64 : Type::kFloat32, kWide);
-  // A row of the block is a sparse row that has every column.
+void run_mix_groups(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
+                    const Dtype& acc) {
+  const RowKernels& run = row_kernels(acc.size == 8 ? Type::kFloat64 : Type::kFloat32, kInt64Columns);
+  // A row of the block is a sparse row with an edge in every column.
   std::vector<int64_t> column(static_cast<size_t>(num_groups));
   for (int64_t h = 0; h < num_groups; ++h) column[size_t(h)] = h;
   const int64_t bounds[2] = {0, num_groups}, size = acc.size;
@@ -59,7 +63,7 @@ void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64
       row.x = sums;
       row.x_stride = width;
       row.coef = 1.0;
-      run.sum(lists_of(row, 1, width), static_cast<char*>(out) + g * width * size, 0, 1);
+      run.sum(pass_over(row, 1, width), static_cast<char*>(out) + g * width * size, 0, 1);
     }
   });
 }
@@ -69,12 +73,12 @@ namespace {
 Tensor group_sum(const Tensor& x, const Tensor& order, const Tensor& segptr, const Tensor& group_segptr, bool trusted) {
   Arguments args("group_sum", trusted);
   const Features from = args.first("x", x);
-  Classes classes = read_groups(args, "", order, segptr, group_segptr, from, -1);
-  classes.listed = with_coef(classes.listed, bytes_of(from, args.dtype()), 1.0);
-  Tensor partial = new_output(classes.num_segments, from.width, args.acc());
-  Tensor out = new_output(classes.num_groups, from.width, args.acc());
-  sum_groups(row_kernels(args.type(), classes.wide), classes, from.width, args.acc(), partial.mutable_data_ptr(),
-             out.mutable_data_ptr());
+  GroupSegments groups = read_groups(args, "", order, segptr, group_segptr, from, -1);
+  groups.listed = with_coef(groups.listed, bytes_of(from, args.dtype()), 1.0);
+  Tensor partial = new_output(groups.num_segments, from.width, args.acc());
+  Tensor out = new_output(groups.num_groups, from.width, args.acc());
+  run_group_sum(row_kernels(args.type(), edge_format(groups.int64_order)), groups, from.width, args.acc(),
+                partial.mutable_data_ptr(), out.mutable_data_ptr());
   return out;
 }
 
@@ -82,7 +86,8 @@ Tensor mix_groups(const Tensor& block, const Tensor& sums) {
   Arguments args("mix_groups", true);
   const Mixing mixing = read_mixing(args, block, sums);
   Tensor out = new_output(mixing.num_rows, mixing.width, args.acc());
-  mix(mixing.block, mixing.sums, out.mutable_data_ptr(), mixing.num_rows, mixing.num_groups, mixing.width, args.acc());
+  run_mix_groups(mixing.block, mixing.sums, out.mutable_data_ptr(), mixing.num_rows, mixing.num_groups, mixing.width,
+                 args.acc());
   return out;
 }
 

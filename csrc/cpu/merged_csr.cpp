@@ -1,4 +1,7 @@
-// Two halves become one list of edges with their whole factors: what a fixed graph is read by, step after step.
+// merge_signs: build the merged CSR of a graph with fixed weights, which the row pass then reads in every step.
+//
+// Row 2 i has the positive edges of row i, row 2 i + 1 its negative edges. The value of an edge is the product of the
+// coefficient of its sign, its weight and its scales. Threads own ranges of rows.
 #include <tuple>
 
 #include "row_ops.h"
@@ -35,7 +38,7 @@ template <class A> void merge_rows(const Half& pos, const Half& neg, int64_t num
   });
 }
 
-// Columns that are scaled are as many as their scales; else any that are not negative will do.
+// The number of columns is the length of a col_scale. Without one, any column >= 0 is valid.
 int64_t num_cols_of(Arguments& args, const MaybeTensor& pos_scale, const MaybeTensor& neg_scale) {
   int64_t size = kMaxSize;
   if (pos_scale.has_value())
@@ -45,32 +48,28 @@ int64_t num_cols_of(Arguments& args, const MaybeTensor& pos_scale, const MaybeTe
   return size;
 }
 
-// The edges of one half with int32 columns; weights and scales are of the type of the merged values.
-Half read_sign(Arguments& args, const HalfTensors& t, int64_t num_rows, int64_t num_cols, double coef) {
+// The edges of one half with int32 columns. Weights and scales have the type of the merged values.
+Half read_sign(Arguments& args, const HalfArgs& t, int64_t num_rows, int64_t num_cols, double coef) {
   Half half;
   read_edges(args, half, t, num_rows, num_cols);
-  if (args.wide()) args.refuse(Name(t.sign, "col").text() + " must be int32, got " + describe(*t.col));
+  if (args.int64_columns()) args.refuse(Name(t.sign, "col").text() + " must be int32, got " + describe(*t.col));
   half.coef = coef;
   return half;
 }
 
-// (rowptr, col, value) of two halves.
-std::tuple<Tensor, Tensor, Tensor> merge_signs(const Tensor& pos_rowptr, const Tensor& pos_col,
-                                               const MaybeTensor& pos_weight, const MaybeTensor& pos_row_scale,
-                                               const MaybeTensor& pos_col_scale, const Tensor& neg_rowptr,
-                                               const Tensor& neg_col, const MaybeTensor& neg_weight,
-                                               const MaybeTensor& neg_row_scale, const MaybeTensor& neg_col_scale,
-                                               double p, double q, bool float64, bool trusted) {
-  Arguments args("merge_signs", trusted);
+// (rowptr, col, value) of the merged CSR of two halves.
+std::tuple<Tensor, Tensor, Tensor> merge_signs(OpStack& stack) {
+  const HalfArgs pos_csr = take_csr(stack, "pos_"), neg_csr = take_csr(stack, "neg_");
+  const double p = stack.number(), q = stack.number();
+  const bool float64 = stack.flag();
+  Arguments args("merge_signs", stack.flag());
   args.set_type(float64 ? Type::kFloat64 : Type::kFloat32);
   int64_t size = 0;
-  args.int64s("pos_rowptr", pos_rowptr, {"num_rows+1", -1}, &size);
+  args.int64s("pos_rowptr", *pos_csr.rowptr, {"num_rows+1", -1}, &size);
   if (size < 1) args.refuse("pos_rowptr must have num_rows+1 numbers, got none");
-  const int64_t num_rows = size - 1, num_cols = num_cols_of(args, pos_col_scale, neg_col_scale);
-  const Half pos = read_sign(args, {"pos_", pos_rowptr, pos_col, pos_weight, pos_row_scale, pos_col_scale, {}, {}},
-                             num_rows, num_cols, p);
-  const Half neg = read_sign(args, {"neg_", neg_rowptr, neg_col, neg_weight, neg_row_scale, neg_col_scale, {}, {}},
-                             num_rows, num_cols, q);
+  const int64_t num_rows = size - 1, num_cols = num_cols_of(args, pos_csr.col_scale, neg_csr.col_scale);
+  const Half pos = read_sign(args, pos_csr, num_rows, num_cols, p);
+  const Half neg = read_sign(args, neg_csr, num_rows, num_cols, q);
   const int64_t num_edges = pos.num_edges + neg.num_edges;
   Tensor rowptr = new_vector(2 * num_rows + 1, kDtypes.int64);
   Tensor col = new_vector(num_edges, kDtypes.int32);
@@ -86,4 +85,4 @@ std::tuple<Tensor, Tensor, Tensor> merge_signs(const Tensor& pos_rowptr, const T
 }  // namespace
 }  // namespace sbp
 
-STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) { m.impl("merge_signs", TORCH_BOX(&sbp::merge_signs)); }
+STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) { m.impl("merge_signs", sbp::boxed<sbp::merge_signs>); }

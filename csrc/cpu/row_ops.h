@@ -1,14 +1,9 @@
-// What the CPU implementations of the ops share: arguments to structs, and rows to threads.
+// Shared by the CPU implementations of the ops: operands to kernel parameters, new tensors, and the cost of rows.
 #pragma once
 
-#include "../op_args.h"
+#include "../operands.h"
 #include "isa/isa.h"
 #include "parallel.h"
-
-#define SBP_MERGED_ARGS                                                                                          \
-  const Tensor &rowptr, const Tensor &col, const Tensor &value, const MaybeTensor &coef, bool trusted, double r, \
-      double p, double q
-#define SBP_MERGED_PARAMS merged_params(args, x, residual, rowptr, col, value, coef, r, p, q)
 
 namespace sbp {
 
@@ -17,34 +12,34 @@ struct Coefficients {
   double r, p, q;
 };
 
-// A new matrix; a large one asks for huge pages, whose first touch costs far less.
+// A new matrix. A large one requests huge pages, which cost far fewer page faults.
 Tensor new_output(int64_t rows, int64_t width, const Dtype& type);
 Tensor new_vector(int64_t size, const Dtype& type);
 
 inline int64_t bytes_of(const Features& x, const Dtype& type) { return x.rows * x.width * type.size; }
 
-// The half as a CPU reads it: with its coefficient, and with prefetches where x does not stay in cache anyway.
+// The half with its coefficient, and with prefetches if x does not fit in the cache.
 inline Half with_coef(Half half, int64_t x_bytes, double coef) {
-  // Features that are in or near the second-level cache would only pay for being asked for twice. On an AMD EPYC with
-  // 1 MB of it, not asking is up to 1.2 times as fast until the features take 2.5 MB.
+  // For features in or near the L2 cache, prefetch instructions only add cost: on an AMD EPYC with 1 MB of L2, the
+  // pass without prefetches is up to 1.2x faster until the features take 2.5 MB.
   constexpr int64_t kCached = 5 << 19;
   if (x_bytes > kCached) half.prefetch_end = half.num_edges - kAhead;
   half.coef = coef;
   return half;
 }
 
-inline const RowKernels& row_kernels(Type type, Listing listing) {
-  return kernels().table[static_cast<int>(type)][listing];
+inline const RowKernels& row_kernels(Type type, EdgeFormat format) {
+  return kernels().table[static_cast<int>(type)][format];
 }
 
-inline const RowKernels& row_kernels(Type type, bool wide) { return row_kernels(type, wide ? kWide : kNarrow); }
+inline EdgeFormat edge_format(bool int64_columns) { return int64_columns ? kInt64Columns : kInt32Columns; }
 
-// Elements read and written before row i: gathered rows, and the row itself a few times.
+// The cost of the rows before row i, in elements read and written: the gathered rows, and 4 times the row itself.
 struct RowCost {
   const int64_t* pos;
   const int64_t* neg;
   int64_t width;
-  int64_t stride = 1;  // 2: row pointers of both signs in turn
+  int64_t stride = 1;  // 2: the row pointers of a merged CSR
   int64_t operator()(int64_t row) const {
     return ((pos ? pos[stride * row] : 0) + (neg ? neg[stride * row] : 0) + 4 * row) * std::max<int64_t>(width, 16);
   }
@@ -54,7 +49,7 @@ inline RowCost cost_of(const SpmmParams& params) {
   return {params.half[0].rowptr, params.half[1].rowptr, params.width, params.merged.start != nullptr ? 2 : 1};
 }
 
-// `size` numbers in float32 or float64, whichever the sums run in.
+// An optional tensor of numbers in float32 or float64.
 class Scalars {
  public:
   Scalars(Arguments& args, const char* name, const MaybeTensor& values, int64_t size);
@@ -68,26 +63,37 @@ class Scalars {
   bool doubles_ = false;
 };
 
-// The three numbers of `coef` where it is given.
+// The three numbers of `coef`, or r, p and q if it is not given.
 Coefficients read_coefficients(Arguments& args, const MaybeTensor& coef, double r, double p, double q);
 
 // r R + p A+ x + q A- x_neg.
 SpmmParams spmm_params(const Arguments& args, const Operands& all, const Coefficients& coef);
 
-// Where the pass writes, rows of `type`; a result that no cache keeps goes past them.
+// Let the row pass write rows of `type` to y, with non-temporal stores if y is too large for the cache.
 void write_to(SpmmParams& params, void* y, const Dtype& type);
 
-// The same where both signs are one list (see merge_signs), as many rows of it as of both halves.
-// x is half[0].x.
-SpmmParams merged_params(Arguments& args, const Tensor& x, const MaybeTensor& residual, const Tensor& rowptr,
-                         const Tensor& col, const Tensor& value, const MaybeTensor& coef, double r, double p, double q);
+// The arguments of an op on a merged CSR, in the order of its schema from `rowptr` on.
+struct MergedArgs {
+  Tensor rowptr, col, value;
+  MaybeTensor coef;
+  bool trusted;
+  double r, p, q;
+};
+inline MergedArgs take_merged(OpStack& stack) {
+  return {stack.tensor(), stack.tensor(), stack.tensor(), stack.maybe_tensor(),
+          stack.flag(),   stack.number(), stack.number(), stack.number()};
+}
 
-// Sum the rows that each segment lists, then the segments of each group; both in the accumulation type.
-void sum_groups(const RowKernels& run, const Classes& classes, int64_t width, const Dtype& acc, void* partial,
-                void* sums);
+// The row pass over a merged CSR, which has two rows for each row of the graph. x is half[0].x.
+SpmmParams merged_params(Arguments& args, const Tensor& x, const MaybeTensor& residual, const MergedArgs& in);
 
-// out = block @ sums, both in the accumulation type, in an order that does not depend on the number of threads.
-void mix(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
-         const Dtype& acc);
+// Sum the rows that each segment lists into `partial`, then the segments of each group into `sums`; both have the
+// accumulation type.
+void run_group_sum(const RowKernels& run, const GroupSegments& groups, int64_t width, const Dtype& acc, void* partial,
+                   void* sums);
+
+// out = block @ sums in the accumulation type. The order of the sum does not depend on the number of threads.
+void run_mix_groups(const void* block, const void* sums, void* out, int64_t num_rows, int64_t num_groups, int64_t width,
+                    const Dtype& acc);
 
 }  // namespace sbp

@@ -1,23 +1,28 @@
-// Second passes over rows: hubs whose chunks were summed apart, and rows too wide for LayerNorm in registers.
+// Second passes over rows, launched after the row pass on the same stream: the sum of the chunks of a hub row,
+// LayerNorm of hub rows and of rows that do not fit in registers, and the sum of the dot products of all blocks.
+//
+// A block adds the chunks of one hub row for 32 features: warp w adds every kWarps-th chunk, then warp 0 adds the warps
+// in order through shared memory. LayerNorm takes a warp per row. Stream order makes the results of the row pass
+// visible; every order of summation is fixed.
 #pragma once
 
 #include "epilogue.cuh"
 
 namespace sbp::device {
 
-// Sum the chunks of a hub in order, then what Identity and Pair do. A block a hub and 32 features.
+// Add the chunks of a hub row in order, then finish the row as Identity and Pair do. A block per hub and 32 features.
 template <class S, int kSums> __global__ void __launch_bounds__(kThreads)
-    finish_hubs_kernel(const __grid_constant__ SignedSpmmParams<Acc<S>> p, bool by_hub) {
+    hub_rows_kernel(const __grid_constant__ RowPassParams<Acc<S>> p, bool by_hub) {
   using A = Acc<S>;
   SBP_SHARED(A, shared);
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int64_t hub = blockIdx.x, feature = int64_t(blockIdx.y) * kLanes + lane;
-  const int64_t row = __ldg(p.plan.hub + 2 * hub);
-  const int first = __ldg(p.plan.hub + 2 * hub + 1), last = __ldg(p.plan.hub + 2 * hub + 3);
+  const int64_t row = __ldg(p.bins.hub + 2 * hub);
+  const int first = __ldg(p.bins.hub + 2 * hub + 1), last = __ldg(p.bins.hub + 2 * hub + 3);
   const bool inside = feature < p.width;
 #pragma unroll
   for (int s = 0; s < kSums; ++s) {
-    // Each warp takes every eighth chunk; then the warps are added in order.
+    // Each warp adds every kWarps-th chunk; then the warps are added in order.
     A sum = 0;
     for (int c = first + warp; c < last && inside; c += kWarps)
       sum += p.partial[(int64_t(c) * kSums + s) * p.width + feature];
@@ -43,9 +48,9 @@ template <class S, int kSums> __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Standardise rows that were left unrounded in z: a warp a row. By hub: row i of z is that of hub i.
+// Standardize the rows of z, a warp per row. With by_hub, row i of z belongs to hub i.
 template <class S> __global__ void __launch_bounds__(kThreads)
-    norm_kernel(const __grid_constant__ SignedSpmmParams<Acc<S>> p, int64_t num_rows, bool by_hub) {
+    norm_kernel(const __grid_constant__ RowPassParams<Acc<S>> p, int64_t num_rows, bool by_hub) {
   using A = Acc<S>;
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int64_t item = int64_t(blockIdx.x) * kWarps + warp;
@@ -55,7 +60,7 @@ template <class S> __global__ void __launch_bounds__(kThreads)
     for (int64_t k = lane; k < width; k += kLanes) f(z[k]);
   });
   if (item >= num_rows) return;
-  const int64_t row = by_hub ? int64_t(__ldg(p.plan.hub + 2 * item)) : item;
+  const int64_t row = by_hub ? int64_t(__ldg(p.bins.hub + 2 * item)) : item;
   if (lane == 0 && p.rstd != nullptr) p.rstd[row] = norm.rstd;
   for (int64_t k = lane; k < width; k += kLanes) {
     const A out[1] = {(norm.scale * z[k] - norm.mean) * norm.factor};
@@ -64,7 +69,7 @@ template <class S> __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Sum triples in a fixed order: one block; thread t takes every 256th triple, then threads are added pairwise.
+// Add triples in a fixed order in one block: thread t adds every kThreads-th triple, then threads are added pairwise.
 template <class A> __global__ void __launch_bounds__(kThreads)
     sum_triples_kernel(const double* triples, int64_t count, A* out) {
   SBP_SHARED(double, shared);

@@ -1,18 +1,18 @@
-// signed_spmm_steps: one launch where it serves, else a launch a step. No reads back, no syncs.
-#include "instances/row_launch.h"
+// signed_spmm_steps: K steps in one cooperative launch if the device and the graph allow it, else one or several
+// launches per step. The op neither copies from the device nor synchronises with it.
 #include "instances/multi_step_launch.h"
 
 namespace sbp::device {
 namespace {
 
-// Room for the sums and the table of one half's class block.
-struct ClassRoom {
+// Memory for the sums and the table of the class block of one half.
+struct ClassBlockMemory {
   Tensor partial, table;
 };
 
-ClassRoom classes_of(ClassSums& classes, Half& half, const Classes& given, const Tensor& x, int64_t width,
-                     ScalarType acc) {
-  ClassRoom made{new_matrix(x, given.num_segments, width, acc), new_matrix(x, given.num_groups, width, acc)};
+ClassBlockMemory class_block_of(ClassBlockSums& classes, Half& half, const GroupSegments& given, const Tensor& x,
+                                int64_t width, ScalarType acc) {
+  ClassBlockMemory made{new_matrix(x, given.num_segments, width, acc), new_matrix(x, given.num_groups, width, acc)};
   classes.segments.segptr = given.listed.rowptr;
   classes.segments.order = static_cast<const int32_t*>(given.listed.col);
   classes.segments.out = made.partial.mutable_data_ptr();
@@ -26,18 +26,18 @@ ClassRoom classes_of(ClassSums& classes, Half& half, const Classes& given, const
   return made;
 }
 
-// The table of one half, as the cooperative kernel makes it.
+// The table of one half, computed as in the cooperative kernel.
 template <class S> __global__ void __launch_bounds__(kThreads)
-    table_kernel(const __grid_constant__ ClassSums c, int64_t width) {
-  make_table<Acc<S>>(c, width, int64_t(blockIdx.x) * kThreads + threadIdx.x, int64_t(gridDim.x) * kThreads);
+    table_kernel(const __grid_constant__ ClassBlockSums c, int64_t width) {
+  compute_table<Acc<S>>(c, width, int64_t(blockIdx.x) * kThreads + threadIdx.x, int64_t(gridDim.x) * kThreads);
 }
 
-template <class S>
-void run_steps_apart(const Context& context, const StepsParams<Acc<S>>& params, bool normalises, bool wide) {
+template <class S> void run_steps_one_by_one(const Context& context, const MultiStepParams<Acc<S>>& params,
+                                             bool layer_norm, bool int64_columns) {
   for (int k = 1; k <= params.pass.num_steps; ++k) {
-    SignedSpmmParams<Acc<S>> p = step_params(params, k);
+    RowPassParams<Acc<S>> p = params_of_step(params, k);
     for (int h = 0; h < 2; ++h) {
-      const ClassSums& classes = params.classes[h];
+      const ClassBlockSums& classes = params.classes[h];
       if (classes.block == nullptr) continue;
       GroupSumParams segments = classes.segments;
       segments.x = p.half[h].x;
@@ -48,66 +48,67 @@ void run_steps_apart(const Context& context, const StepsParams<Acc<S>>& params, 
       const dim3 cells(unsigned(ceil_div(classes.num_groups * p.width, kThreads)));
       context.launch("table_kernel", table_kernel<S>, cells, 0, p.width, classes, p.width);
     }
-    const bool fits = !normalises || p.width <= norm_width<S>(p);
-    run_rows<S>(context, p, normalises && fits ? RowOp::kNorm : RowOp::kSpmm, wide);
+    const bool fits = !layer_norm || p.width <= norm_width<S>(p);
+    run_rows<S>(context, p, layer_norm && fits ? RowOp::kNorm : RowOp::kSpmm, int64_columns);
     if (!fits)
-      run_norm<S>(context, p, p.plan.num_hubs + p.plan.num_block_rows + p.plan.num_warp_rows + p.plan.num_light_rows,
+      run_norm<S>(context, p, p.bins.num_hubs + p.bins.num_block_rows + p.bins.num_warp_rows + p.bins.num_light_rows,
                   false);
   }
 }
 
-// x after num_steps steps and, where gamma [num_steps + 1] is given, sum_k gamma_k x_k (else an empty tensor).
-std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
+// x after num_steps steps and, if gamma [num_steps + 1] is given, sum_k gamma_k x_k (else an empty tensor).
+std::tuple<Tensor, Tensor> signed_spmm_steps(OpStack& stack) {
+  const MultiStepArgs in = take_multi_step(stack);
+  Arguments args("signed_spmm_steps", in.trusted);
+  const Tensor& x = in.spmm.x;
+  const int64_t num_rows = in.spmm.num_rows, num_steps = in.num_steps;
   const Context context(x);
-  Arguments args("signed_spmm_steps", trusted);
-  const ClassTensors pos_classes = SBP_CLASSES_OF(pos), neg_classes = SBP_CLASSES_OF(neg);
-  const Operands all =
-      read_operands(args, x, x_neg, residual, SBP_HALF_OF(pos), SBP_HALF_OF(neg), num_rows, &pos_classes, &neg_classes);
-  const Coefficients coefs(args, coef, r, p, q);
-  const RowPlan plan = plan_of(args, SBP_PLAN_OF, num_rows);
-  check_eps(args, eps, true);
+  const Operands all = read_operands(args, in.spmm, &in.pos, &in.neg);
+  const Coefficients coefs(args, in.spmm.coef, in.spmm.r, in.spmm.p, in.spmm.q);
+  const DegreeBins bins = read_degree_bins(args, in.bins, num_rows);
+  check_eps(args, in.eps, true);
   check_steps(args, num_steps, num_rows, all.x.rows);
-  const void* gammas = args.vector("gamma", gamma, args.acc(), {"num_steps+1", num_steps + 1});
-  for (const Classes& classes : all.classes) {
-    if (classes.num_segments > INT32_MAX) args.refuse("segptr must have at most 2147483647 segments on CUDA");
+  const void* gammas = args.vector("gamma", in.gamma, args.acc(), {"num_steps+1", num_steps + 1});
+  for (const GroupSegments& groups : all.groups) {
+    if (groups.num_segments > INT32_MAX) args.refuse("segptr must have at most 2147483647 segments on CUDA");
   }
   const int64_t width = all.x.width;
   Tensor y = new_matrix(x, num_rows, width, x.scalar_type());
   Tensor other = new_matrix(x, num_steps > 1 ? num_rows : 0, width, x.scalar_type());
-  Tensor total_out = new_matrix(x, gamma.has_value() ? num_rows : 0, width, x.scalar_type());
-  Tensor total = new_matrix(x, gamma.has_value() ? num_rows : 0, width, acc_type(args));
+  Tensor total_out = new_matrix(x, in.gamma.has_value() ? num_rows : 0, width, x.scalar_type());
+  Tensor total = new_matrix(x, in.gamma.has_value() ? num_rows : 0, width, acc_type(args));
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
     using A = Acc<S>;
-    StepsParams<A> params;
-    SignedSpmmParams<A>& pass = params.pass;
-    pass = spmm_params<A>(all, coefs, plan);
+    MultiStepParams<A> params;
+    RowPassParams<A>& pass = params.pass;
+    pass = row_pass_params<A>(all, coefs, bins);
     pass.num_steps = int(num_steps);
-    pass.eps = A(eps);
+    pass.eps = A(in.eps);
     pass.gamma = static_cast<const A*>(gammas);
     pass.total = static_cast<A*>(total.mutable_data_ptr());
     pass.total_out = total_out.mutable_data_ptr();
     pass.y = y.mutable_data_ptr();
-    params.own_residual = own_residual;
+    params.own_residual = in.own_residual;
     params.buffer[num_steps % 2] = pass.y;
     params.buffer[(num_steps + 1) % 2] = other.mutable_data_ptr();
-    std::optional<ClassRoom> made[2];
+    std::optional<ClassBlockMemory> made[2];
     for (int h = 0; h < 2; ++h) {
-      if (all.classes[h].block != nullptr)
-        made[h] = classes_of(params.classes[h], pass.half[h], all.classes[h], x, width, acc_type(args));
+      if (all.groups[h].block != nullptr)
+        made[h] = class_block_of(params.classes[h], pass.half[h], all.groups[h], x, width, acc_type(args));
     }
-    const MaybeTensor partial = partial_of(x, pass, 1);
-    const bool normalises = eps >= 0, wide = args.wide();
-    Tensor rstd = new_matrix(x, normalises ? num_rows : 0, 1, acc_type(args));
-    if (normalises) pass.rstd = static_cast<A*>(rstd.mutable_data_ptr());
-    if (run_steps_at_once<S>(context, params, normalises, wide)) return;
+    const MaybeTensor partial = new_partial(x, pass, 1);
+    const bool layer_norm = in.eps >= 0, int64_columns = args.int64_columns();
+    Tensor rstd = new_matrix(x, layer_norm ? num_rows : 0, 1, acc_type(args));
+    if (layer_norm) pass.rstd = static_cast<A*>(rstd.mutable_data_ptr());
+    if (run_multi_step<S>(context, params, layer_norm, int64_columns)) return;
     MaybeTensor z;
-    if (normalises) {
-      const int64_t rows = width <= norm_width<S>(pass) ? pass.plan.num_hubs : num_rows;
+    if (layer_norm) {
+      const int64_t rows = width <= norm_width<S>(pass) ? pass.bins.num_hubs : num_rows;
       z = new_matrix(x, rows, width, acc_type(args));
       if (rows > 0) pass.z = static_cast<A*>(z->mutable_data_ptr());
     }
-    run_steps_apart<S>(context, params, normalises, wide);
+    run_steps_one_by_one<S>(context, params, layer_norm, int64_columns);
   });
   return {y, total_out};
 }
@@ -115,4 +116,4 @@ std::tuple<Tensor, Tensor> signed_spmm_steps(SBP_STEPS_ARGS) {
 }  // namespace
 }  // namespace sbp::device
 
-SBP_CUDA_LIBRARY(m) { m.impl("signed_spmm_steps", TORCH_BOX(&sbp::device::signed_spmm_steps)); }
+SBP_CUDA_LIBRARY(m) { m.impl("signed_spmm_steps", sbp::boxed<sbp::device::signed_spmm_steps>); }

@@ -1,4 +1,10 @@
-// K steps in one launch: features go back and forth between two buffers that stay in the second-level cache.
+// The multi-step kernel: K steps of propagation in one cooperative launch.
+//
+// All blocks are resident. Step k reads one of two buffers, which fit in L2, and writes the other. A block has the same
+// rows in every step, so only it updates their running sum. Blocks synchronise with the grid barrier: before a step
+// reads what other blocks wrote in the step before, and after each phase of a class block (segments, then table).
+// The barrier orders these writes; reads of data that this launch writes use ld.global.cg (`read<true>`), because L1 is
+// not coherent between multiprocessors.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -16,18 +22,18 @@ SBP_DEVICE void sync_grid() { cooperative_groups::this_grid().sync(); }
 inline void sync_grid() { shim::wait_grid(); }
 #endif
 
-// A class block of one half: its table is made anew from the features in every step.
-struct ClassSums {
-  GroupSumParams segments;  // x is set step by step; out: [num_segments, width]
+// The class block of one half, whose table is recomputed from the features in every step.
+struct ClassBlockSums {
+  GroupSumParams segments;  // x changes from step to step; out: [num_segments, width]
   const int64_t* group_segptr = nullptr;
   const void* block = nullptr;  // [num_groups, num_groups]; null: this half has no class block
   void* table = nullptr;        // [num_groups, width]
   int num_segments = 0, num_groups = 0;
 };
 
-template <class A> struct StepsParams {
-  SignedSpmmParams<A> pass;  // of the first step
-  ClassSums classes[2];
+template <class A> struct MultiStepParams {
+  RowPassParams<A> pass;  // of the first step
+  ClassBlockSums classes[2];
   void* buffer[2] = {nullptr, nullptr};  // step k writes buffer[k % 2]
   bool own_residual = true;
   int blocks = 0, tiles = 0;  // of one row pass
@@ -40,8 +46,8 @@ __host__ __device__ __forceinline__
 #else
 inline
 #endif
-    SignedSpmmParams<A> step_params(const StepsParams<A>& params, int k) {
-  SignedSpmmParams<A> p = params.pass;
+    RowPassParams<A> params_of_step(const MultiStepParams<A>& params, int k) {
+  RowPassParams<A> p = params.pass;
   p.step = k;
   p.y = params.buffer[k % 2];
   if (k > 1) {
@@ -55,8 +61,10 @@ inline
   return p;
 }
 
-// table[g] = sum over groups h of block[g, h] (sum of the segments of h), each number by one thread, in order.
-template <class A> SBP_DEVICE void make_table(const ClassSums& classes, int64_t width, int64_t first, int64_t stride) {
+// table[g] = sum over groups h of block[g, h] (sum of the segments of h), each number by one thread in the order of h
+// and of the segments.
+template <class A>
+SBP_DEVICE void compute_table(const ClassBlockSums& classes, int64_t width, int64_t first, int64_t stride) {
   const A* partial = static_cast<const A*>(classes.segments.out);
   for (int64_t at = first; at < classes.num_groups * width; at += stride) {
     const int64_t group = at / width, feature = at % width;
@@ -72,14 +80,14 @@ template <class A> SBP_DEVICE void make_table(const ClassSums& classes, int64_t 
 }
 
 template <class S, class I, int kVec, int kTile, class Epilogue> __global__ void __launch_bounds__(kThreads, 2)
-    steps_kernel(const __grid_constant__ StepsParams<Acc<S>> params) {
+    multi_step_kernel(const __grid_constant__ MultiStepParams<Acc<S>> params) {
   using A = Acc<S>;
   SBP_SHARED(A, shared);
-  const bool summarises = params.classes[0].block != nullptr || params.classes[1].block != nullptr;
+  const bool has_class_block = params.classes[0].block != nullptr || params.classes[1].block != nullptr;
   for (int k = 1; k <= params.pass.num_steps; ++k) {
-    const SignedSpmmParams<A> p = step_params(params, k);
-    if (summarises) {
-      // Summaries first: every row reads them.
+    const RowPassParams<A> p = params_of_step(params, k);
+    if (has_class_block) {
+      // Every row reads the tables, so they are computed first.
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         if (params.classes[h].block == nullptr) continue;
@@ -95,12 +103,12 @@ template <class S, class I, int kVec, int kTile, class Epilogue> __global__ void
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         if (params.classes[h].block == nullptr) continue;
-        make_table<A>(params.classes[h], p.width, int64_t(blockIdx.x) * kThreads + threadIdx.x,
-                      int64_t(gridDim.x) * kThreads);
+        compute_table<A>(params.classes[h], p.width, int64_t(blockIdx.x) * kThreads + threadIdx.x,
+                         int64_t(gridDim.x) * kThreads);
       }
       sync_grid();
     }
-    // A block keeps its rows in every step, so that their running sum is its own.
+    // A block has the same rows in every step, so only it updates their running sum.
     for (int item = blockIdx.x; item < params.blocks * params.tiles; item += gridDim.x) {
       row_pass<S, I, kVec, kTile, Epilogue, true>(p, item % params.blocks, item / params.blocks, shared);
     }

@@ -1,4 +1,5 @@
-// The CUDA implementations of the ops: tensors to structs, structs to launches. No reads back, no syncs.
+// The CUDA implementations of the ops: they check the arguments, allocate the results and launch the kernels. No op
+// copies from the device or synchronises with it.
 #include "edge_dot.cuh"
 #include "hub_rows.cuh"
 #include "group_sum.cuh"
@@ -7,96 +8,110 @@
 namespace sbp::device {
 namespace {
 
-Tensor signed_spmm(SBP_SPMM_ARGS, SBP_PLAN_ARGS, bool trusted) {
-  const Context context(x);
-  Arguments args("signed_spmm", trusted);
-  const Operands all = SBP_OPERANDS;
-  const Coefficients coefs(args, coef, r, p, q);
-  const RowPlan plan = plan_of(args, SBP_PLAN_OF, num_rows);
-  Tensor y = new_matrix(x, num_rows, all.x.width, x.scalar_type());
+Tensor signed_spmm(OpStack& stack) {
+  const SpmmArgs in = take_spmm(stack);
+  const DegreeBinArgs bin_args = take_degree_bins(stack);
+  Arguments args("signed_spmm", stack.flag());
+  const Context context(in.x);
+  const Tensor& x = in.x;
+  const Operands all = read_operands(args, in);
+  const Coefficients coefs(args, in.coef, in.r, in.p, in.q);
+  const DegreeBins bins = read_degree_bins(args, bin_args, in.num_rows);
+  Tensor y = new_matrix(x, in.num_rows, all.x.width, x.scalar_type());
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
-    SignedSpmmParams<Acc<S>> params = spmm_params<Acc<S>>(all, coefs, plan);
+    RowPassParams<Acc<S>> params = row_pass_params<Acc<S>>(all, coefs, bins);
     params.y = y.mutable_data_ptr();
-    const MaybeTensor partial = partial_of(x, params, 1);
-    run_rows<S>(context, params, RowOp::kSpmm, args.wide());
+    const MaybeTensor partial = new_partial(x, params, 1);
+    run_rows<S>(context, params, RowOp::kSpmm, args.int64_columns());
   });
   return y;
 }
 
-std::tuple<Tensor, Tensor> signed_spmm_norm(SBP_SPMM_ARGS, double eps, SBP_PLAN_ARGS, bool trusted) {
-  const Context context(x);
-  Arguments args("signed_spmm_norm", trusted);
-  const Operands all = SBP_OPERANDS;
-  const Coefficients coefs(args, coef, r, p, q);
-  const RowPlan plan = plan_of(args, SBP_PLAN_OF, num_rows);
+std::tuple<Tensor, Tensor> signed_spmm_norm(OpStack& stack) {
+  const SpmmArgs in = take_spmm(stack);
+  const double eps = stack.number();
+  const DegreeBinArgs bin_args = take_degree_bins(stack);
+  Arguments args("signed_spmm_norm", stack.flag());
+  const Context context(in.x);
+  const Tensor& x = in.x;
+  const int64_t num_rows = in.num_rows;
+  const Operands all = read_operands(args, in);
+  const Coefficients coefs(args, in.coef, in.r, in.p, in.q);
+  const DegreeBins bins = read_degree_bins(args, bin_args, num_rows);
   check_eps(args, eps, false);
   Tensor y = new_matrix(x, num_rows, all.x.width, x.scalar_type());
   Tensor rstd = torch::stable::new_empty(x, {num_rows}, acc_type(args));
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
     using A = Acc<S>;
-    SignedSpmmParams<A> params = spmm_params<A>(all, coefs, plan);
+    RowPassParams<A> params = row_pass_params<A>(all, coefs, bins);
     params.y = y.mutable_data_ptr();
     params.rstd = static_cast<A*>(rstd.mutable_data_ptr());
     params.eps = A(eps);
-    const MaybeTensor partial = partial_of(x, params, 1);
-    // Rows that do not fit in a warp's registers, and hubs, pass through memory once more.
+    const MaybeTensor partial = new_partial(x, params, 1);
+    // Hub rows, and rows that do not fit in the registers of a warp, take a second pass through memory.
     const bool fits = params.width <= norm_width<S>(params);
-    const int64_t rows_in_memory = fits ? params.plan.num_hubs : num_rows;
+    const int64_t rows_in_memory = fits ? params.bins.num_hubs : num_rows;
     MaybeTensor z;
     if (rows_in_memory > 0) {
       z = new_matrix(x, rows_in_memory, params.width, acc_type(args));
       params.z = static_cast<A*>(z->mutable_data_ptr());
     }
-    run_rows<S>(context, params, fits ? RowOp::kNorm : RowOp::kSpmm, args.wide());
+    run_rows<S>(context, params, fits ? RowOp::kNorm : RowOp::kSpmm, args.int64_columns());
     if (!fits) run_norm<S>(context, params, num_rows, false);
   });
   return {y, rstd};
 }
 
-std::tuple<Tensor, Tensor> signed_pair(const Tensor& x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), int64_t num_rows,
-                                       SBP_PLAN_ARGS, bool trusted) {
+std::tuple<Tensor, Tensor> signed_pair(OpStack& stack) {
+  const Tensor x = stack.tensor();
+  const HalvesArgs halves = take_halves(stack);
+  const int64_t num_rows = stack.integer();
+  const DegreeBinArgs bin_args = take_degree_bins(stack);
+  Arguments args("signed_pair", stack.flag());
   const Context context(x);
-  Arguments args("signed_pair", trusted);
-  const Operands all = read_operands(args, x, {}, {}, SBP_HALF_OF(pos), SBP_HALF_OF(neg), num_rows);
-  const RowPlan plan = plan_of(args, SBP_PLAN_OF, num_rows);
+  const Operands all = read_operands(args, x, {}, {}, halves, num_rows);
+  const DegreeBins bins = read_degree_bins(args, bin_args, num_rows);
   Tensor y = new_matrix(x, num_rows, all.x.width, x.scalar_type());
   Tensor y_neg = new_matrix(x, num_rows, all.x.width, x.scalar_type());
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
-    SignedSpmmParams<Acc<S>> params = spmm_params<Acc<S>>(all, Coefficients(args, {}, 0.0, 1.0, 1.0), plan);
+    RowPassParams<Acc<S>> params = row_pass_params<Acc<S>>(all, Coefficients(args, {}, 0.0, 1.0, 1.0), bins);
     params.y = y.mutable_data_ptr();
     params.y_neg = y_neg.mutable_data_ptr();
-    const MaybeTensor partial = partial_of(x, params, 2);
-    run_rows<S>(context, params, RowOp::kPair, args.wide());
+    const MaybeTensor partial = new_partial(x, params, 2);
+    run_rows<S>(context, params, RowOp::kPair, args.int64_columns());
   });
   return {y, y_neg};
 }
 
-Tensor signed_dot(const Tensor& y, const Tensor& x, SBP_HALF_ARGS(pos), SBP_HALF_ARGS(neg), const MaybeTensor& residual,
-                  SBP_PLAN_ARGS, bool trusted) {
+Tensor signed_dot(OpStack& stack) {
+  const Tensor y = stack.tensor(), x = stack.tensor();
+  const HalvesArgs halves = take_halves(stack);
+  const MaybeTensor residual = stack.maybe_tensor();
+  const DegreeBinArgs bin_args = take_degree_bins(stack);
+  Arguments args("signed_dot", stack.flag());
   const Context context(y);
-  Arguments args("signed_dot", trusted);
   Operands all;
   const Features rows = args.first("y", y);
   all.x = args.features("x", x, {"num_cols", -1}, rows.width);
-  all.half[0] = read_half(args, SBP_HALF_OF(pos), all.x, rows.rows);
-  all.half[1] = read_half(args, SBP_HALF_OF(neg), all.x, rows.rows);
+  all.half[0] = read_half(args, halves.pos, all.x, rows.rows);
+  all.half[1] = read_half(args, halves.neg, all.x, rows.rows);
   if (residual.has_value()) all.residual = args.features("residual", *residual, {"num_rows", rows.rows}, rows.width);
-  const RowPlan plan = plan_of(args, SBP_PLAN_OF, rows.rows);
+  const DegreeBins bins = read_degree_bins(args, bin_args, rows.rows);
   Tensor out = torch::stable::new_empty(x, {3}, acc_type(args));
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
     using A = Acc<S>;
-    SignedSpmmParams<A> params = spmm_params<A>(all, Coefficients(args, {}, 1.0, 1.0, 1.0), plan);
+    RowPassParams<A> params = row_pass_params<A>(all, Coefficients(args, {}, 1.0, 1.0, 1.0), bins);
     params.dot_with = rows.data;
     params.dot_stride = rows.stride;
     const dim3 grid = row_grid<S>(params, RowOp::kDot);
     const int64_t blocks = int64_t(grid.x) * grid.y;
     Tensor triples = new_matrix(x, blocks, 3, ScalarType::Double);
     params.dot_out = static_cast<double*>(triples.mutable_data_ptr());
-    run_rows<S>(context, params, RowOp::kDot, args.wide());
+    run_rows<S>(context, params, RowOp::kDot, args.int64_columns());
     context.launch("sum_triples_kernel", sum_triples_kernel<A>, dim3(1), int(sizeof(double)) * kThreads, params.width,
                    static_cast<const double*>(params.dot_out), blocks, static_cast<A*>(out.mutable_data_ptr()));
   });
@@ -110,19 +125,19 @@ void launch_edge_dot(const Context& context, const EdgeDotParams& params, int64_
                  log_lanes_for(params.width, kVec));
 }
 
-Tensor edge_dot(const Tensor& a, const Tensor& b, const Tensor& rowptr, const Tensor& col, const MaybeTensor& row_scale,
-                const MaybeTensor& col_scale, bool trusted) {
-  const Context context(a);
-  Arguments args("edge_dot", trusted);
-  const Features rows = args.first("a", a), from = args.features("b", b, {"num_cols", -1}, rows.width);
+Tensor edge_dot(OpStack& stack) {
+  const EdgeDotArgs in = take_edge_dot(stack);
+  Arguments args("edge_dot", in.trusted);
+  const Context context(in.a);
+  const Features rows = args.first("a", in.a), from = args.features("b", in.b, {"num_cols", -1}, rows.width);
   EdgeDotParams params;
   params.half.x = from.data;
   params.half.x_stride = from.stride;
-  read_edges(args, params.half, {"", rowptr, col, {}, row_scale, col_scale, {}, {}}, rows.rows, from.rows);
+  read_edges(args, params.half, in.half, rows.rows, from.rows);
   params.a = rows.data;
   params.a_stride = rows.stride;
   params.width = rows.width;
-  Tensor out = torch::stable::new_empty(a, {params.half.num_edges}, acc_type(args));
+  Tensor out = torch::stable::new_empty(in.a, {params.half.num_edges}, acc_type(args));
   params.out = out.mutable_data_ptr();
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
@@ -136,7 +151,7 @@ Tensor edge_dot(const Tensor& a, const Tensor& b, const Tensor& rowptr, const Te
       else
         launch_edge_dot<S, I, 1>(context, params, rows.rows, params.half.num_edges);
     };
-    if (args.wide())
+    if (args.int64_columns())
       run(int64_t{});
     else
       run(int32_t{});
@@ -144,7 +159,8 @@ Tensor edge_dot(const Tensor& a, const Tensor& b, const Tensor& rowptr, const Te
   return out;
 }
 
-// Row s of `out` is the sum of the rows of x that segment s lists; without an order, of x's own rows.
+// Row s of `out` is the sum of the rows of x that segment s lists. Without an order, segment s has rows segptr[s] to
+// segptr[s + 1] of x.
 template <class S> void launch_group_sum(const Context& context, const Features& x, const void* order,
                                          const int64_t* segptr, int64_t num_segments, Tensor& out) {
   GroupSumParams params;
@@ -169,15 +185,15 @@ Tensor group_sum(const Tensor& x, const Tensor& order, const Tensor& segptr, con
   const Context context(x);
   Arguments args("group_sum", trusted);
   const Features from = args.first("x", x);
-  const Classes classes = read_groups(args, "", order, segptr, group_segptr, from, -1);
-  if (classes.wide) args.refuse("order must be int32 on CUDA, got " + describe(order));
-  Tensor partial = new_matrix(x, classes.num_segments, from.width, acc_type(args));
-  Tensor out = new_matrix(x, classes.num_groups, from.width, acc_type(args));
-  const Features sums{partial.const_data_ptr(), classes.num_segments, from.width, from.width};
+  const GroupSegments groups = read_groups(args, "", order, segptr, group_segptr, from, -1);
+  if (groups.int64_order) args.refuse("order must be int32 on CUDA, got " + describe(order));
+  Tensor partial = new_matrix(x, groups.num_segments, from.width, acc_type(args));
+  Tensor out = new_matrix(x, groups.num_groups, from.width, acc_type(args));
+  const Features sums{partial.const_data_ptr(), groups.num_segments, from.width, from.width};
   by_type(args.type(), [&](auto type) {
     using S = decltype(type);
-    launch_group_sum<S>(context, from, classes.listed.col, classes.listed.rowptr, classes.num_segments, partial);
-    launch_group_sum<Acc<S>>(context, sums, nullptr, classes.group_segptr, classes.num_groups, out);
+    launch_group_sum<S>(context, from, groups.listed.col, groups.listed.rowptr, groups.num_segments, partial);
+    launch_group_sum<Acc<S>>(context, sums, nullptr, groups.group_segptr, groups.num_groups, out);
   });
   return out;
 }
@@ -207,11 +223,11 @@ Tensor mix_groups(const Tensor& block, const Tensor& sums) {
 }  // namespace sbp::device
 
 SBP_CUDA_LIBRARY(m) {
-  m.impl("signed_spmm", TORCH_BOX(&sbp::device::signed_spmm));
-  m.impl("signed_spmm_norm", TORCH_BOX(&sbp::device::signed_spmm_norm));
-  m.impl("signed_pair", TORCH_BOX(&sbp::device::signed_pair));
-  m.impl("signed_dot", TORCH_BOX(&sbp::device::signed_dot));
-  m.impl("edge_dot", TORCH_BOX(&sbp::device::edge_dot));
+  m.impl("signed_spmm", sbp::boxed<sbp::device::signed_spmm>);
+  m.impl("signed_spmm_norm", sbp::boxed<sbp::device::signed_spmm_norm>);
+  m.impl("signed_pair", sbp::boxed<sbp::device::signed_pair>);
+  m.impl("signed_dot", sbp::boxed<sbp::device::signed_dot>);
+  m.impl("edge_dot", sbp::boxed<sbp::device::edge_dot>);
   m.impl("group_sum", TORCH_BOX(&sbp::device::group_sum));
   m.impl("mix_groups", TORCH_BOX(&sbp::device::mix_groups));
 }

@@ -1,3 +1,4 @@
+// Choose the row kernels for this processor, once per process.
 #include "isa.h"
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
 #include "multi_step_launch.cuh"
 
 namespace sbp::device {
-SBP_INSTANTIATE_STEPS(double)
+SBP_INSTANTIATE_MULTI_STEP(double)
 }  // namespace sbp::device

@@ -1,4 +1,4 @@
-// Choice of kernel and grid for steps in one launch. Included once per storage type.
+// Choice of the variant and grid of the multi-step kernel. Included once per storage type.
 #pragma once
 
 #include "row_launch.cuh"
@@ -6,7 +6,7 @@
 
 namespace sbp::device {
 
-// Blocks that run at the same time, as a cooperative launch needs them; 0 where there is none.
+// The number of blocks that can run at the same time; 0 if the device has no cooperative launches.
 template <class... P> int64_t resident_blocks(const Context& context, void (*kernel)(P...), int shared) {
   int cooperative = 0, processors = 0, per_processor = 0;
   cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, context.device);
@@ -23,8 +23,8 @@ inline bool fits_in_cache(const Context& context, int64_t bytes) {
 }
 
 template <class S, class I, class Epilogue>
-bool launch_steps(const Context& context, StepsParams<Acc<S>> params, bool whole_row) {
-  SignedSpmmParams<Acc<S>>& p = params.pass;
+bool launch_multi_step(const Context& context, MultiStepParams<Acc<S>> params, bool whole_row) {
+  RowPassParams<Acc<S>>& p = params.pass;
   bool launched = false;
   by_cut<S>(p, whole_row, [&](auto cut) {
     constexpr int kVec = decltype(cut)::kVec, kTile = decltype(cut)::kTile;
@@ -34,11 +34,11 @@ bool launch_steps(const Context& context, StepsParams<Acc<S>> params, bool whole
       const dim3 pass = grid_of(p, int64_t(kVec) * kTile);
       params.blocks = int(pass.x);
       params.tiles = int(pass.y);
-      const auto kernel = steps_kernel<S, I, kVec, kTile, Epilogue>;
+      const auto kernel = multi_step_kernel<S, I, kVec, kTile, Epilogue>;
       const int shared = int(sizeof(Acc<S>)) * kThreads * kVec;
       int64_t blocks = std::min(resident_blocks(context, kernel, shared), int64_t(params.blocks) * params.tiles);
       if (blocks == 0) return;
-      context.launch_cooperative("steps_kernel", kernel, dim3(unsigned(blocks)), shared, p.width, params);
+      context.launch_cooperative("multi_step_kernel", kernel, dim3(unsigned(blocks)), shared, p.width, params);
       launched = true;
     }
   });
@@ -46,21 +46,23 @@ bool launch_steps(const Context& context, StepsParams<Acc<S>> params, bool whole
 }
 
 template <class S>
-bool run_steps_at_once(const Context& context, StepsParams<Acc<S>> params, bool normalises, bool wide_index) {
-  const SignedSpmmParams<Acc<S>>& p = params.pass;
-  const int64_t rows = p.plan.num_block_rows + p.plan.num_warp_rows + p.plan.num_light_rows;
-  // Hubs need a second pass per step, and doubles are for checking: both go launch by launch.
+bool run_multi_step(const Context& context, MultiStepParams<Acc<S>> params, bool layer_norm, bool int64_columns) {
+  const RowPassParams<Acc<S>>& p = params.pass;
+  const int64_t rows = p.bins.num_block_rows + p.bins.num_warp_rows + p.bins.num_light_rows;
+  // Hub rows need a second pass per step, and doubles serve for checks only: both take one or several launches per
+  // step.
   if constexpr (sizeof(S) == 8) {
     return false;
   } else {
-    if (wide_index || p.plan.num_hubs > 0 || rows == 0 || p.width == 0 || p.num_steps < 2) return false;
+    if (int64_columns || p.bins.num_hubs > 0 || rows == 0 || p.width == 0 || p.num_steps < 2) return false;
     if (!fits_in_cache(context, 2 * rows * p.width * int64_t(sizeof(S)))) return false;
-    if (normalises && p.width > norm_width<S>(p)) return false;
-    if (normalises) return launch_steps<S, int32_t, LayerNorm>(context, params, true);
-    return launch_steps<S, int32_t, Identity>(context, params, false);
+    if (layer_norm && p.width > norm_width<S>(p)) return false;
+    if (layer_norm) return launch_multi_step<S, int32_t, LayerNorm>(context, params, true);
+    return launch_multi_step<S, int32_t, Identity>(context, params, false);
   }
 }
 
-#define SBP_INSTANTIATE_STEPS(S) template bool run_steps_at_once<S>(const Context&, StepsParams<Acc<S>>, bool, bool);
+#define SBP_INSTANTIATE_MULTI_STEP(S) \
+  template bool run_multi_step<S>(const Context&, MultiStepParams<Acc<S>>, bool, bool);
 
 }  // namespace sbp::device

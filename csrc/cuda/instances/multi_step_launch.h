@@ -1,4 +1,4 @@
-// K steps of a graph, by one launch where features stay in the second-level cache, else launch by launch.
+// The launch of the multi-step kernel, declared for the op and instantiated in this folder once per storage type.
 #pragma once
 
 #include "row_launch.h"
@@ -6,8 +6,9 @@
 
 namespace sbp::device {
 
-// False if one launch cannot hold the steps (cache, layout, or a device without cooperative launches).
+// Run all steps in one launch. Return false, without a launch, if the features do not fit in L2, the layout does not
+// allow it, or the device has no cooperative launches.
 template <class S>
-bool run_steps_at_once(const Context& context, StepsParams<Acc<S>> params, bool normalises, bool wide_index);
+bool run_multi_step(const Context& context, MultiStepParams<Acc<S>> params, bool layer_norm, bool int64_columns);
 
 }  // namespace sbp::device

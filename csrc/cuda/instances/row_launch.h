@@ -1,4 +1,4 @@
-// One row pass over a graph, of any epilogue: between ops.cu and the files that instantiate it by type.
+// Launches of the row pass, declared for the ops and instantiated in this folder once per storage type.
 #pragma once
 
 #include "../launch.h"
@@ -7,17 +7,17 @@ namespace sbp::device {
 
 enum class RowOp { kSpmm, kNorm, kPair, kDot };
 
-// Largest number of features that LayerNorm standardises in registers at this layout; 0: none.
-template <class S> int64_t norm_width(const SignedSpmmParams<Acc<S>>& params);
+// The largest number of features for which LayerNorm runs in registers with this layout; 0: never.
+template <class S> int64_t norm_width(const RowPassParams<Acc<S>>& params);
 
-// Number of blocks of the row kernel, for signed_dot's partial sums.
-template <class S> dim3 row_grid(const SignedSpmmParams<Acc<S>>& params, RowOp op);
+// The grid of the row pass, whose blocks each store a partial sum of signed_dot.
+template <class S> dim3 row_grid(const RowPassParams<Acc<S>>& params, RowOp op);
 
-// Launch the row kernel and, where the plan has hubs, the pass that finishes them.
-template <class S> void run_rows(const Context& context, SignedSpmmParams<Acc<S>> params, RowOp op, bool wide_index);
+// Launch the row pass and, if the degree bins have hub rows, the pass that finishes them.
+template <class S> void run_rows(const Context& context, RowPassParams<Acc<S>> params, RowOp op, bool int64_columns);
 
-// Standardise `num_rows` rows of z; row i is row hub[2 i] of y where hubs are given.
+// Standardize `num_rows` rows of z into y; with by_hub, row i of z is row hub[2 i] of y.
 template <class S>
-void run_norm(const Context& context, const SignedSpmmParams<Acc<S>>& params, int64_t num_rows, bool by_hub);
+void run_norm(const Context& context, const RowPassParams<Acc<S>>& params, int64_t num_rows, bool by_hub);
 
 }  // namespace sbp::device
