@@ -10,10 +10,11 @@ from types import ModuleType
 
 import torch
 
-from . import native, reference, triton
+from . import native, reference
+from .triton import ops as triton_ops
 
 # In order of preference.
-BACKENDS: dict[str, ModuleType] = {"native": native, "triton": triton, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {"native": native, "triton": triton_ops, "reference": reference}
 
 
 class _Forced(threading.local):

@@ -22,8 +22,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sbp_kernels import CSR
-from sbp_kernels.backends import triton as backend
-from sbp_kernels.backends.triton import plan, tuning
+from sbp_kernels.backends.triton import degree_bins, launch
+from sbp_kernels.backends.triton import ops as backend
 from sbp_kernels.implicit import GroupPlan
 from sbp_kernels.term import Term
 
@@ -121,9 +121,9 @@ def spmm(x: torch.Tensor, pos: Term, neg: Term, **more: Any) -> None:
 def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
     """Run the calls with launches recorded; each distinct kernel once."""
     found: dict[tuple[str, str], Variant] = {}
-    launch, limits = tuning.launch, plan.LIMITS
-    tuning.ON_AMD = on_amd
-    plan.LIMITS = plan.Limits(light=4, light_min_rows=1, hub=16, chunk=8)
+    run, limits = launch.run, degree_bins.LIMITS
+    launch.ON_AMD = on_amd
+    degree_bins.LIMITS = degree_bins.Limits(light=4, light_min_rows=1, hub=16, chunk=8)
     try:
         for name, call in calls(dtype):
 
@@ -134,10 +134,10 @@ def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
                 variant = Variant(f"{name} {rows}".strip(), dtype, kernel, args)
                 found.setdefault(variant.key, variant)
 
-            tuning.launch = record
+            launch.run = record
             call()
     finally:
-        tuning.launch, plan.LIMITS = launch, limits
+        launch.run, degree_bins.LIMITS = run, limits
     return list(found.values())
 
 
@@ -158,7 +158,7 @@ def describe(variant: Variant) -> tuple[dict[str, str], dict[str, Any], dict[Any
 
 def options(variant: Variant) -> dict[str, int]:
     given = {name: variant.args[name] for name in ("num_warps", "num_stages") if name in variant.args}
-    # As `tuning.launch` has it.
+    # As `launch.run` sets it.
     return given | {"enable_fp_fusion": True}
 
 

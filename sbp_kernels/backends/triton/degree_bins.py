@@ -1,4 +1,4 @@
-"""Which rows a launch takes: bins by degree, and hub rows cut into chunks. Built once a pattern."""
+"""Degree bins: the rows of each launch, sorted by degree, and hub rows in chunks. Built once per sparsity pattern."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class Limits(NamedTuple):
-    """Degrees (edges of both halves) that part the bins."""
+    """Degrees (edges of both halves) at which the bins end."""
 
-    # Rows of at most so many edges share a program, if there are enough of them to pay a launch.
+    # Rows of at most `light` edges share a program, if at least `light_min_rows` of them justify a launch.
     light: int = 8
     light_min_rows: int = 4096
     # Rows of more edges than `hub` are cut into chunks of `chunk` edges a half.
@@ -20,50 +20,50 @@ class Limits(NamedTuple):
     chunk: int = 256
 
 
-class RowPlan(NamedTuple):
-    """Rows by falling degree, so that neighbours in a launch take equally long."""
+class DegreeBins(NamedTuple):
+    """Rows by decreasing degree, so that adjacent programs of a launch take equally long."""
 
     light: Tensor
     single: Tensor
     hub: Tensor
-    # Chunk c sums edges `bounds[c, 0]` to `bounds[c, 1]` of each half; hub h owns chunks `ptr[h]` to `ptr[h + 1]`.
+    # Chunk c sums edges `bounds[c, 0]` to `bounds[c, 1]` of each half; hub h has chunks `ptr[h]` to `ptr[h + 1]`.
     chunk_ptr: Tensor
     chunk_row: Tensor
     bounds: tuple[Tensor | None, Tensor | None]
 
 
 LIMITS = Limits()
-# A plan lives as long as the row pointers that it was made from.
+# Caches by row pointers: an entry lives as long as the row pointers that it was built from.
 _ONE_HALF: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _TWO_HALVES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def row_plan(pos: Tensor | None, neg: Tensor | None) -> RowPlan | None:
-    """The plan of a pair of row pointers, from the cache where it was made before; None without any."""
+def degree_bins(pos: Tensor | None, neg: Tensor | None) -> DegreeBins | None:
+    """Return the degree bins of a pair of row pointers, cached; None if both are None."""
     if pos is None and neg is None:
         return None
     if pos is None or neg is None:
         return _of_one_half(pos, neg)
-    plans = _TWO_HALVES.get(pos)
-    if plans is None:
-        plans = _TWO_HALVES[pos] = WeakTensorKeyDictionary()
-    plan = plans.get(neg)
-    if plan is None:
-        plan = plans[neg] = build(pos, neg, LIMITS)
-    return plan
+    by_neg = _TWO_HALVES.get(pos)
+    if by_neg is None:
+        by_neg = _TWO_HALVES[pos] = WeakTensorKeyDictionary()
+    bins = by_neg.get(neg)
+    if bins is None:
+        bins = by_neg[neg] = build(pos, neg, LIMITS)
+    return bins
 
 
-def _of_one_half(pos: Tensor | None, neg: Tensor | None) -> RowPlan:
+def _of_one_half(pos: Tensor | None, neg: Tensor | None) -> DegreeBins:
     only = pos if neg is None else neg
     assert only is not None
-    plan = _ONE_HALF.get(only)
-    if plan is None:
-        plan = _ONE_HALF[only] = build(only, None, LIMITS)
-    return plan if neg is None else plan._replace(bounds=(None, plan.bounds[0]))
+    bins = _ONE_HALF.get(only)
+    if bins is None:
+        bins = _ONE_HALF[only] = build(only, None, LIMITS)
+    return bins if neg is None else bins._replace(bounds=(None, bins.bounds[0]))
 
 
-def build(pos: Tensor, neg: Tensor | None, limits: Limits) -> RowPlan:
-    """Sort the rows by degree and cut them into bins: reads two numbers back, once a graph."""
+def build(pos: Tensor, neg: Tensor | None, limits: Limits) -> DegreeBins:
+    """Sort the rows by degree and cut them into bins. Copies two numbers to the host, once per graph."""
     both = (pos,) if neg is None else (pos, neg)
     degree = torch.stack([rowptr.diff() for rowptr in both])  # [halves, n]
     total = degree.sum(0)
@@ -82,7 +82,7 @@ def build(pos: Tensor, neg: Tensor | None, limits: Limits) -> RowPlan:
         return torch.stack([torch.minimum(lo, last), torch.minimum(lo + limits.chunk, last)], 1)
 
     index = torch.int32 if total.numel() < 2**31 else torch.int64
-    return RowPlan(
+    return DegreeBins(
         order[num_heavy:].to(index),
         order[num_hub:num_heavy].to(index),
         hub.to(index),

@@ -1,4 +1,8 @@
-"""Dot products along edges: the gradient of edge weights."""
+"""Edge dot: row_scale_i col_scale_j <a_i, b_j> for every edge j -> i, the gradient of edge weights.
+
+A program has ROWS rows of a degree bin, or one chunk of a hub row, and computes EDGES edges per iteration. Each edge
+has one owner, which stores its result; programs share nothing, and there are no atomics.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import tuning
-from .plan import row_plan
+from . import launch, tile_sizes
+from .degree_bins import degree_bins
 
 
 @triton.jit(do_not_specialize=["num_slots", "width", "a_stride", "b_stride"])
@@ -33,7 +37,7 @@ def edge_kernel(
         edge = lo[:, None] + start + tl.arange(0, EDGES)[None, :]
         live = edge < hi[:, None]
         c = tl.load(col + edge, mask=live, other=0).to(tl.int64)
-        # Products are added up lane by lane; lanes meet once, after the last tile of features.
+        # Each lane adds its own products; lanes are added once, after the last tile of features.
         acc = tl.zeros((ROWS, EDGES, BLOCK), ACC)
         for first in range(0, width, BLOCK):
             d = first + tl.arange(0, BLOCK)
@@ -51,31 +55,31 @@ def edge_kernel(
 def edge_dot(
     a: Tensor, b: Tensor, rowptr: Tensor, col: Tensor, row_scale: Tensor | None, col_scale: Tensor | None
 ) -> Tensor:
-    """row_scale_i col_scale_j <a_i, b_j> for every edge j -> i: `[E]`."""
+    """Return row_scale_i col_scale_j <a_i, b_j> for every edge j -> i, `[E]`."""
     width = a.size(1)
     if rowptr.numel() != a.size(0) + 1 or b.size(1) != width:
         raise ValueError(
             f"a must be [{rowptr.numel() - 1}, d] and b [num_cols, d], got {tuple(a.size())} and {tuple(b.size())}"
         )
-    out = a.new_empty(col.numel(), dtype=tuning.acc_dtype(a))
+    out = a.new_empty(col.numel(), dtype=launch.acc_dtype(a))
     if width == 0 or col.numel() == 0:
         return out.zero_()
-    a, b = tuning.dense_rows(a), tuning.dense_rows(b)
-    plan = row_plan(rowptr, None)
-    assert plan is not None
-    align = tuning.together(width, a, b)
+    a, b = launch.dense_rows(a), launch.dense_rows(b)
+    bins = degree_bins(rowptr, None)
+    assert bins is not None
+    align = launch.alignment(width, a, b)
     args: dict[str, Any] = {
         "out": out, "a": a, "b": b, "col": col, "row_scale": row_scale, "col_scale": col_scale,
         "width": width // align, "a_stride": a.stride(0) // align, "b_stride": b.stride(0) // align,
-        "ACC": tuning.acc_type(a), "ALIGN": align,
+        "ACC": launch.acc_type(a), "ALIGN": align,
     }  # fmt: skip
     for kernel, rows, bounds in (
-        ("row", plan.single, rowptr),
-        ("light", plan.light, rowptr),
-        ("row", plan.chunk_row, plan.bounds[0]),
+        ("row", bins.single, rowptr),
+        ("light", bins.light, rowptr),
+        ("row", bins.chunk_row, bins.bounds[0]),
     ):
-        tile = tuning.row_tile(a.device, kernel, a.element_size(), width)
-        cut = tuning.cut_row(tile, tuning.feature_block(width), several=kernel == "light")
+        tile = tile_sizes.row_tile(a.device, kernel, a.element_size(), width)
+        cut = tile_sizes.cut_row(tile, tile_sizes.feature_block(width), several=kernel == "light")
         args |= {"rows": rows, "bounds": bounds, "num_slots": rows.numel(), "SPLIT": bounds is not rowptr}
-        tuning.launch(edge_kernel, (tuning.blocks(rows.numel(), cut["ROWS"]),), a.device, args | cut)
+        launch.run(edge_kernel, (launch.blocks(rows.numel(), cut["ROWS"]),), a.device, args | cut)
     return out

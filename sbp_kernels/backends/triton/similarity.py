@@ -1,7 +1,11 @@
-"""The streamed softmax adjacency: logits are made tile by tile on tensor cores and never stored.
+"""The softmax adjacency P = softmax(scale x0 x0^T) times x: logits are recomputed tile by tile and never stored.
 
-With fixed x0 the log-sum-exp l of each row is known before the product, so that there is no running
-maximum: rows weigh by exp(S_ij - l_i), the transpose by exp(S_ij - l_j).
+Work: a program has ROWS rows of the result and BLOCK features, and iterates over the columns in tiles of COLS; logits
+and products run on tensor cores. With fixed x0 the log-sum-exp l of each row is computed once, so the product needs no
+running maximum: P_ij is exp(S_ij - l_i), and the transpose uses exp(S_ij - l_j).
+
+Memory: a program writes only its own tile of the result and reads nothing that its launch writes. Sums have a fixed
+order and no atomics.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import tuning
+from . import launch, tile_sizes
 
 
 @triton.jit
@@ -34,7 +38,7 @@ def dots(
     ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """<a_i, b_j> `[ROWS, COLS]`, over slices of the width of both."""
+    """<a_i, b_j> `[ROWS, COLS]`, summed over slices of DEPTH features."""
     s = tl.zeros((ROWS, COLS), ACC)
     for first in range(0, width, DEPTH):
         k = first + tl.arange(0, DEPTH)
@@ -50,7 +54,7 @@ def logits(
     ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, RESIDENT: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """<x0_i, x0_j> `[ROWS, COLS]`; the rows' own part is given if it is RESIDENT."""
+    """<x0_i, x0_j> `[ROWS, COLS]`. With RESIDENT, the features of the rows are in registers (`own`)."""
     if RESIDENT:
         k = tl.arange(0, DEPTH)
         other = load_tile(x0, j[None, :], num_nodes, k[:, None], depth, stride, WIDEN)
@@ -64,7 +68,7 @@ def lse_kernel(
     ACC: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, RESIDENT: tl.constexpr, ALIGN: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """log sum_j exp(scale <x0_i, x0_j>) by a running maximum."""
+    """log sum_j exp(scale <x0_i, x0_j>), with a running maximum."""
     depth *= ALIGN
     stride = stride.to(tl.int64) * ALIGN
     factor = tl.load(scale).to(ACC)
@@ -108,50 +112,50 @@ def product_kernel(
         else:
             s -= own_lse
         weight = tl.where((j < num_nodes)[None, :], tl.exp(s), 0.0) * BOOST
-        moved = load_tile(x, j[:, None], num_nodes, d[None, :], width, x_stride, WIDEN)
-        acc = multiply(weight.to(moved.dtype), moved, acc, ACC, PRECISION)
+        features = load_tile(x, j[:, None], num_nodes, d[None, :], width, x_stride, WIDEN)
+        acc = multiply(weight.to(features.dtype), features, acc, ACC, PRECISION)
     at = out + i.to(tl.int64)[:, None] * width + d[None, :]
     tl.store(at, acc * (1.0 / BOOST), mask=(i < num_nodes)[:, None] & (d < width)[None, :])
 
 
 def similarity_lse(x0: Tensor, scale: Tensor) -> Tensor:
-    """log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
-    out = x0.new_empty(x0.size(0), dtype=tuning.acc_dtype(x0))
+    """Return log sum_j exp(scale <x0_i, x0_j>), `[n]`."""
+    out = x0.new_empty(x0.size(0), dtype=launch.acc_dtype(x0))
     args, tile = _common(x0, scale, x0.size(1))
-    tuning.launch(lse_kernel, (tuning.blocks(x0.size(0), tile.rows),), x0.device, args | {"out": out})
+    launch.run(lse_kernel, (launch.blocks(x0.size(0), tile.rows),), x0.device, args | {"out": out})
     return out
 
 
 def similarity(x0: Tensor, x: Tensor, lse: Tensor, scale: Tensor, transposed: bool) -> Tensor:
-    """softmax(scale x0 x0^T) x, or its transpose times x: `[n, d]`."""
-    x, width = tuning.dense_rows(x), x.size(1)
-    out = x.new_empty(x.size(), dtype=tuning.acc_dtype(x0))
+    """Return softmax(scale x0 x0^T) x, or its transpose times x, `[n, d]`."""
+    x, width = launch.dense_rows(x), x.size(1)
+    out = x.new_empty(x.size(), dtype=launch.acc_dtype(x0))
     args, tile = _common(x0, scale, width)
-    block = max(tuning.feature_block(width), 16)
-    align = tuning.together(width, x)
+    block = max(tile_sizes.feature_block(width), 16)
+    align = launch.alignment(width, x)
     args |= {
         "out": out, "x": x, "lse": lse, "width": width // align, "x_stride": x.stride(0) // align, "X_ALIGN": align,
         "TRANSPOSED": transposed, "BLOCK": block,
-        # Weights of a large graph lie below the smallest float16: move them up by a power of two.
+        # Weights of a large graph underflow in float16, so they are scaled by a power of two.
         "BOOST": 16384.0 if x.dtype == torch.float16 else 1.0,
     }  # fmt: skip
-    grid = (tuning.blocks(x0.size(0), tile.rows), tuning.blocks(width, block))
-    tuning.launch(product_kernel, grid, x0.device, args)
+    grid = (launch.blocks(x0.size(0), tile.rows), launch.blocks(width, block))
+    launch.run(product_kernel, grid, x0.device, args)
     return out
 
 
-def _common(x0: Tensor, scale: Tensor, width: int) -> tuple[dict[str, Any], tuning.DenseTile]:
-    """What both kernels take: x0, and how logits are cut and multiplied."""
+def _common(x0: Tensor, scale: Tensor, width: int) -> tuple[dict[str, Any], tile_sizes.DenseTile]:
+    """Return the arguments that both kernels take: x0, the tile, and the precision of products."""
     depth = x0.size(1)
-    tile = tuning.dense_tile(x0.device, x0.element_size(), width, depth)
-    # A narrow x0 stays in registers: the rows' own part is then loaded once.
+    tile = tile_sizes.dense_tile(x0.device, x0.element_size(), width, depth)
+    # If the rows of x0 in a tile fit in registers, they are loaded once.
     whole = max(16, 1 << max(depth - 1, 0).bit_length())
-    resident = whole <= tuning.resident_depth(x0.element_size())
-    align = tuning.together(depth, x0)
+    resident = whole <= tile_sizes.resident_depth(x0.element_size())
+    align = launch.alignment(depth, x0)
     args = {
         "x0": x0, "scale": scale, "num_nodes": x0.size(0), "depth": depth // align, "stride": x0.stride(0) // align,
-        "ALIGN": align, "ACC": tuning.acc_type(x0), "PRECISION": tuning.dot_precision(),
-        "WIDEN": tuning.INTERPRETED and x0.dtype != torch.float64, "RESIDENT": resident,
+        "ALIGN": align, "ACC": launch.acc_type(x0), "PRECISION": launch.dot_precision(),
+        "WIDEN": launch.INTERPRETED and x0.dtype != torch.float64, "RESIDENT": resident,
         "ROWS": tile.rows, "COLS": tile.cols, "DEPTH": whole if resident else tile.depth,
         "num_warps": tile.num_warps, "num_stages": tile.num_stages,
     }  # fmt: skip

@@ -1,8 +1,16 @@
-"""The row pass on the device: gather both halves, then the epilogue, one tile `[rows, edges, features]` a trip.
+"""The row pass: y = r R + p A+ x + q A- x_neg, with LayerNorm, as two results, or as dot products with another y.
 
-Pointers that are None are compiled away. Features are widened right after each load, as the interpreter's
-bfloat16 arithmetic is wrong and sums run in ACC anyway. Sizes and strides come divided by ALIGN, which
-tells the compiler how many of them lie side by side: that is what makes 16-byte loads.
+Work: a program has ROWS rows of a degree bin (several only in the bin of light rows) and BLOCK features. It iterates
+over the edges of both halves in tiles `[rows, edges, features]`, adds the tile over its edges once at the end, then
+runs the epilogue and stores. Hub rows are cut into chunks: `row_kernel` stores the sum of each chunk, and
+`hub_kernel` adds the chunks of a row in order.
+
+Memory: a program writes only its own rows or chunks and reads nothing that another program of the same launch writes;
+stream order separates the two launches of hub rows. There are no atomics, so results repeat bit for bit.
+
+Pointers that are None are compiled away. Features are converted to ACC right after each load, because the
+interpreter's bfloat16 arithmetic is wrong. Sizes and strides are passed divided by ALIGN and multiplied by it in the
+kernel, which tells the compiler their alignment, so that it emits 16-byte loads.
 """
 
 import triton
@@ -15,7 +23,7 @@ SIZES = ["num_slots", "width", "x_stride", "x_neg_stride", "residual_stride", "y
 
 @triton.jit
 def gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGES: tl.constexpr):
-    """acc[r, e, :] + factor_r w_e t_col x_col over the edges lo_r to hi_r, EDGES of them a trip."""
+    """acc[r, e, :] + factor_r w_e t_col x_col over the edges lo_r to hi_r, EDGES of them per iteration."""
     longest = tl.max(hi - lo, 0).to(tl.int32)
     for start in range(0, longest, EDGES):
         edge = lo[:, None] + start + tl.arange(0, EDGES)[None, :]
@@ -26,7 +34,7 @@ def gather(acc, x, stride, col, weight, col_scale, lo, hi, factor, d, d_ok, EDGE
             w = w * tl.load(weight + edge, mask=live, other=0.0)
         if col_scale is not None:
             w = w * tl.load(col_scale + c, mask=live, other=0.0)
-        # EDGES independent rows are in flight; they are added up only once, after the last trip.
+        # EDGES independent rows are in flight; they are added once, after the last iteration.
         at = x + c[:, :, None] * stride + d[None, None, :]
         acc += w[:, :, None] * tl.load(at, mask=live[:, :, None] & d_ok[None, None, :], other=0.0).to(acc.dtype)
     return acc
@@ -37,12 +45,12 @@ def add_half(
     acc, x, stride, coef, bounds, at, col, weight, row_scale, col_scale, row, ok, d, d_ok,
     ACC: tl.constexpr, EDGES: tl.constexpr,
 ):  # fmt: skip
-    """acc + coef A x of one half, spread over the edges of a trip; `bounds[at]` is where the edges begin."""
+    """acc + coef A x of one half, not yet added over the EDGES axis; the edges begin at `bounds[at]`."""
     if col is not None:
         lo = tl.load(bounds + at, mask=ok, other=0)
-        # Nothing is read for a coefficient of 0, behind which features may be infinite.
+        # With a coefficient of 0 no features are read, because they may be infinite.
         hi = tl.where(coef != 0.0, tl.load(bounds + at + 1, mask=ok, other=0), lo)
-        # What multiplies all edges of a row.
+        # The factor of all edges of a row.
         factor = tl.zeros(row.shape, ACC) + coef
         if row_scale is not None:
             factor = factor * tl.load(row_scale + row, mask=ok, other=0.0)
@@ -51,8 +59,8 @@ def add_half(
 
 
 @triton.jit
-def add_summary(acc, coef, table, group, row, ok, d, width):
-    """acc + coef table[group of the row]; without groups every row has a line of its own."""
+def add_table(acc, coef, table, group, row, ok, d, width):
+    """acc + coef table[group of the row]; without groups, row i reads line i of the table."""
     if table is not None:
         line = row
         if group is not None:
@@ -65,7 +73,7 @@ def add_summary(acc, coef, table, group, row, ok, d, width):
 
 @triton.jit
 def coefficients(coef, r, p, q, ACC: tl.constexpr):
-    """(r, p, q) from the device tensor where there is one; nothing is read back to the host."""
+    """(r, p, q) from the tensor on the device if it is given, else from the numbers."""
     if coef is not None:
         return tl.load(coef), tl.load(coef + 1), tl.load(coef + 2)
     return tl.full((), r, ACC), tl.full((), p, ACC), tl.full((), q, ACC)
@@ -76,14 +84,14 @@ def finish(
     acc, acc_neg, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride, residual, residual_stride,
     pos_table, pos_group, neg_table, neg_group, eps, ACC: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """Summaries, residual and norm, then the store: one output, both halves apart, or three dot products."""
+    """The epilogue: add tables and residual, then store one output (with LayerNorm), both halves, or dot products."""
     keep = ok[:, None] & d_ok[None, :]
     at = row[:, None] * width + d[None, :]
-    acc = add_summary(acc, p, pos_table, pos_group, row, ok, d, width)
+    acc = add_table(acc, p, pos_table, pos_group, row, ok, d, width)
     if y is not None or out_neg is not None:
-        acc_neg = add_summary(acc_neg, q, neg_table, neg_group, row, ok, d, width)
+        acc_neg = add_table(acc_neg, q, neg_table, neg_group, row, ok, d, width)
     else:
-        acc = add_summary(acc, q, neg_table, neg_group, row, ok, d, width)
+        acc = add_table(acc, q, neg_table, neg_group, row, ok, d, width)
     own = tl.zeros_like(acc)
     if residual is not None:
         own_at = residual + row[:, None] * residual_stride + d[None, :]
@@ -92,12 +100,12 @@ def finish(
             own_ok = d < tl.where(r != 0.0, width, 0)
         own = tl.load(own_at, mask=ok[:, None] & own_ok[None, :], other=0.0).to(ACC)
     if y is not None:
-        # One triple a program; the host adds them up in a fixed order.
-        wide = tl.load(y + row[:, None] * y_stride + d[None, :], mask=keep, other=0.0).to(ACC)
+        # One triple per program; the host code adds them in a fixed order.
+        other = tl.load(y + row[:, None] * y_stride + d[None, :], mask=keep, other=0.0).to(ACC)
         part = out + 3 * (tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1))
-        tl.store(part, tl.sum(tl.sum(wide * own, 1), 0))
-        tl.store(part + 1, tl.sum(tl.sum(wide * acc, 1), 0))
-        tl.store(part + 2, tl.sum(tl.sum(wide * acc_neg, 1), 0))
+        tl.store(part, tl.sum(tl.sum(other * own, 1), 0))
+        tl.store(part + 1, tl.sum(tl.sum(other * acc, 1), 0))
+        tl.store(part + 2, tl.sum(tl.sum(other * acc_neg, 1), 0))
     elif out_neg is not None:
         tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
         tl.store(out_neg + at, acc_neg.to(out_neg.dtype.element_ty), mask=keep)
@@ -115,20 +123,20 @@ def row_kernel(
     rows, pos_bounds, pos_col, pos_weight, pos_row_scale, pos_col_scale, pos_table, pos_group,
     neg_bounds, neg_col, neg_weight, neg_row_scale, neg_col_scale, neg_table, neg_group,
     num_slots, width, x_stride, x_neg_stride, residual_stride, y_stride,
-    ACC: tl.constexpr, NORM: tl.constexpr, APART: tl.constexpr, SPLIT: tl.constexpr, ALIGN: tl.constexpr,
+    ACC: tl.constexpr, NORM: tl.constexpr, SEPARATE: tl.constexpr, SPLIT: tl.constexpr, ALIGN: tl.constexpr,
     ROWS: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows of a bin, or with SPLIT as many chunks of hub rows, whose sums go to `out` unfinished."""
+    """The row pass of ROWS rows of a bin or, with SPLIT, of ROWS chunks of hub rows, without the epilogue."""
     width *= ALIGN
     r, p, q = coefficients(coef, r, p, q, ACC)
-    # Several light rows share a program, so that no lane idles behind a short row.
+    # Several light rows share a program, because one short row would leave most lanes idle.
     slot = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     ok = slot < num_slots
     row = slot if rows is None else tl.load(rows + slot, mask=ok, other=0).to(tl.int64)
     d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     d_ok = d < width
 
-    # Both halves in one pass: into one sum, or into two where they are wanted apart.
+    # Both halves in one pass, into one sum or, with SEPARATE, into two.
     zero = tl.zeros((ROWS, EDGES, BLOCK), ACC)
     at = slot * 2 if SPLIT else row
     acc = add_half(
@@ -137,21 +145,22 @@ def row_kernel(
     )  # fmt: skip
     total = tl.sum(acc, 1)
     acc = add_half(
-        zero if APART else acc, x_neg, x_neg_stride * ALIGN, q, neg_bounds, at, neg_col, neg_weight,
+        zero if SEPARATE else acc, x_neg, x_neg_stride * ALIGN, q, neg_bounds, at, neg_col, neg_weight,
         neg_row_scale, neg_col_scale, row, ok, d, d_ok, ACC, EDGES,
     )  # fmt: skip
     last = tl.sum(acc, 1)
 
-    # A chunk is only a part of its row: the hub kernel finishes it.
+    # A chunk is a part of a row, which the hub kernel finishes.
     if SPLIT:
         part = slot[:, None] * width + d[None, :]
-        tl.store(out + part, total if APART else last, mask=ok[:, None] & d_ok[None, :])
-        if APART:
+        tl.store(out + part, total if SEPARATE else last, mask=ok[:, None] & d_ok[None, :])
+        if SEPARATE:
             tl.store(out_neg + part, last, mask=ok[:, None] & d_ok[None, :])
     else:
         finish(
-            total if APART else last, last, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd, y, y_stride * ALIGN,
-            residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps, ACC, NORM,
+            total if SEPARATE else last, last, r, p, q, row, ok, d, d_ok, width, out, out_neg, rstd,
+            y, y_stride * ALIGN, residual, residual_stride * ALIGN, pos_table, pos_group, neg_table, neg_group, eps,
+            ACC, NORM,
         )  # fmt: skip
 
 
@@ -162,7 +171,7 @@ def hub_kernel(
     width, residual_stride, y_stride,
     ACC: tl.constexpr, NORM: tl.constexpr, ALIGN: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Second phase of a hub row: add its chunks in their order, then the same epilogue as any row."""
+    """The second pass of a hub row: add its chunks in order, then run the epilogue."""
     width *= ALIGN
     r, p, q = coefficients(coef, r, p, q, ACC)
     slot = tl.program_id(0) + tl.arange(0, 1)

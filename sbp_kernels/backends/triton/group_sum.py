@@ -1,4 +1,9 @@
-"""Sums over groups of nodes, in two phases of fixed order: segments of a group, then its segments."""
+"""Group sum: the sum of x over each group of nodes, in two launches: over segments, then over groups.
+
+The first launch sums the rows of x that each segment lists, the second the segments of each group. A program has one
+segment (or group) and BLOCK features, and adds EDGES rows per iteration. Each sum has one owner and a fixed order;
+there are no atomics, and stream order makes the results of the first launch visible to the second.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import tuning
+from . import launch, tile_sizes
 
 
 @triton.jit(do_not_specialize=["width", "stride"])
@@ -36,22 +41,22 @@ def segment_kernel(
 
 
 def group_sum(x: Tensor, order: Tensor, segptr: Tensor, group_segptr: Tensor) -> Tensor:
-    """Sum of x over each group, `[num_groups, d]`."""
-    x = tuning.dense_rows(x)
+    """Return the sum of x over each group, `[num_groups, d]`."""
+    x = launch.dense_rows(x)
     sums = _sum(x, order, segptr)
     return _sum(sums, None, group_segptr)
 
 
 def _sum(x: Tensor, order: Tensor | None, ptr: Tensor) -> Tensor:
     width, count = x.size(1), ptr.numel() - 1
-    out = x.new_empty(count, width, dtype=tuning.acc_dtype(x))
-    align = tuning.together(width, x)
-    tile = tuning.row_tile(x.device, "segment", x.element_size(), width)
-    cut = tuning.cut_row(tile, tuning.feature_block(width), several=False)
+    out = x.new_empty(count, width, dtype=launch.acc_dtype(x))
+    align = launch.alignment(width, x)
+    tile = tile_sizes.row_tile(x.device, "segment", x.element_size(), width)
+    cut = tile_sizes.cut_row(tile, tile_sizes.feature_block(width), several=False)
     del cut["ROWS"]
     args: dict[str, Any] = {
         "out": out, "x": x, "order": order, "ptr": ptr, "width": width // align, "stride": x.stride(0) // align,
-        "ACC": tuning.acc_type(x), "ALIGN": align,
+        "ACC": launch.acc_type(x), "ALIGN": align,
     }  # fmt: skip
-    tuning.launch(segment_kernel, (count, tuning.blocks(width, cut["BLOCK"])), x.device, args | cut)
+    launch.run(segment_kernel, (count, launch.blocks(width, cut["BLOCK"])), x.device, args | cut)
     return out
