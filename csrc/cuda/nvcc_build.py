@@ -1,8 +1,8 @@
-"""How the .cu files are compiled: by nvcc alone, against a CPU or a CUDA build of torch alike.
+"""Compile the .cu files by nvcc alone, which works with CPU and CUDA builds of torch.
 
-Used by setup.py, by the tests that read the machine code, and by the check on a GPU.
-    TORCH_CUDA_ARCH_LIST  e.g. "9.0" or "8.0;9.0+PTX"; default: every generation from 8.0 on, plus PTX
-    CUDA_HOME             the toolkit; default: where nvcc is
+setup.py uses this module, and so do the tests that read the machine code.
+    TORCH_CUDA_ARCH_LIST  e.g. "9.0" or "8.0;9.0+PTX"; default: all architectures from 8.0, plus PTX
+    CUDA_HOME             the toolkit; default: that of nvcc
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY"
 
 
 def find_nvcc() -> str | None:
-    """The compiler of CUDA_HOME, or the one on the path, or where toolkits usually are."""
+    """Return the nvcc of CUDA_HOME, else the one on PATH, else that of /usr/local/cuda, else None."""
     asked = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = (
         [Path(asked) / "bin/nvcc"] if asked else [Path(shutil.which("nvcc") or "-"), Path("/usr/local/cuda/bin/nvcc")]
@@ -31,7 +31,7 @@ def find_nvcc() -> str | None:
 
 
 def cuda_home() -> Path:
-    """Where the toolkit is, as nvcc itself says: the nvcc on the path may be a link or a script."""
+    """Return the toolkit's folder as nvcc reports it, because the nvcc on PATH may be a link or a script."""
     dry = subprocess.run(
         [str(find_nvcc()), "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True, check=True
     )
@@ -41,7 +41,7 @@ def cuda_home() -> Path:
 
 
 def architectures() -> list[str]:
-    """`-gencode` arguments for TORCH_CUDA_ARCH_LIST; of the default list, what this toolkit knows."""
+    """Return `-gencode` arguments for TORCH_CUDA_ARCH_LIST, or for those of the default list that nvcc supports."""
     wanted = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(",", ";").replace(" ", ";").strip(";")
     known = subprocess.run([str(find_nvcc()), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
     out: list[str] = []
@@ -80,7 +80,7 @@ def command(
 
 
 def compile_all(folder: Path, include: list[str], jobs: int | None = None) -> list[str]:
-    """Compile every .cu file here into `folder`; unchanged ones are kept. The paths of the objects."""
+    """Compile every changed .cu file into `folder` and return the paths of all objects."""
     folder.mkdir(parents=True, exist_ok=True)
     archs = architectures()
     headers = b"".join(
@@ -96,14 +96,14 @@ def compile_all(folder: Path, include: list[str], jobs: int | None = None) -> li
             part.rename(target)
         return str(target)
 
-    # The longest first, so that no core is left with one at the end.
+    # The files that take longest come first, so that no core starts one of them last.
     sources = sorted(HERE.rglob("*.cu"), key=lambda p: "row_pass" not in p.name)
     with ThreadPoolExecutor(jobs or int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
         return list(pool.map(compiled, sources))
 
 
 def link_arguments() -> list[str]:
-    """The CUDA runtime goes into the binary, so that it loads where there is none."""
+    """Return link arguments for the static CUDA runtime, so that the binary loads without a CUDA installation."""
     folders = [
         p for p in (cuda_home() / "lib64", cuda_home() / "lib", cuda_home() / "targets/x86_64-linux/lib") if p.exists()
     ]

@@ -1,7 +1,7 @@
-"""Compile every kernel variant for GPUs that are not here, and tabulate what the compilers made of it.
+"""Compile every kernel variant for several GPU architectures, and write a table of registers, spills and load widths.
 
 Run as `python -m tests.triton.ahead_of_time [--out TABLE.csv] [--only TEXT ...]`, never under the interpreter.
-The variants are those that real calls launch: calls run on CPU tensors, with the launch recorded instead.
+The variants are those that calls of the backend launch: calls run on CPU tensors, and the launches are recorded.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
         for name, call in calls(dtype):
 
             def record(kernel: Any, grid: Any, device: Any, args: dict[str, Any], name: str = name) -> None:
-                # The one bin with many rows is that of light ones.
+                # Only the bin of light rows has many rows.
                 rows = "chunks" if args.get("SPLIT") else "light" if args.get("num_slots", 0) > 10 else ""
                 rows = "segments" if "order" in args and args["order"] is None else rows
                 variant = Variant(f"{name} {rows}".strip(), dtype, kernel, args)
@@ -190,7 +190,7 @@ def nvidia(asm: dict[str, Any]) -> dict[str, Any]:
     core = [name for name in ("tcgen05.mma", "wgmma.mma_async", "mma.sync") if name in ptx]
     return {
         "registers": int(re.search(r"REG:(\d+)", text)[1]),  # type: ignore[index]
-        # What does not fit in registers goes to the stack: kernels here use it for nothing else.
+        # These kernels use the stack for spilled registers only.
         "spills": int(re.search(r"STACK:(\d+)", text)[1]),  # type: ignore[index]
         "wide_loads": len(re.findall(wide, ptx)),
         "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),

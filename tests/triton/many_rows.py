@@ -1,6 +1,6 @@
-"""A pytest plugin: tiles of many rows, because the interpreter takes as long over a small tile as over a large one.
+"""A pytest plugin: tiles of many rows, because the interpreter takes the same time for a small tile as for a large one.
 
-The tiles that GPUs take are interpreted in `test_kernels.py`.
+`test_kernels.py` runs the tiles of GPUs under the interpreter.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Every kernel against the reference backend: on a GPU where there is one, else under Triton's interpreter.
+"""Every kernel against the reference backend, on a GPU or else under Triton's interpreter.
 
 `TRITON_INTERPRET=1 python -m pytest tests/triton/test_kernels.py` runs it by hand; `test_interpreter.py`
 runs it in the ordinary suite.
@@ -38,7 +38,7 @@ def features(n: int, width: int, dtype: torch.dtype, seed: int = 0) -> torch.Ten
 
 
 def skewed(weighted: bool = True, n: int = 40) -> SignedGraph:
-    """Hubs, middling rows, light rows and rows without edges, in each half others."""
+    """Return a graph with hub rows, rows of middle degree, light and empty rows, different in each half."""
     into = [torch.stack([torch.arange(1, n - 3), torch.full((n - 4,), hub)]) for hub in (0, 7)]
     pos = torch.cat([edges(60, n, n, 0), into[0], into[0]], 1)
     neg = torch.cat([edges(30, n, n, 1), into[1]], 1)
@@ -71,7 +71,7 @@ def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rows_of_every_bin(many_bins, dtype):
-    """Each epilogue once: own residual, another, none; coefficients as numbers and on the device; LayerNorm."""
+    """Each epilogue once: x as residual, another residual, none; coefficients as numbers or a tensor; LayerNorm."""
     coef = torch.tensor(COEFS, dtype=launch.acc_dtype(features(1, 1, dtype)), device=DEVICE)
     for graph, width, own, other, device_coef, eps in (
         (skewed(), 19, True, False, None, 1e-5),
@@ -158,7 +158,7 @@ def test_similarity_of_short_numbers_multiplies_them_exactly(dtype):
 @pytest.mark.parametrize("depth", [6, 130])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_gradient_of_the_features_of_a_similarity(dtype, depth):
-    """Short and long x0 with features of any type, both narrow and in several slices."""
+    """x0 in 16-bit and wider types with features of any type, of one slice of DEPTH and of several."""
     wide = launch.acc_dtype(features(1, 1, dtype))
     scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
     for x0_dtype, width in ((dtype, 9), (wide, 70)):
@@ -208,7 +208,7 @@ def test_a_plan_is_made_once_and_dies_with_its_graph(many_bins):
 
 
 def test_a_planned_call_reads_nothing_back(many_bins):
-    """What a CUDA graph can capture: launches, and memory for results."""
+    """A call only launches kernels and allocates results, so that a CUDA graph can capture it."""
     seen = set()
 
     class Watch(TorchDispatchMode):
@@ -220,7 +220,7 @@ def test_a_planned_call_reads_nothing_back(many_bins):
     pos, neg = terms(graph, x)
     call = (x, None, x, *pos, *neg, None, *COEFS, 40, 1e-5)
     want = row_launch.signed_spmm(*call)[0]
-    # The interpreter itself copies memory: only look at what the host code asks for.
+    # The interpreter itself copies memory, so launches are left out: only the host code is recorded.
     run, launch.run = launch.run, lambda *args: None
     try:
         with Watch():

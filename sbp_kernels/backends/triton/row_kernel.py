@@ -149,7 +149,6 @@ def row_kernel(
         neg_row_scale, neg_col_scale, row, ok, d, d_ok, ACC, EDGES,
     )  # fmt: skip
     last = tl.sum(acc, 1)
-
     # A chunk is a part of a row, which the hub kernel finishes.
     if SPLIT:
         part = slot[:, None] * width + d[None, :]
