@@ -1,13 +1,14 @@
-# Two commands do all of their own set-up: `make demo` and `make test`.
+# `make demo` and `make test` need no other set-up.
 PYTHON ?= python3
 VENV ?= .venv
-# The release that the results in this repository were made with; any torch >= 2.10 will do.
+# The release behind the results in this repository; any torch >= 2.10 works.
 TORCH ?= torch==2.13.0
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
 INSTALLED := $(VENV)/.installed
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*)
+KERNELS := $(wildcard $(foreach d,csrc csrc/cpu csrc/cpu/isa csrc/cuda csrc/cuda/instances,$(addprefix $(d)/,*.cpp *.h *.cu *.cuh)))
+SOURCES := setup.py pyproject.toml csrc/cuda/nvcc_build.py $(KERNELS)
 
 .PHONY: demo test test-all lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
 
@@ -17,10 +18,10 @@ help:
 	@echo "make test-all  the rest: sanitizers, ahead-of-time compilation, interpreter and device-code suites, a fuzz"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine (40 minutes), its page and figures, then the targets"
-	@echo "make bench-again  the expert's calls in six more processes (16 minutes): medians over processes take their place"
+	@echo "make bench-again  the expert's calls in six more processes (16 minutes): medians over processes replace them"
 	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
-	@echo "make triton-table   compile the Triton kernels for GPUs that are not here: registers, spills, loads"
+	@echo "make triton-table   compile the Triton kernels for several GPU architectures: registers, spills, loads"
 	@echo "make fuzz   CALLS=1000000 random calls against a dense float64 oracle, on all cores (15 minutes)"
 	@echo "make sanitize CALLS=50000  the same calls with the address and undefined behaviour sanitizers, in build/sanitize"
 	@echo "make clean  remove the environment and everything built"
@@ -50,7 +51,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h csrc/cuda/*.cu* csrc/cuda/*.h
+	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_propagate
@@ -60,7 +61,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.plot
 	$(BIN)/python -m benchmarks.check_targets
 
-# A process is lucky or not with its memory and its cores' clocks, so ratios near a target need several.
+# Memory placement and clock rates differ between processes, so ratios near a target need several processes.
 AGAIN := $(BIN)/python -m benchmarks.bench_propagate --dtype float32 --methods merged_addmm_int32,merged_addmm_int64
 BOTH := --modes forward,forward+backward
 bench-again: $(INSTALLED)
@@ -78,14 +79,14 @@ study: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_study --root $(DATA)
 	$(BIN)/python -m benchmarks.plot --study
 
-# Uses the Python at hand, whose torch knows the GPU; installs nothing.
+# Use PYTHON, which needs a CUDA build of torch; install nothing.
 gpu-check:
 	$(PYTHON) benchmarks/gpu/check.py
 
 triton-table: $(INSTALLED)
 	$(BIN)/python -m tests.triton.ahead_of_time
 
-# Random calls against a dense float64 oracle; failing cases stay in out/fuzz, for --replay.
+# Random calls against a dense float64 oracle; failing cases are stored in out/fuzz, for --replay.
 CALLS ?= 1000000
 SEED ?= 0
 fuzz: $(INSTALLED)
@@ -94,7 +95,7 @@ fuzz: $(INSTALLED)
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*
 
-# Builds into build/sanitize and leaves the extension of the package as it is.
+# Build into build/sanitize, separately from the extension of the package.
 sanitize: CALLS = 50000
 sanitize: $(INSTALLED)
 	$(BIN)/python tests/sanitizers/run.py --calls $(CALLS) --seed $(SEED)

@@ -1,10 +1,10 @@
-"""Builds the C++ extension; everything else about the package stands in pyproject.toml.
+"""Build the C++ extension; pyproject.toml has everything else about the package.
 
 Build flags (environment variables):
-    SBP_BUILD_NATIVE=0  skip the extension (1: fail rather than skip it when it cannot be built)
-    SBP_BUILD_CUDA=0|1  leave out or demand the CUDA sources; default: where nvcc and a CUDA torch are
-    TORCH_CUDA_ARCH_LIST, CUDA_HOME, MAX_JOBS: as torch's own builds take them
-    SBP_CXXFLAGS        extra compiler flags, e.g. "-g -O1 -fsanitize=address"
+    SBP_BUILD_NATIVE=0|1  skip the extension, or fail if it cannot be built; default: skip it if it cannot be built
+    SBP_BUILD_CUDA=0|1    leave out the CUDA sources, or fail without them; default: build with nvcc and a CUDA torch
+    TORCH_CUDA_ARCH_LIST, CUDA_HOME, MAX_JOBS: as in torch's extension builds
+    SBP_CXXFLAGS          extra compiler flags, e.g. "-g -O1 -fsanitize=address"
 """
 
 import importlib.util
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from setuptools import setup
 
-# pip builds in an isolated environment; the torch that matters is the one the user has installed.
+# pip builds in an isolated environment, but the extension needs the torch that the user has installed.
 sys.path += [path for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")} if path not in sys.path]
 
 MIN_TORCH = (2, 10)
-# One binary for every torch from MIN_TORCH on and every CPython from 3.10 on.
+# One binary works with every torch >= MIN_TORCH and every CPython >= 3.10.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY", "-DPy_LIMITED_API=0x030A0000"]
 OPTIMIZE = [
     "-std=c++17",
@@ -40,7 +40,7 @@ def notice(reason: str, lost: str = "compiled kernels", left: str = "The pure-Py
 
 
 def native_extension() -> dict:
-    """Arguments for setup() that build the extension, or none of them where it cannot be built."""
+    """Return the arguments for setup() that build the extension, or {} if it cannot be built."""
     wanted = os.environ.get("SBP_BUILD_NATIVE", "auto")
     if wanted == "0":
         notice("SBP_BUILD_NATIVE=0")
@@ -55,7 +55,7 @@ def native_extension() -> dict:
         return skip(wanted, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}")
     extension = CppExtension(
         "sbp_kernels._C",
-        sorted(str(path) for path in [*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]),
+        sorted(str(path) for path in Path("csrc").rglob("*.cpp")),
         extra_compile_args=OPTIMIZE + STABLE_ABI + os.environ.get("SBP_CXXFLAGS", "").split(),
         extra_link_args=os.environ.get("SBP_CXXFLAGS", "").split(),
         py_limited_api=True,
@@ -68,14 +68,14 @@ def native_extension() -> dict:
 
 
 def cuda_objects(folder: Path) -> tuple[list[str], list[str]]:
-    """The compiled CUDA sources and how to link them; nothing where they are not wanted or cannot be built."""
+    """Return the compiled CUDA objects and link arguments; two empty lists if not requested or not buildable."""
     import torch
     from torch.utils.cpp_extension import include_paths
 
     wanted = os.environ.get("SBP_BUILD_CUDA", "auto")
     if wanted == "0" or (wanted != "1" and torch.version.cuda is None):
         return [], []
-    spec = importlib.util.spec_from_file_location("cuda_build", "csrc/cuda/build.py")
+    spec = importlib.util.spec_from_file_location("cuda_build", "csrc/cuda/nvcc_build.py")
     cuda = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cuda)
     reason = "no nvcc was found; set CUDA_HOME"
@@ -101,7 +101,7 @@ def forgiving_build(strict: bool) -> type:
     from torch.utils.cpp_extension import BuildExtension
 
     class Build(BuildExtension):
-        """A user without a working compiler still gets the package."""
+        """A build_ext that installs the package without the extension if the compiler fails."""
 
         def build_extensions(self) -> None:
             objects, link = cuda_objects(Path(self.build_temp) / "cuda")

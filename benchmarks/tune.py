@@ -18,8 +18,8 @@ from torch import Tensor
 
 from sbp_kernels import CSR, SignedGraph
 from sbp_kernels.adjacency.class_block import GroupSegments
-from sbp_kernels.backends import triton as kernels
-from sbp_kernels.backends.triton import tuning
+from sbp_kernels.backends.triton import ops as kernels
+from sbp_kernels.backends.triton import tile_sizes
 
 WIDTHS = (16, 32, 64, 128, 256)
 DEPTHS = (64, 128, 1433)
@@ -101,15 +101,15 @@ def search(
 ) -> dict[Key, tuple[int, ...]]:
     """The fastest tile of each problem; one that does not fit the device, or errs, is left out."""
     best: dict[Key, tuple[int, ...]] = {}
-    table = tuning.TUNED.setdefault(device_name, {})
+    table = tile_sizes.TUNED.setdefault(device_name, {})
     for key, call in problems:
         table.pop(key, None)
-        tuning.forget()
+        tile_sizes.forget()
         want = call()
         times: dict[tuple[int, ...], float] = {}
         for tile in CANDIDATES[key[0]][:limit]:
             table[key] = tile
-            tuning.forget()
+            tile_sizes.forget()
             seconds = measure(call, want, timer)
             if seconds is not None:
                 times[tile] = seconds
@@ -135,13 +135,13 @@ def measure(call: Callable[[], Tensor], want: Tensor, timer: Timer) -> float | N
 
 
 def write(path: Path) -> None:
-    path.write_text(HEADER + pprint.pformat(tuning.TUNED, width=110) + "\n")
+    path.write_text(HEADER + pprint.pformat(tile_sizes.TUNED, width=110) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small graphs and few candidates")
-    parser.add_argument("--out", type=Path, default=Path(tuning.__file__).with_name("tuned.py"))
+    parser.add_argument("--out", type=Path, default=Path(tile_sizes.__file__).with_name("measured_tile_sizes.py"))
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("tuning needs a GPU, but torch.cuda.is_available() is False")

@@ -1,7 +1,7 @@
-// The rules that the ops hold their arguments to. Pointers to data come from `Arguments` only, so reading an argument
-// is checking it: rank, type, device and size of every tensor, in O(1). Strides are not a rule: what is not laid out
-// as the kernels need it is copied. Unless the caller is trusted, the contents of index arrays are checked too, in
-// O(edges). Every refusal is a RuntimeError in Python, one sentence with the rule and the offending value.
+// Checks of the ops' arguments. Ops get data pointers from `Arguments` only, which checks rank, type, device and size
+// of each tensor in O(1). Strides are not checked: a tensor whose layout the kernels cannot read is copied. Unless the
+// caller is trusted, the contents of index arrays are checked too, in O(edges). A failed check is a RuntimeError in
+// Python: one sentence with the rule and the offending value.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -14,16 +14,16 @@
 #include <utility>
 #include <vector>
 
-#include "view.h"
+#include "tensor_view.h"
 
 namespace sbp {
 
 using MaybeTensor = std::optional<Tensor>;
 
-// Sizes beyond this are refused before anything is allocated.
+// Larger sizes are refused before anything is allocated.
 constexpr int64_t kMaxSize = int64_t(1) << 40;
 
-// Rows of features: numbers side by side, rows `stride` numbers apart.
+// Rows of features: the numbers of a row are contiguous, rows are `stride` numbers apart.
 struct Features {
   const void* data = nullptr;
   int64_t rows = 0, width = 0, stride = 0;
@@ -37,7 +37,7 @@ struct Name {
   std::string text() const { return std::string(sign) + part; }
 };
 
-// One axis of a shape: what it counts, and how long it must be (any length if < 0).
+// One axis of a shape: what it counts, and its required length (any length if < 0).
 struct Axis {
   const char* name;
   int64_t size;
@@ -51,16 +51,16 @@ class Arguments {
 
   Type type() const { return type_; }
   const Dtype& dtype() const { return kDtypes.features[int(type_)]; }
-  // The type that sums run in, and that weights, scales and tables have.
+  // The accumulation type, which is also the type of weights, scales and tables.
   const Dtype& acc() const { return type_ == Type::kFloat64 ? kDtypes.float64 : kDtypes.float32; }
   bool trusted() const { return trusted_; }
-  // Whether columns are int64; without any they count as int32.
-  bool wide() const { return wide_; }
+  // Whether columns are int64; false if no half has columns.
+  bool int64_columns() const { return int64_columns_; }
 
   // For ops without features.
   void set_type(Type type) { type_ = type; }
 
-  // The first argument: its type and device bind all others.
+  // The first argument. All others must have its type and device.
   Features first(const Name& name, const Tensor& t) {
     const View view(t);
     int type = 0;
@@ -69,7 +69,7 @@ class Arguments {
       refuse(name.text() + " must be float32, float64, bfloat16 or float16 of shape [rows, features], got " +
              describe(t));
     type_ = static_cast<Type>(type);
-    // The dispatcher brings no tensor of another device to the CPU's kernels, so only CUDA's ask for it.
+    // The dispatcher never passes a tensor of another device to a CPU kernel, so only CUDA kernels check the device.
     if (t.is_cuda()) bind(t);
     return rows_of(name, t, view);
   }
@@ -83,7 +83,7 @@ class Arguments {
     return rows_of(name, t, view);
   }
 
-  // A contiguous matrix; of any number of rows, which is then known, if rows.size < 0.
+  // A contiguous matrix. If rows.size < 0, it may have any number of rows, which num_rows receives.
   const void* matrix(const Name& name, const Tensor& t, const Dtype& type, Axis rows, Axis columns,
                      int64_t* num_rows = nullptr) {
     const View view(t);
@@ -94,7 +94,7 @@ class Arguments {
     return data_of(name, t, view, type, view.is_dense());
   }
 
-  // A contiguous vector of `size` numbers; of any number, which is then known, if size < 0.
+  // A contiguous vector. If axis.size < 0, it may have any length, which size receives.
   const void* vector(const Name& name, const Tensor& t, const Dtype& type, Axis axis, int64_t* size = nullptr) {
     const View view(t);
     if (view.dim != 1 || view.dtype != type.code || (axis.size >= 0 && view.sizes[0] != axis.size))
@@ -111,22 +111,23 @@ class Arguments {
     return static_cast<const int64_t*>(vector(name, t, kDtypes.int64, axis, size));
   }
 
-  // int32 or int64 numbers, and which of them.
-  const void* index(const Name& name, const Tensor& t, Axis axis, int64_t* size, bool* wide) {
+  // A vector of int32 or int64 numbers; is_int64 says which.
+  const void* index(const Name& name, const Tensor& t, Axis axis, int64_t* size, bool* is_int64) {
     int32_t code = 0;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(t.get(), &code));
-    *wide = code == kDtypes.int64.code;
-    return vector(name, t, *wide ? kDtypes.int64 : kDtypes.int32, axis, size);
+    *is_int64 = code == kDtypes.int64.code;
+    return vector(name, t, *is_int64 ? kDtypes.int64 : kDtypes.int32, axis, size);
   }
 
-  // Columns: of one type in both halves.
+  // Columns, which must have the same type in both halves.
   const void* columns(const Name& name, const Tensor& t, int64_t* size) {
-    bool wide = false;
-    const void* data = index(name, t, {"num_edges", -1}, size, &wide);
-    if (has_columns_ && wide != wide_)
-      refuse(name.text() + " must have the type of pos_col, " + (wide_ ? "int64" : "int32") + ", got " + describe(t));
+    bool is_int64 = false;
+    const void* data = index(name, t, {"num_edges", -1}, size, &is_int64);
+    if (has_columns_ && is_int64 != int64_columns_)
+      refuse(name.text() + " must have the type of pos_col, " + (int64_columns_ ? "int64" : "int32") + ", got " +
+             describe(t));
     has_columns_ = true;
-    wide_ = wide;
+    int64_columns_ = is_int64;
     return data;
   }
 
@@ -136,20 +137,20 @@ class Arguments {
     return value;
   }
 
-  void index_below(const Name& name, const void* index, bool wide, int64_t size, int64_t limit) const {
+  void index_below(const Name& name, const void* index, bool is_int64, int64_t size, int64_t limit) const {
     if (!trusted_)
-      wide ? all_below(name, static_cast<const int64_t*>(index), size, limit)
-           : all_below(name, static_cast<const int32_t*>(index), size, limit);
+      is_int64 ? all_below(name, static_cast<const int64_t*>(index), size, limit)
+               : all_below(name, static_cast<const int32_t*>(index), size, limit);
   }
 
-  // Offsets that run from 0 to `last`.
+  // Check that offsets run from 0 to `last`.
   void ascends(const Name& name, const int64_t* offsets, int64_t size, int64_t last) const {
     if (!trusted_) check_offsets(name, offsets, size, last);
   }
 
   template <class I>
   __attribute__((noinline)) void all_below(const Name& name, const I* index, int64_t size, int64_t limit) const {
-    // As an unsigned number, a negative index is too large as well.
+    // Converted to unsigned, a negative index is too large as well.
     bool bad = false;
     for (int64_t i = 0; i < size; ++i) bad |= uint64_t(int64_t(index[i])) >= uint64_t(limit);
     if (!bad) return;
@@ -201,7 +202,7 @@ class Arguments {
     return view.data;
   }
 
-  // x is often the residual as well: one copy serves both.
+  // x is often the residual as well: both then share one copy.
   SBP_COLD const void* copy(const Tensor& t, const View& view) {
     for (const auto& [from, made] : copies_)
       if (from.is_same(view)) return made.const_data_ptr();
@@ -217,12 +218,12 @@ class Arguments {
   const char* op_;
   bool trusted_;
   Type type_ = Type::kFloat32;
-  int32_t device_ = -1;  // of CUDA; < 0: the CPU
-  bool has_columns_ = false, wide_ = false;
+  int32_t device_ = -1;  // CUDA device index; < 0: the CPU
+  bool has_columns_ = false, int64_columns_ = false;
   std::vector<std::pair<View, Tensor>> copies_;
 };
 
-// 0 <= eps < infinity, with which rows are standardised; where they need not be, any eps < 0 says so.
+// LayerNorm needs 0 <= eps < infinity. If LayerNorm is optional, any eps < 0 stands for none.
 inline void check_eps(const Arguments& args, double eps, bool optional) {
   if (!(eps < std::numeric_limits<double>::infinity()) || (eps < 0 && !optional))
     args.refuse("eps must be finite" + std::string(optional ? ", or negative for none" : " and >= 0") + ", got " +

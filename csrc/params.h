@@ -1,11 +1,11 @@
-// Plain structs of pointers and sizes: what a kernel reads, with no torch type in sight.
+// Plain structs of pointers and sizes, without torch types: what the kernels of all devices read.
 #pragma once
 
 #include <cstdint>
 
 namespace sbp {
 
-// Edges between the one whose features are asked for and the one at work; runs on across rows.
+// The CPU kernels prefetch the features of the edge that comes this many edges later, in this row or a later one.
 constexpr int64_t kAhead = 24;
 
 enum class Type : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
@@ -29,30 +29,44 @@ struct Half {
   double coef = 0.0;
 };
 
-// Both signs in one list of int32 columns, with the whole factor of each edge but the coefficient in its weight. The
-// edges of row i that are read begin at start[2 i] and end before start[2 i + signs]. Where `apart`, those before
-// start[2 i + 1] take the first factor too, the others the second. The coefficient is that of half[0], once a row.
+// A merged CSR: both signs of a row in one range of int32 columns. The weight of an edge is the product of its weight
+// and scales. A row pass reads the edges of row i from start[2 i] up to start[2 i + signs]. With `two_factors`, it
+// multiplies the edges before start[2 i + 1] by factor[0] and the others by factor[1]. It multiplies the sum of a row
+// by the coefficient of half[0].
 struct MergedRows {
   const int64_t* start = nullptr;
   int64_t signs = 0;
-  bool apart = false;
+  bool two_factors = false;
   double factor[2] = {1.0, 1.0};
 };
 
-// y = r R + coef+ A+ x + coef- A- x', optionally standardised row by row.
+// y = r R + coef+ A+ x + coef- A- x', with LayerNorm of each row if eps >= 0.
 struct SpmmParams {
   Half half[2];
-  MergedRows merged;  // where given, half[0] lists the edges and x = x'
+  MergedRows merged;  // if given, half[0] has the columns and weights of the merged CSR, and x = x'
   const void* residual = nullptr;
   int64_t residual_stride = 0;
   double r = 0.0;
-  void* y = nullptr;      // [num_rows, width]
-  bool streams = false;   // past the caches: y is larger than they keep, its rows begin on 64-byte lines
-  void* y_neg = nullptr;  // pair only: A- x, while y takes A+ x
-  void* rstd = nullptr;   // [num_rows], LayerNorm only
-  double eps = -1.0;      // < 0: no LayerNorm
+  void* y = nullptr;          // [num_rows, width]
+  bool non_temporal = false;  // y takes non-temporal stores; its rows then begin on 64-byte lines
+  void* y_neg = nullptr;      // pair only: A- x, while y takes A+ x
+  void* rstd = nullptr;       // [num_rows], LayerNorm only
+  double eps = -1.0;          // < 0: no LayerNorm
   int64_t num_rows = 0;
   int64_t width = 0;
+};
+
+// Rows in bins by degree (the edges of both halves), the largest degrees first. A GPU gives a row of each bin to more
+// or fewer threads; the CPU does not read the bins. Any bin may be empty. A null list of rows stands for all rows in
+// order.
+struct DegreeBins {
+  const int32_t* chunk = nullptr;       // [num_chunks, 3]: hub row, first and last edge of the row (A+ then A-)
+  const int32_t* hub = nullptr;         // [num_hubs + 1, 2]: row, first chunk
+  const int32_t* block_rows = nullptr;  // a block of threads per row
+  const int32_t* warp_rows = nullptr;   // a warp per row
+  const int32_t* light_rows = nullptr;  // a group of lanes per row
+  int num_chunks = 0, num_hubs = 0, num_block_rows = 0;
+  int64_t num_warp_rows = 0, num_light_rows = 0;
 };
 
 // For every row: <y, R>, <y, A+ x>, <y, A- x>.
@@ -81,17 +95,17 @@ struct RowKernels {
   void (*pair)(const SpmmParams&, int64_t begin, int64_t end);
   void (*dot)(const DotParams&, int64_t begin, int64_t end);
   void (*edge_dot)(const EdgeDotParams&, int64_t begin, int64_t end);
-  // The sums of spmm, unrounded: out [num_rows, width] in the accumulation type.
+  // The sums of spmm before rounding: out [num_rows, width] in the accumulation type.
   void (*sum)(const SpmmParams&, void* out, int64_t begin, int64_t end);
 };
 
-// How edges are listed: by half and the type of their columns, or both signs in one list (spmm only).
-enum Listing : int { kNarrow = 0, kWide = 1, kMerged = 2 };
-constexpr int kNumListings = 3;
+// How the edges are stored: two halves with int32 or int64 columns, or one merged CSR (spmm only).
+enum EdgeFormat : int { kInt32Columns = 0, kInt64Columns = 1, kMergedCsr = 2 };
+constexpr int kNumEdgeFormats = 3;
 
 struct IsaKernels {
   const char* name;
-  RowKernels table[kNumTypes][kNumListings];
+  RowKernels table[kNumTypes][kNumEdgeFormats];
 };
 
 }  // namespace sbp

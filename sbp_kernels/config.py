@@ -6,8 +6,9 @@ import platform
 
 import torch
 
-from .backends import native, triton
+from .backends import native
 from .backends._extension import NOT_LOADED
+from .backends.triton import ops as triton_ops
 
 
 def show_config() -> str:
@@ -20,7 +21,7 @@ def show_config() -> str:
         f"python    {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"torch     {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
         f"native    {compiled}",
-        f"triton    {triton.status()}",
+        f"triton    {triton_ops.status()}",
         "reference always available",
     ]
     return "\n".join(lines)

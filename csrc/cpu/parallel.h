@@ -1,5 +1,11 @@
-// Work over all threads of torch's pool. Without torch's headers, so that tests/sanitizers can run it on other
-// threads: whoever includes this declares torch::stable::parallel_for and get_num_threads first.
+// parallel_rows: divide rows among the threads of torch's pool.
+//
+// Each thread has a static share of the pieces and a counter of the next one; a thread that has finished its share
+// takes pieces of other shares (work stealing). The atomic counters are the only data that threads share, and their
+// increments give each piece to exactly one thread. parallel_for orders the writes of all threads before its return.
+//
+// This header includes nothing of torch, so that tests/sanitizers can run it on other threads: the including file must
+// declare torch::stable::parallel_for and get_num_threads.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +16,11 @@
 namespace sbp {
 
 // Run f(begin, end) over [0, num_rows) in pieces of about equal cost; cost_before(row) is the cost of all rows before
-// `row`. Every thread has its share of the pieces, the same in each call, so that rows stay in its cache from one call
-// to the next; a thread that has finished its share takes pieces of others (work stealing). Rows are independent, so
-// the schedule cannot change results.
+// `row`. A thread has the same share in each call, so that its rows stay in its cache from one call to the next. Rows
+// are independent, so the schedule cannot change results.
 template <class Cost, class F> void parallel_rows(int64_t num_rows, const Cost& cost_before, const F& f) {
   const int64_t total = cost_before(num_rows);
-  // Below this a second thread costs more than it brings, and pieces cost a few microseconds that must not show.
+  // A second thread pays above kMinShare. A piece costs a few microseconds, which are negligible above kMinPiece.
   constexpr int64_t kMinShare = 1 << 16, kMinPiece = 1 << 18, kMaxPieces = 16;
   const int64_t workers = std::min<int64_t>(torch::stable::get_num_threads(), total / kMinShare);
   if (workers <= 1) return f(int64_t(0), num_rows);

@@ -1,9 +1,11 @@
-// The row kernels, made of the sums of row_sums.h. Included once per instruction set, like simd.h.
-#include "row_sums.h"
+// The row kernels of one instruction set: the row pass with its epilogues (none, LayerNorm, both halves separately, dot
+// products), and the dot products of edges. Each kernel computes rows [begin, end) on one thread; see row_pass.h.
+// Included once per instruction set, like simd.h.
+#include "row_pass.h"
 
-// Standardize a row whose squares leave the range of A or whose deviations are of the size of the mean's own rounding:
-// in double, scaled by a power of two, with the mean corrected once. A constant row has a variance of exactly 0: zeros,
-// or NaN where eps is 0 as well. A row that is not finite becomes NaN.
+// Standardize a row whose squares leave the range of A, or whose deviations are as small as the rounding error of the
+// mean: in double, scaled by a power of two, with the mean corrected once. A constant row has a variance of exactly 0
+// and becomes zeros, or NaN if eps is 0. A row that is not finite becomes NaN.
 template <class A> __attribute__((noinline, cold)) A standardize_scaled(A* z, int64_t width, double eps) {
   double most = __builtin_sqrt(eps);
   for (int64_t k = 0; k < width; ++k) most = __builtin_fmax(most, __builtin_fabs(double(z[k])));
@@ -28,8 +30,8 @@ template <class A> __attribute__((noinline, cold)) A standardize_scaled(A* z, in
 
 // Standardize z in place; return 1 / sqrt(variance + eps).
 template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
-  // Below kLeast, squares lose digits to underflow. The rounding of the mean's sum grows with the terms of a lane: a
-  // deviation of its size may be nothing else.
+  // Squares below kLeast lose digits to underflow. The rounding error of the mean grows with the number of terms per
+  // lane, and a deviation of that size may be rounding error only.
   constexpr double kLeast = sizeof(A) == 8 ? 0x1p-969 : 0x1p-102, kRounding = sizeof(A) == 8 ? 0x1p-52 : 0x1p-23;
   const double count = double(width > 0 ? width : 1);
   A total = 0, square = 0;
@@ -44,7 +46,7 @@ template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
     square += add_lanes<A, W>(centred * centred);
   });
   const double variance = double(square) / count + eps;
-  // A total or a square that is not finite leaves a variance that is not.
+  // If `total` or `square` is not finite, neither is the variance.
   const double rounding = kRounding * (8 + 0.25 * count) * double(mean);
   const bool in_range = variance >= kLeast + rounding * rounding && variance < __builtin_inf();
   if (__builtin_expect(!in_range, false)) return standardize_scaled(z, width, eps);
@@ -56,7 +58,8 @@ template <class A> SBP_INLINE A standardize(A* z, int64_t width, double eps) {
   return rstd;
 }
 
-// Call f(row, z) for every row in [begin, end), z being its unrounded sum, a cached block at a time.
+// Call f(row, z) for every row in [begin, end), where z is the sum of the row before rounding. Rows are summed in
+// blocks that stay in the cache.
 template <class S, class I, class F>
 SBP_INLINE void each_summed_row(const SpmmParams& p, int64_t begin, int64_t end, F f) {
   constexpr int64_t kBlock = 32;
@@ -64,7 +67,7 @@ SBP_INLINE void each_summed_row(const SpmmParams& p, int64_t begin, int64_t end,
   A* z = static_cast<A*>(malloc(sizeof(A) * size_t(kBlock * p.width + 1)));
   for (int64_t first = begin; first < end; first += kBlock) {
     const int64_t stop = first + kBlock < end ? first + kBlock : end;
-    sum_rows<S, I>(p, z, first, stop);
+    row_pass<S, I>(p, z, first, stop);
     for (int64_t row = first; row < stop; ++row) f(row, z + (row - first) * p.width);
   }
   free(z);
@@ -73,8 +76,8 @@ SBP_INLINE void each_summed_row(const SpmmParams& p, int64_t begin, int64_t end,
 template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, int64_t end) {
   using A = Acc<S>;
   if (p.eps < 0) {
-    sum_rows<S, I>(p, nullptr, begin, end);
-    if (p.streams) fence();
+    row_pass<S, I>(p, nullptr, begin, end);
+    if (p.non_temporal) fence();
     return;
   }
   each_summed_row<S, I>(p, begin, end, [&](int64_t row, A* z) __attribute__((always_inline)) {
@@ -82,16 +85,16 @@ template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, i
     S* y = static_cast<S*>(p.y) + row * p.width;
     each_vector<A>(p.width, [&](auto lanes, int64_t k) __attribute__((always_inline)) {
       constexpr int W = decltype(lanes)::value;
-      if (p.streams)
-        stream<W>(y + k, load<W>(z + k));
+      if (p.non_temporal)
+        store_non_temporal<W>(y + k, load<W>(z + k));
       else
         store<W>(y + k, load<W>(z + k));
     });
   });
-  if (p.streams) fence();
+  if (p.non_temporal) fence();
 }
 
-// One half of the graph by itself.
+// A row pass over one half of the graph only.
 SBP_INLINE SpmmParams only_half(const Half& half, int64_t width, void* y) {
   SpmmParams p;
   p.half[0] = half;
@@ -101,15 +104,15 @@ SBP_INLINE SpmmParams only_half(const Half& half, int64_t width, void* y) {
 }
 
 template <class S, class I> void pair_rows(const SpmmParams& p, int64_t begin, int64_t end) {
-  sum_rows<S, I>(only_half(p.half[0], p.width, p.y), nullptr, begin, end);
-  sum_rows<S, I>(only_half(p.half[1], p.width, p.y_neg), nullptr, begin, end);
+  row_pass<S, I>(only_half(p.half[0], p.width, p.y), nullptr, begin, end);
+  row_pass<S, I>(only_half(p.half[1], p.width, p.y_neg), nullptr, begin, end);
 }
 
-// <a, b> of one row; b is S or wider.
+// <a, b> of one row; b has type S or the accumulation type.
 template <class S, class B> SBP_INLINE double dot_row(const S* a, const B* b, int64_t width) {
   using A = Acc<S>;
   constexpr int kFull = kLanes<A>;
-  // Independent sums hide the latency of the addition.
+  // Four independent sums hide the latency of an addition.
   Vec<A, kFull> part[4] = {};
   int64_t k = 0;
   for (; k + 4 * kFull <= width; k += 4 * kFull) {
@@ -153,7 +156,7 @@ template <class S, class I> void edge_dot_rows(const EdgeDotParams& p, int64_t b
 }
 
 template <class S, class I> void unrounded_rows(const SpmmParams& p, void* out, int64_t begin, int64_t end) {
-  sum_rows<S, I>(p, static_cast<Acc<S>*>(out) + begin * p.width, begin, end);
+  row_pass<S, I>(p, static_cast<Acc<S>*>(out) + begin * p.width, begin, end);
 }
 
 template <class S, class I> constexpr RowKernels row_kernels() {
@@ -163,10 +166,10 @@ template <class S, class I> constexpr RowKernels row_kernels() {
     return {spmm_rows<S, I>, pair_rows<S, I>, dot_rows<S, I>, edge_dot_rows<S, I>, unrounded_rows<S, I>};
 }
 
-#define SBP_LISTINGS(S) {row_kernels<S, int32_t>(), row_kernels<S, int64_t>(), row_kernels<S, BothSigns>()}
+#define SBP_EDGE_FORMATS(S) {row_kernels<S, int32_t>(), row_kernels<S, int64_t>(), row_kernels<S, MergedColumns>()}
 
-// The order of rows is that of sbp::Type, the order of columns that of sbp::Listing.
+// Rows are in the order of sbp::Type, columns in the order of sbp::EdgeFormat.
 extern const IsaKernels kKernels;
-const IsaKernels kKernels = {kName,
-                             {SBP_LISTINGS(float), SBP_LISTINGS(double), SBP_LISTINGS(bf16), SBP_LISTINGS(fp16)}};
-#undef SBP_LISTINGS
+const IsaKernels kKernels = {
+    kName, {SBP_EDGE_FORMATS(float), SBP_EDGE_FORMATS(double), SBP_EDGE_FORMATS(bf16), SBP_EDGE_FORMATS(fp16)}};
+#undef SBP_EDGE_FORMATS

@@ -1,6 +1,6 @@
-// Vectors of W numbers in the compiler's own vector types, and loads that widen to the accumulation
-// type. Included once per instruction set, inside that set's namespace: no include guard, nothing
-// from the standard library, so that no code for a newer processor leaks into shared functions.
+// Vectors of W numbers in the compiler's vector types, loads that convert to the accumulation type, stores that round.
+// Included once per instruction set, inside a namespace of that set. It has no include guard and uses nothing of the
+// standard library, whose inline functions would otherwise be compiled for a newer processor and shared with all code.
 
 using bf16 = struct Bf16 {
   uint16_t bits;
@@ -44,12 +44,12 @@ template <class To, class From> SBP_INLINE To bits_as(From from) {
 
 template <int W> SBP_INLINE Vec<float, W> half_to_float(Vec<uint16_t, W> h) {
   using U = Vec<uint32_t, W>;
-  const U wide = __builtin_convertvector(h, U);
-  // Shift the exponent into place and rescale by 2^112: right for normal and subnormal numbers.
-  const U magnitude = (wide & 0x7fffu) << 13;
+  const U bits = __builtin_convertvector(h, U);
+  // Shift the exponent into place and rescale by 2^112. This is exact for normal and subnormal numbers.
+  const U magnitude = (bits & 0x7fffu) << 13;
   const Vec<float, W> scaled = bits_as<Vec<float, W>>(magnitude) * 0x1p112f;
   const U special = bits_as<U>(magnitude >= (0x7c00u << 13)) & 0x7f800000u;
-  return bits_as<Vec<float, W>>(bits_as<U>(scaled) | special | ((wide & 0x8000u) << 16));
+  return bits_as<Vec<float, W>>(bits_as<U>(scaled) | special | ((bits & 0x8000u) << 16));
 }
 
 // Round to nearest even, as the hardware does.
@@ -60,7 +60,7 @@ SBP_INLINE uint16_t float_to_half(float value) {
   if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00u);
   if (magnitude >= 0x477ff000u) return uint16_t(sign | 0x7c00u);
   if (magnitude < 0x38800000u) {
-    // Subnormal: adding 0.5 aligns the result's last bit with the float's, which rounds it.
+    // Subnormal: adding 0.5 aligns the last bit of the result with that of the float, so that the addition rounds.
     const float shifted = bits_as<float>(magnitude) + 0.5f;
     return uint16_t(sign | (bits_as<uint32_t>(shifted) - 0x3f000000u));
   }
@@ -94,7 +94,7 @@ template <int W> SBP_INLINE Vec<float, W> load(const fp16* p) {
   return half_to_float<W>(load_raw<Vec<uint16_t, W>>(p));
 }
 
-// What is stored for a vector of sums; the pointer says as which type.
+// A vector of sums rounded to the type of the pointer.
 template <int W> SBP_INLINE Vec<float, W> rounded(const float*, Vec<float, W> v) { return v; }
 template <int W> SBP_INLINE Vec<double, W> rounded(const double*, Vec<double, W> v) { return v; }
 
@@ -116,8 +116,9 @@ template <int W> SBP_INLINE Vec<uint16_t, W> rounded(const fp16*, Vec<float, W> 
 
 template <int W, class S> SBP_INLINE void store(S* p, Vec<Acc<S>, W> v) { store_raw(p, rounded<W>(p, v)); }
 
-// Past the caches to memory; p must be aligned to what is stored. `fence` before anyone else reads it.
-template <int W, class S> SBP_INLINE void stream(S* p, Vec<Acc<S>, W> v) {
+// Store past the caches. p must be aligned to the size of the store. Non-temporal stores are weakly ordered: call
+// `fence` after the last one, before another thread may read the memory.
+template <int W, class S> SBP_INLINE void store_non_temporal(S* p, Vec<Acc<S>, W> v) {
   const auto bits = rounded<W>(p, v);
 #if SBP_HAS_F16C
   if constexpr (sizeof(bits) == 16) return _mm_stream_si128((__m128i*)p, bits_as<__m128i>(bits));
@@ -135,8 +136,8 @@ SBP_INLINE void fence() {
 #endif
 }
 
-// bf16 loads two vectors at once: the even and the odd elements of 2 W numbers, each one instruction
-// away from float, where widening in order would cost a shuffle per load.
+// For bf16, load two vectors at once, the even and the odd elements of 2 W numbers: each takes one instruction to
+// become float. A conversion in order would cost a shuffle per load.
 template <class S> constexpr bool kLoadsPairs = false;
 template <> inline constexpr bool kLoadsPairs<bf16> = true;
 
@@ -147,7 +148,7 @@ template <int W> SBP_INLINE void load_even_odd(const bf16* p, Vec<float, W>& eve
   odd = bits_as<Vec<float, W>>(both & 0xffff0000u);
 }
 
-// Back into order, once per row: two vectors of even and odd elements become 2 W in sequence.
+// Once per row, put the elements of an even and an odd vector back in order.
 template <int W> SBP_INLINE void interleave(Vec<float, W>& even, Vec<float, W>& odd) {
   if constexpr (W == 1) return;
   const Vec<float, W> e = even, o = odd;
@@ -167,7 +168,7 @@ template <int W> SBP_INLINE void interleave(Vec<float, W>& even, Vec<float, W>& 
 #endif
 }
 
-// Minus zero, not plus: x + 0 is another bit pattern for x = -0, so the compiler would add.
+// Subtract 0 rather than add it: x + 0 changes the bits of x = -0, so the compiler would emit the addition.
 template <int W, class A> SBP_INLINE Vec<A, W> splat(A value) { return value - Vec<A, W>{}; }
 
 template <class A, int W> SBP_INLINE A add_lanes(Vec<A, W> v) {
@@ -180,7 +181,7 @@ template <int W> struct Width {
   static constexpr int value = W;
 };
 
-// Call f(Width<W>, k) over [0, width): full vectors first, then narrower ones, each element once.
+// Call f(Width<W>, k) over [0, width): full vectors, then vectors of 4, then single elements; each element once.
 template <class A, class F> SBP_INLINE void each_vector(int64_t width, F f) {
   constexpr int kFull = kLanes<A>;
   int64_t k = 0;

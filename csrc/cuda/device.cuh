@@ -1,4 +1,5 @@
-// Numbers on the device: storage types, packed loads that widen, rounding stores, sums over lanes.
+// Numbers on the device: storage types, vector loads that convert to the accumulation type, stores that round, and sums
+// over the lanes of a warp.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct fp16 {
   uint16_t bits;
 };
 
-// Sums run in double for double, else in float.
+// The accumulation type: double for double, else float.
 template <class S> struct AccOf {
   using type = float;
 };
@@ -44,7 +45,7 @@ constexpr int kWarps = 8;
 #endif
 constexpr int kThreads = kLanes * kWarps;
 
-// The machine word that one load brings.
+// The type of one load of kBytes bytes.
 template <int kBytes> struct WordOf;
 template <> struct WordOf<16> {
   using type = uint4;
@@ -60,7 +61,8 @@ template <> struct WordOf<2> {
 };
 template <class T, int kVec> using Word = typename WordOf<sizeof(T) * kVec>::type;
 
-// kFresh: another multiprocessor may have written it in this launch, so not through the read-only path.
+// kFresh: another multiprocessor may have written *p in this launch, so it is read from L2 (ld.global.cg) instead of
+// through the read-only path.
 template <bool kFresh, class T> SBP_DEVICE T read(const T* p) {
   if constexpr (kFresh) {
     return __ldcg(p);
@@ -69,10 +71,10 @@ template <bool kFresh, class T> SBP_DEVICE T read(const T* p) {
   }
 }
 
-SBP_DEVICE float widen(float v) { return v; }
-SBP_DEVICE double widen(double v) { return v; }
-SBP_DEVICE float widen(bf16 v) { return __uint_as_float(unsigned(v.bits) << 16); }
-SBP_DEVICE float widen(fp16 v) {
+SBP_DEVICE float to_acc(float v) { return v; }
+SBP_DEVICE double to_acc(double v) { return v; }
+SBP_DEVICE float to_acc(bf16 v) { return __uint_as_float(unsigned(v.bits) << 16); }
+SBP_DEVICE float to_acc(fp16 v) {
 #if defined(__CUDACC__)
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
@@ -82,7 +84,7 @@ SBP_DEVICE float widen(fp16 v) {
 #endif
 }
 
-template <class S> SBP_DEVICE S narrow(Acc<S> v) {
+template <class S> SBP_DEVICE S rounded(Acc<S> v) {
   if constexpr (sizeof(S) > 2) {
     return v;
   } else {
@@ -100,18 +102,18 @@ template <class S> SBP_DEVICE S narrow(Acc<S> v) {
   }
 }
 
-// kVec numbers side by side, already in a register word, into the accumulation type.
+// Convert the kVec numbers of a word to the accumulation type.
 template <class S, int kVec> SBP_DEVICE void unpack(const Word<S, kVec>& word, Acc<S> (&out)[kVec]) {
   S value[kVec];
   memcpy(value, &word, sizeof(word));
 #pragma unroll
-  for (int k = 0; k < kVec; ++k) out[k] = widen(value[k]);
+  for (int k = 0; k < kVec; ++k) out[k] = to_acc(value[k]);
 }
 
 template <class S, int kVec> SBP_DEVICE void store(S* p, const Acc<S> (&v)[kVec]) {
   S value[kVec];
 #pragma unroll
-  for (int k = 0; k < kVec; ++k) value[k] = narrow<S>(v[k]);
+  for (int k = 0; k < kVec; ++k) value[k] = rounded<S>(v[k]);
   Word<S, kVec> word;
   memcpy(&word, value, sizeof(word));
   *reinterpret_cast<Word<S, kVec>*>(p) = word;
@@ -120,7 +122,7 @@ template <class S, int kVec> SBP_DEVICE void store(S* p, const Acc<S> (&v)[kVec]
 // kVec numbers of the accumulation type, in words of at most 16 bytes.
 template <class A, int kVec> constexpr int kPart = sizeof(A) * kVec > 16 ? 16 / int(sizeof(A)) : kVec;
 
-template <bool kFresh, class A, int kVec> SBP_DEVICE void load_wide(const A* p, A (&out)[kVec]) {
+template <bool kFresh, class A, int kVec> SBP_DEVICE void load_acc(const A* p, A (&out)[kVec]) {
   constexpr int kPer = kPart<A, kVec>;
 #pragma unroll
   for (int k = 0; k < kVec; k += kPer) {
@@ -129,7 +131,7 @@ template <bool kFresh, class A, int kVec> SBP_DEVICE void load_wide(const A* p, 
   }
 }
 
-template <class A, int kVec> SBP_DEVICE void store_wide(A* p, const A (&v)[kVec]) {
+template <class A, int kVec> SBP_DEVICE void store_acc(A* p, const A (&v)[kVec]) {
   constexpr int kPer = kPart<A, kVec>;
 #pragma unroll
   for (int k = 0; k < kVec; k += kPer) {
@@ -139,13 +141,14 @@ template <class A, int kVec> SBP_DEVICE void store_wide(A* p, const A (&v)[kVec]
   }
 }
 
-// Sum over lanes whose numbers differ in the bits [from, to): a butterfly, so every lane gets the same bits.
+// Sum over the lanes whose indices differ only in the bits from `from` up to `to`: a butterfly, so every lane gets the
+// same bits.
 template <class A> SBP_DEVICE A sum_lanes(A v, int from, int to) {
   for (int offset = from; offset < to; offset *= 2) v += __shfl_xor_sync(kAllLanes, v, offset);
   return v;
 }
 
-// The largest over the same lanes.
+// Maximum over the same lanes.
 template <class A> SBP_DEVICE A max_lanes(A v, int from, int to) {
   for (int offset = from; offset < to; offset *= 2) v = A(fmax(v, __shfl_xor_sync(kAllLanes, v, offset)));
   return v;

@@ -1,4 +1,8 @@
-// The gradient of edge weights: <a_i, b_j> for every edge, each pair of rows read once.
+// Edge dot: row_scale_i col_scale_j <a_i, b_j> for every edge j -> i, the gradient of edge weights.
+//
+// A warp has 32 consecutive edges, of one or several rows, so hub rows need no special case. Each lane finds the row
+// and column of one edge; the groups of 2^log_lanes lanes then compute the dot products of these edges, kUnroll at a
+// time. Lanes add by shuffles in a fixed order, and each lane stores the result of its own edge.
 #pragma once
 
 #include "device.cuh"
@@ -19,7 +23,6 @@ SBP_DEVICE int64_t row_of(const int64_t* rowptr, int64_t num_rows, int64_t e) {
   return low;
 }
 
-// A warp takes 32 edges in a row, so hubs are shared out like the rest; a group of lanes takes one edge at a time.
 template <class S, class I, int kVec> __global__ void __launch_bounds__(kThreads, 2)
     edge_dot_kernel(const __grid_constant__ EdgeDotParams p, int64_t num_rows, int64_t num_edges, int log_lanes) {
   using A = Acc<S>;
@@ -28,7 +31,7 @@ template <class S, class I, int kVec> __global__ void __launch_bounds__(kThreads
   const int lanes = 1 << log_lanes, member = lane & (lanes - 1), group_first = lane - member;
   const int64_t first = (int64_t(blockIdx.x) * kWarps + warp) * kLanes;
   const int64_t own = first + lane;
-  // Each lane finds the row and column of one edge; the group then takes them in turn.
+  // Each lane finds the row and column of one edge; its group then computes the edges of its lanes in turn.
   const bool in = own < num_edges;
   const int64_t row = in ? row_of(p.half.rowptr, num_rows, own) : 0;
   const int64_t col = in ? int64_t(__ldg(static_cast<const I*>(p.half.col) + own)) : 0;
@@ -38,7 +41,7 @@ template <class S, class I, int kVec> __global__ void __launch_bounds__(kThreads
     const S *a[kUnroll], *b[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      // With fewer lanes than kUnroll the last steps repeat an edge of the group and are dropped below.
+      // With fewer lanes than kUnroll, some steps repeat an edge of the group; their results are not stored.
       const int from = group_first + ((t + u) & (lanes - 1));
       a[u] = static_cast<const S*>(p.a) + __shfl_sync(kAllLanes, row, from) * p.a_stride;
       b[u] = static_cast<const S*>(p.half.x) + __shfl_sync(kAllLanes, col, from) * p.half.x_stride;

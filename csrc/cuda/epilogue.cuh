@@ -1,7 +1,9 @@
-// What becomes of a row's sums: an epilogue says how many sums it takes and what it stores.
+// Epilogues of the row pass: a struct with the number of sums per row that it needs (kSums) and `finish`, which adds
+// the dense terms and stores. The lanes of a group hold one row in registers, so each lane finishes its own features;
+// only LayerNorm and Dot exchange data, by shuffles and, in Dot, shared memory. The owner of a row alone writes it.
 #pragma once
 
-#include "signed_spmm.cuh"
+#include "row_pass.cuh"
 
 namespace sbp::device {
 
@@ -11,7 +13,7 @@ template <class A> SBP_DEVICE const A* table_row(const Half& half, int64_t row, 
 
 // acc += r R + coef+ table+ + coef- table-, at one vector of the row.
 template <class S, int kVec, bool kFresh>
-SBP_DEVICE void add_dense(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_t feature, Acc<S> (&acc)[kVec]) {
+SBP_DEVICE void add_dense(const RowPassParams<Acc<S>>& p, int64_t row, int64_t feature, Acc<S> (&acc)[kVec]) {
   using A = Acc<S>;
   const A r = coefficient(p, 0);
   if (p.residual != nullptr && r != A(0)) {
@@ -26,13 +28,13 @@ SBP_DEVICE void add_dense(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_
     const A coef = coefficient(p, 1 + h);
     if (p.half[h].table == nullptr || coef == A(0)) continue;
     A value[kVec];
-    load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], row, p.width) + feature, value);
+    load_acc<kFresh, A, kVec>(table_row<A>(p.half[h], row, p.width) + feature, value);
 #pragma unroll
     for (int v = 0; v < kVec; ++v) acc[v] += coef * value[v];
   }
 }
 
-// Run f(tile, feature) over the vectors of the row that this lane has.
+// Run f(tile, feature) over the vectors of the row that this lane holds.
 template <int kVec, int kTile, class F> SBP_DEVICE void each_vector(int64_t width, int log_lanes, int64_t first, F f) {
 #pragma unroll
   for (int t = 0; t < kTile; ++t) {
@@ -41,9 +43,9 @@ template <int kVec, int kTile, class F> SBP_DEVICE void each_vector(int64_t widt
   }
 }
 
-// The running sum over steps; each number of it belongs to one lane from the first step to the last.
+// Add to the running sum over steps. The same lane updates a number of it in every step.
 template <class S, int kVec, bool kFresh>
-SBP_DEVICE void add_to_total(const SignedSpmmParams<Acc<S>>& p, int64_t row, int64_t feature, const Acc<S> (&y)[kVec]) {
+SBP_DEVICE void add_to_total(const RowPassParams<Acc<S>>& p, int64_t row, int64_t feature, const Acc<S> (&y)[kVec]) {
   using A = Acc<S>;
   if (p.gamma == nullptr) return;
   A sum[kVec];
@@ -54,25 +56,25 @@ SBP_DEVICE void add_to_total(const SignedSpmmParams<Acc<S>>& p, int64_t row, int
     unpack<S, kVec>(read<kFresh>(reinterpret_cast<const Word<S, kVec>*>(x)), sum);
     first = __ldg(p.gamma);
   } else {
-    load_wide<true, A, kVec>(total, sum);
+    load_acc<true, A, kVec>(total, sum);
   }
   const A gamma = __ldg(p.gamma + p.step);
 #pragma unroll
   for (int v = 0; v < kVec; ++v) sum[v] = first * sum[v] + gamma * y[v];
   if (p.step < p.num_steps) {
-    store_wide<A, kVec>(total, sum);
+    store_acc<A, kVec>(total, sum);
   } else {
     store<S, kVec>(static_cast<S*>(p.total_out) + row * p.width + feature, sum);
   }
 }
 
-// A part of a hub: unrounded, to be summed with the other parts by finish_hubs_kernel.
+// Store the sum of a chunk of a hub row before rounding; hub_rows_kernel adds the chunks.
 template <class A, int kVec, int kTile, int kSums>
-SBP_DEVICE void store_partial(const SignedSpmmParams<A>& p, const Place& at, const A (&acc)[kSums][kTile][kVec]) {
+SBP_DEVICE void store_partial(const RowPassParams<A>& p, const Place& at, const A (&acc)[kSums][kTile][kVec]) {
   each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
 #pragma unroll
     for (int s = 0; s < kSums; ++s) {
-      store_wide<A, kVec>(p.partial + (int64_t(at.chunk) * kSums + s) * p.width + feature, acc[s][t]);
+      store_acc<A, kVec>(p.partial + (int64_t(at.chunk) * kSums + s) * p.width + feature, acc[s][t]);
     }
   });
 }
@@ -81,14 +83,14 @@ struct Identity {
   static constexpr int kSums = 1;
 
   template <class S, int kVec, int kTile, bool kFresh>
-  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
+  static SBP_DEVICE void finish(const RowPassParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
                                 Acc<S>*) {
     if (at.row < 0 || !at.owner) return;
     if (at.chunk >= 0) return store_partial<Acc<S>, kVec, kTile, 1>(p, at, acc);
     each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
       add_dense<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
       if (p.z != nullptr) {
-        store_wide<Acc<S>, kVec>(p.z + at.row * p.width + feature, acc[0][t]);
+        store_acc<Acc<S>, kVec>(p.z + at.row * p.width + feature, acc[0][t]);
       } else {
         store<S, kVec>(static_cast<S*>(p.y) + at.row * p.width + feature, acc[0][t]);
         add_to_total<S, kVec, kFresh>(p, at.row, feature, acc[0][t]);
@@ -97,15 +99,15 @@ struct Identity {
   }
 };
 
-// What standardizes a row: its numbers z become (scale * z - mean) * factor.
+// The standardization of a row: z becomes (scale * z - mean) * factor.
 template <class A> struct Standardization {
   A scale, mean, factor;
-  // 1 / sqrt(variance + eps) of the row as it is.
+  // 1 / sqrt(variance + eps) of the unscaled row.
   A rstd;
 };
 
-// For rows whose squares leave the range of A, or whose deviations are of the size of the mean's own rounding: the row
-// is scaled by a power of two and its mean corrected once, so that the variance of a constant row is exactly 0.
+// For rows whose squares leave the range of A, or whose deviations are as small as the rounding error of the mean: the
+// row is scaled by a power of two and its mean corrected once, so that the variance of a constant row is exactly 0.
 template <class A, class E> SBP_DEVICE Standardization<A> scaled_standardization(A inverse, int lanes, A eps, E each) {
   constexpr int kMost = sizeof(A) == 8 ? 1000 : 120;
   A most = A(sqrt(eps));
@@ -123,14 +125,14 @@ template <class A, class E> SBP_DEVICE Standardization<A> scaled_standardization
   }
   each([&](A z) { square += (scale * z - mean) * (scale * z - mean); });
   const A variance = sum_lanes(square, 1, lanes) * inverse;
-  // Without variance the scaled eps, which may underflow, is not needed: what it would multiply is 0.
+  // The scaled eps may underflow. If the variance is 0, all deviations are 0 and eps need not be scaled.
   if (variance == A(0)) return {scale, mean, A(1) / A(sqrt(eps)), A(1) / A(sqrt(eps))};
   const A factor = A(1) / A(sqrt(variance + eps * scale * scale));
   return {scale, mean, factor, factor * scale};
 }
 
-// `each(f)` calls f with every number of the row that this lane has. All lanes of the warp call this, `lanes` of them
-// for a row; lanes without a row have no numbers.
+// `each(f)` calls f with every number of the row that this lane holds. All lanes of the warp must call this function;
+// `lanes` lanes hold one row, and lanes without a row hold no numbers.
 template <class A, class E> SBP_DEVICE Standardization<A> standardization(int64_t width, int lanes, A eps, E each) {
   constexpr A kLeast = A(sizeof(A) == 8 ? 0x1p-969 : 0x1p-102), kRounding = A(sizeof(A) == 8 ? 0x1p-52 : 0x1p-23);
   const A inverse = A(1) / A(width > 0 ? width : 1);
@@ -140,7 +142,8 @@ template <class A, class E> SBP_DEVICE Standardization<A> standardization(int64_
   each([&](A z) { square += (z - mean) * (z - mean); });
   const A variance = sum_lanes(square, 1, lanes) * inverse + eps;
   Standardization<A> row{A(1), mean, A(1) / A(sqrt(variance)), A(1) / A(sqrt(variance))};
-  // Squares below kLeast lose digits to underflow. The rounding of the mean's sum grows with the terms of a lane.
+  // Squares below kLeast lose digits to underflow. The rounding error of the mean grows with the number of terms per
+  // lane.
   const A rounding = kRounding * (A(8) + A(0.25) * A(width)) * mean;
   const bool in_range = variance >= kLeast + rounding * rounding && variance <= kLargest<A>;
   if (__any_sync(kAllLanes, !in_range)) {
@@ -150,12 +153,12 @@ template <class A, class E> SBP_DEVICE Standardization<A> standardization(int64_
   return row;
 }
 
-// Standardize each row while it is in registers; the group's lanes hold all of it.
+// Standardize each row in registers; the lanes of a group hold all of it.
 struct LayerNorm {
   static constexpr int kSums = 1;
 
   template <class S, int kVec, int kTile, bool kFresh>
-  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
+  static SBP_DEVICE void finish(const RowPassParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[1][kTile][kVec],
                                 Acc<S>*) {
     using A = Acc<S>;
     const int lanes = 1 << p.log_lanes;
@@ -184,12 +187,12 @@ struct LayerNorm {
   }
 };
 
-// A+ x and A- x apart.
+// A+ x and A- x as two results.
 struct Pair {
   static constexpr int kSums = 2;
 
   template <class S, int kVec, int kTile, bool kFresh>
-  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
+  static SBP_DEVICE void finish(const RowPassParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
                                 Acc<S>*) {
     using A = Acc<S>;
     if (at.row < 0 || !at.owner) return;
@@ -199,7 +202,7 @@ struct Pair {
       for (int h = 0; h < 2; ++h) {
         if (p.half[h].table != nullptr) {
           A value[kVec];
-          load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
+          load_acc<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
 #pragma unroll
           for (int v = 0; v < kVec; ++v) acc[h][t][v] += value[v];
         }
@@ -209,17 +212,18 @@ struct Pair {
   }
 };
 
-// <y, R>, <y, A+ x>, <y, A- x> summed over the block's rows; linear, so chunks of a hub need no second look.
+// <y, R>, <y, A+ x>, <y, A- x> summed over the rows of a block. They are linear, so the chunks of a hub row need no
+// second pass.
 struct Dot {
   static constexpr int kSums = 2;
 
   template <class S, int kVec, int kTile, bool kFresh>
-  static SBP_DEVICE void finish(const SignedSpmmParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
+  static SBP_DEVICE void finish(const RowPassParams<Acc<S>>& p, const Place& at, Acc<S> (&acc)[2][kTile][kVec],
                                 Acc<S>* shared) {
     using A = Acc<S>;
     double sum[3] = {0.0, 0.0, 0.0};
     if (at.row >= 0 && at.owner) {
-      // Residual and tables belong to the row, not to each of its chunks.
+      // Residual and tables are added once per row, not once per chunk.
       const bool whole = at.chunk < 0 || at.first == 0;
       each_vector<kVec, kTile>(p.width, p.log_lanes, at.feature, [&](int t, int64_t feature) {
         A y[kVec], value[kVec], part[3] = {A(0), A(0), A(0)};
@@ -234,7 +238,7 @@ struct Dot {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           if (whole && p.half[h].table != nullptr) {
-            load_wide<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
+            load_acc<kFresh, A, kVec>(table_row<A>(p.half[h], at.row, p.width) + feature, value);
 #pragma unroll
             for (int v = 0; v < kVec; ++v) acc[h][t][v] += value[v];
           }
@@ -245,7 +249,7 @@ struct Dot {
         for (int i = 0; i < 3; ++i) sum[i] += double(part[i]);
       });
     }
-    // Lanes, then warps, in a fixed order: one triple a block.
+    // Add lanes, then warps, in a fixed order: one triple per block.
     double* block_sum = reinterpret_cast<double*>(shared);
     const int warp = threadIdx.x / kLanes;
 #pragma unroll

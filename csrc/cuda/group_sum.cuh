@@ -1,4 +1,8 @@
-// Sums of listed rows: the first phase sums segments of a group, the second the segments of each group.
+// Group sums: the sum of the rows of x that each segment lists, and products of a block with such sums.
+//
+// A group sum is two launches: over the segments of all groups, then over the segments of each group. A block has one
+// segment and kLanes vectors of features; warp w adds every kWarps-th row, then warp 0 adds the warps in order through
+// shared memory. The order of each sum depends on the segments only; there are no atomics.
 #pragma once
 
 #include "device.cuh"
@@ -14,7 +18,7 @@ struct GroupSumParams {
   int64_t width = 0;
 };
 
-// The block's warps take every eighth row of a segment, kLanes vectors wide; then they are added in order.
+// The warps of a block add every kWarps-th row of a segment, kLanes vectors of features; then they are added in order.
 template <class S, int kVec, bool kFresh>
 SBP_DEVICE void group_sum_block(const GroupSumParams& p, int64_t segment, int tile, Acc<S>* shared) {
   using A = Acc<S>;
@@ -25,7 +29,7 @@ SBP_DEVICE void group_sum_block(const GroupSumParams& p, int64_t segment, int ti
   const int64_t begin = __ldg(p.segptr + segment), end = __ldg(p.segptr + segment + 1);
   A acc[kVec] = {};
   for (int64_t e = begin + warp; e < end; e += kUnroll * kWarps) {
-    // Eight rows in flight: a segment is too short to hide latency behind other blocks.
+    // kUnroll rows in flight: there are too few segments for other blocks to hide the latency.
     Word<S, kVec> word[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
@@ -52,7 +56,7 @@ SBP_DEVICE void group_sum_block(const GroupSumParams& p, int64_t segment, int ti
 #pragma unroll
       for (int v = 0; v < kVec; ++v) acc[v] += shared[(w * kVec + v) * kLanes + lane];
     }
-    store_wide<A, kVec>(static_cast<A*>(p.out) + segment * p.width + feature, acc);
+    store_acc<A, kVec>(static_cast<A*>(p.out) + segment * p.width + feature, acc);
   }
   __syncthreads();
 }
@@ -70,7 +74,7 @@ struct MixParams {
   int64_t num_rows = 0, num_groups = 0, width = 0;
 };
 
-// block @ sums, each number by one thread in the order of the groups: the matrices are tiny.
+// block @ sums. The matrices are tiny, so one thread computes each number, in the order of the groups.
 template <class A> __global__ void __launch_bounds__(kThreads) mix_groups_kernel(const __grid_constant__ MixParams p) {
   const int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= p.num_rows * p.width) return;

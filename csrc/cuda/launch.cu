@@ -1,4 +1,5 @@
-// Torch's stream without linking libtorch_cuda, so that one binary loads with CPU and CUDA builds of torch.
+// Torch's current stream, found at run time instead of by linking libtorch_cuda, so that one binary loads with CPU and
+// CUDA builds of torch; and the error message of a failed launch.
 #include "launch.h"
 
 #if defined(__CUDACC__)
@@ -13,7 +14,7 @@ namespace {
 
 using StreamGetter = int32_t (*)(int32_t, void**);
 
-// libtorch_cuda is in the process already whenever a CUDA tensor is; it is loaded without global symbols.
+// A process with a CUDA tensor has loaded libtorch_cuda, but without global symbols.
 StreamGetter find_stream_getter() {
   void* library = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
   void* symbol = library == nullptr ? nullptr : dlsym(library, "aoti_torch_get_current_cuda_stream");

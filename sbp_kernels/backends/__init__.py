@@ -9,8 +9,9 @@ from difflib import get_close_matches
 
 import torch
 
-from . import native, reference, triton
+from . import native, reference
 from .interface import Backend
+from .triton import ops as triton
 
 # In order of preference.
 BACKENDS: dict[str, Backend] = {"native": native, "triton": triton, "reference": reference}

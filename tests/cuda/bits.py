@@ -1,4 +1,4 @@
-"""Prints a digest of what the device code computes; run once in each order of lanes."""
+"""Print a digest of the results of the device code; run once in each order of lanes."""
 
 from __future__ import annotations
 

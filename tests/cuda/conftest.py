@@ -1,4 +1,4 @@
-"""The device code of the CUDA backend, run on the CPU, in the place of the backends."""
+"""Fixtures that run the device code of the CUDA backend on the CPU instead of the other backends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cuda import device_code
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Graphs this small only lose by threads: most of the time would go to their waiting."""
+    """Run on one thread, because on graphs this small threads would mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Builds the device code for the CPU (see shim.h) and dresses it as a backend: `native.py` over other operators."""
+"""Build the device code for the CPU (see shim.h) and load it as a backend: `native.py` with other operators."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import torch
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("SBP_ROOT", HERE.parents[1]))
 CUDA = ROOT / "csrc/cuda"
-# Where the library is built, and kept until a source changes.
+# The folder of the library, which is rebuilt when a source changes.
 FOLDER = Path(os.environ.get("SBP_SHIM_FOLDER", ROOT / "build/shim"))
 SANITIZE = os.environ.get("SBP_SHIM_SANITIZE", "")
-# Bins so low that graphs of 23 nodes fill all of them: a group of lanes, a warp, a block, a hub in chunks.
+# Degree bins so low that graphs of 23 nodes have rows in all: a group of lanes, a warp, a block, a hub in chunks.
 BINS = (3, 6, 12)
 
 
 def build(folder: Path) -> Path:
-    """Compile the shim and every .cu file with the C++ compiler; the path of the library."""
-    sources = [*sorted(CUDA.glob("*.cu")), HERE / "shim.cpp"]
+    """Compile the shim and every .cu file with the C++ compiler and return the path of the library."""
+    sources = [*sorted(CUDA.rglob("*.cu")), HERE / "shim.cpp"]
     flags = ["-std=c++17", "-O1", "-fPIC", "-g1", "-Wno-unknown-pragmas", "-Wno-psabi"]
     flags += ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY"]
     flags += [f"-I{Path(torch.__file__).parent / 'include'}", f"-I{CUDA}", f"-I{ROOT / 'csrc'}"]
     sanitize = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
     texts = b"".join(
         p.read_bytes()
-        for p in sorted([*CUDA.glob("*.[ch]*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")])
+        for p in sorted([*CUDA.rglob("*.[ch]*"), *HERE.glob("shim.*"), Path(__file__), *ROOT.glob("csrc/*.*")])
     )
     mark = hashlib.sha256(texts + repr((flags, sanitize, torch.__version__)).encode()).hexdigest()[:16]
     library = folder / f"shim_{mark}.so"
@@ -59,7 +59,7 @@ def build(folder: Path) -> Path:
 
 
 def load() -> types.ModuleType:
-    """The backend `native` once more, with the device code on the CPU for its operators and small bins."""
+    """Return a copy of the backend `native` whose operators are the device code on the CPU, with low degree bins."""
     torch.ops.load_library(str(build(FOLDER)))
     spec = importlib.util.spec_from_file_location(
         "sbp_kernels.backends.device_code", ROOT / "sbp_kernels/backends/native.py"

@@ -1,4 +1,4 @@
-// Fibers for the shim, and the ops' schemas a second time, under the name sbp_shim and for CPU tensors.
+// The fibers of the shim, and the schemas of the ops under the name sbp_shim, whose kernels take CPU tensors.
 #include "shim.h"
 
 #include <algorithm>
@@ -22,8 +22,8 @@ struct Fiber {
   Index thread, block;
   int block_number = 0;
   State state = State::kReady;
-  uint64_t bits = 0;    // offered to an exchange
-  uint64_t result = 0;  // taken from it
+  uint64_t bits = 0;    // passed to an exchange
+  uint64_t result = 0;  // received from it
   int from = 0;
 };
 
@@ -87,7 +87,7 @@ void prepare(Fiber& fiber) {
   fiber.state = State::kReady;
 }
 
-// If all of [first, last) wait for `state`, let them go on.
+// If all of [first, last) wait in `state`, make them ready.
 bool release(size_t first, size_t last, State state) {
   for (size_t i = first; i < last; ++i) {
     if (fibers[i].state != state) return false;
@@ -146,7 +146,7 @@ void run(dim3 grid, dim3 size, int shared, void (*body)(void*), void* context, b
     fibers.resize(at_once * size.x);
     shared_blocks.assign(at_once, {});
     for (size_t b = 0; b < at_once; ++b) {
-      // Garbage, as on a device; of the exact size, so that AddressSanitizer sees a step beyond it.
+      // Uninitialised, as on a device, and of the exact size, so that AddressSanitizer reports an access beyond it.
       shared_blocks[b].assign(size_t(shared), char(0xff));
       for (unsigned t = 0; t < size.x; ++t) {
         Fiber& fiber = fibers[b * size.x + t];
@@ -167,7 +167,7 @@ namespace sbp::device {
 cudaStream_t current_stream(int) { return nullptr; }
 }  // namespace sbp::device
 
-// The package's own schemas, once more.
+// The schemas of the package under the name sbp_shim.
 namespace {
 using torch::stable::detail::StableLibrary;
 using torch::stable::detail::StableTorchLibraryInit;

@@ -1,6 +1,6 @@
-// Just enough of CUDA to run the device code on a CPU: every thread is a fiber, blocks run in turn.
-// Tests only. Lanes may run in either order, so that a missing barrier shows; a barrier that not all
-// threads reach is an error, and so is a lane that left before a shuffle.
+// The part of CUDA that the device code needs, on a CPU: every thread is a fiber, blocks run one after another. For tests
+// only. Lanes run in either order, so that a missing barrier changes results. A barrier or shuffle that some threads never
+// reach is an error.
 #pragma once
 
 #include <cmath>
@@ -20,7 +20,7 @@
 #define __grid_constant__
 #define SBP_CUDA_LIBRARY(m) STABLE_TORCH_LIBRARY_IMPL(sbp_shim, CPU, m)
 #define SBP_SHARED(type, name) type* name = static_cast<type*>(shim::shared_memory())
-// Blocks of two warps show all that eight do, in a quarter of the time.
+// Blocks of two warps run the same code as blocks of eight, in a quarter of the time.
 #define SBP_WARPS 2
 #define LAUNCH(kernel, grid, block, shared, stream, ...) shim::launch(false, kernel, grid, block, shared, __VA_ARGS__)
 #define LAUNCH_COOPERATIVE(kernel, grid, block, shared, stream, args) \
@@ -139,7 +139,7 @@ enum cudaDeviceAttr {
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-// A device of three multiprocessors and 1 MiB of cache; SBP_SHIM_COOPERATIVE=0 takes cooperative launches away.
+// A device of three multiprocessors and 1 MiB of cache; SBP_SHIM_COOPERATIVE=0 disables cooperative launches.
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
   const char* asked = std::getenv("SBP_SHIM_COOPERATIVE");
   *value = what == cudaDevAttrL2CacheSize ? 1 << 20 : what == cudaDevAttrMultiProcessorCount ? 3 : 1;

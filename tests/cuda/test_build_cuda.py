@@ -1,4 +1,4 @@
-"""The CUDA sources in the extension, as far as a machine without a GPU can show it."""
+"""Tests of the CUDA build that need no GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/build.py")
+_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/nvcc_build.py")
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 needs_nvcc = pytest.mark.skipif(build.find_nvcc() is None, reason="no nvcc (set CUDA_HOME)")
@@ -66,7 +66,7 @@ def test_architectures_as_torch_names_them(monkeypatch):
 
 
 def test_a_missing_compiler_is_named(tmp_path):
-    """Asked for CUDA without nvcc, the build stops with one sentence; not asked, it goes on."""
+    """SBP_BUILD_CUDA=1 without nvcc stops the build with one sentence."""
     run = build_ext(tmp_path, SBP_BUILD_CUDA="1", CUDA_HOME=str(tmp_path))
     assert run.returncode != 0 and "SBP_BUILD_CUDA=1, but no nvcc was found; set CUDA_HOME" in run.stderr
 

@@ -1,4 +1,4 @@
-"""The conformance suite over the device code, and what only it can get wrong: bins, hubs, lanes, barriers."""
+"""The conformance suite over the device code, and tests of its degree bins, hub rows, lanes and barriers."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_plan_has_every_row_once(device_kernels):
 
 
 def test_a_coefficient_of_zero_reads_nothing_of_its_half(backend):
-    """NaN behind a zero coefficient, given as a number or as a tensor, must not come through."""
+    """NaN in a half with coefficient zero, given as a number or as a tensor, must not reach the result."""
     n = 60
     graph = dense_graph()
     x = _suite.features(n, 24, torch.float32)
@@ -138,7 +138,7 @@ def test_infinite_features_stay_in_their_half(backend):
 
 
 def test_results_repeat_bit_for_bit_in_either_order_of_lanes(backend, tmp_path):
-    """A missing barrier or a sum that depends on who comes first would show as other bits."""
+    """A missing barrier, or a sum that depends on the order of threads, would change the bits."""
     if "SBP_SHIM_REVERSED" in os.environ:
         return
     code = Path(__file__).with_name("bits.py")
@@ -153,7 +153,7 @@ def test_results_repeat_bit_for_bit_in_either_order_of_lanes(backend, tmp_path):
 
 
 def test_large_edge_counts_cross_blocks(backend):
-    """More rows than one block takes, in each bin."""
+    """Each bin has more rows than one block takes."""
     n = 700
     graph = SignedGraph.from_edge_index(edges(2500, n, n, 0), edges(2500, n, n, 1), n).normalize("row")
     x = _suite.features(n, 16, torch.bfloat16)
@@ -167,10 +167,10 @@ def test_large_edge_counts_cross_blocks(backend):
 @pytest.mark.parametrize("at_once", [True, False], ids=["one launch", "apart"])
 @pytest.mark.parametrize("name", ["dense", "labels", "row"])
 def test_steps(device_kernels, monkeypatch, name, at_once, layer_norm, dtype):
-    """K steps and their weighted sum, in one cooperative launch and launch by launch."""
+    """K steps and their weighted sum, in one cooperative launch and in several launches per step."""
     graph = dense_graph() if name == "dense" else GRAPHS[name]()
     if at_once:
-        # Rows in chunks need a second launch a step.
+        # Rows in chunks need a second launch per step.
         monkeypatch.setattr(device_kernels, "_BLOCK", 10**6)
     monkeypatch.setenv("SBP_SHIM_COOPERATIVE", str(int(at_once)))
     num_steps, eps = 5, 1e-5 if layer_norm else None

@@ -1,4 +1,4 @@
-"""What the compiler made of the kernels, read from the machine code: no GPU needed, only nvcc and cuobjdump."""
+"""Tests of the machine code of the kernels: registers, spills, load widths, atomics. They need nvcc, but no GPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 import torch
 
 ROOT = Path(os.environ.get("SBP_ROOT", Path(__file__).parents[2]))
-_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/build.py")
+_spec = importlib.util.spec_from_file_location("cuda_build", ROOT / "csrc/cuda/nvcc_build.py")
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
-# One architecture here; a release build compiles the rest from the same sources.
+# One architecture; a release build compiles the same sources for the others.
 ARCH = os.environ.get("SBP_MACHINE_CODE_ARCH", "90")
 ATOMIC = re.compile(r"\b(ATOM|ATOMS|ATOMG|RED|REDS|REDG)\b")
 
@@ -42,7 +42,7 @@ def short(mangled: str) -> str:
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory) -> dict[str, tuple[str, str]]:
-    """For every kernel its resource line and its machine code."""
+    """Return the resource usage and the machine code of every kernel."""
     if build.find_nvcc() is None:
         pytest.skip("no nvcc (set CUDA_HOME)")
     dump, disassemble = find_tool("cuobjdump"), find_tool("nvdisasm")
@@ -64,7 +64,7 @@ def kernels(tmp_path_factory) -> dict[str, tuple[str, str]]:
         return {short(name): (resources[name], body) for name, body in zip(sections[::2], sections[1::2], strict=True)}
 
     # launch.cu has no kernel.
-    sources = sorted(p for p in (ROOT / "csrc/cuda").glob("*.cu") if p.stem != "launch")
+    sources = sorted(p for p in (ROOT / "csrc/cuda").rglob("*.cu") if p.stem != "launch")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {name: found for file in pool.map(look_into, sources) for name, found in file.items()}
 
@@ -74,7 +74,7 @@ def number(resources: str, what: str) -> int:
 
 
 def row_kernels(kernels: dict) -> dict:
-    return {k: v for k, v in kernels.items() if k.startswith("signed_spmm_kernel")}
+    return {k: v for k, v in kernels.items() if k.startswith("row_pass_kernel")}
 
 
 def test_every_variant_was_compiled(kernels):
@@ -82,9 +82,7 @@ def test_every_variant_was_compiled(kernels):
     for storage in ("float", "double", "sbp::device::bf16", "fp16"):
         for index in ("int", "long"):
             mine = [
-                n
-                for n in names
-                if n.startswith(f"signed_spmm_kernel<{storage.removeprefix('sbp::device::')}, {index},")
+                n for n in names if n.startswith(f"row_pass_kernel<{storage.removeprefix('sbp::device::')}, {index},")
             ]
             epilogues = {n.rstrip(">").split(", ")[-1] for n in mine}
             assert epilogues >= {"Identity", "Pair", "Dot"}, (storage, index, epilogues)
@@ -110,14 +108,14 @@ def test_vector_kernels_load_sixteen_bytes(kernels):
 
 
 def test_no_atomic_instruction(kernels):
-    """Sums never depend on who comes first. A grid-wide barrier counts arrivals: steps_kernel alone may."""
+    """No sum depends on the order of threads. Only the grid barrier of multi_step_kernel may use atomics."""
     for name, (_, code) in kernels.items():
-        if not name.startswith("steps_kernel"):
+        if not name.startswith("multi_step_kernel"):
             assert not ATOMIC.search(code), f"{name}: {ATOMIC.search(code).group(0)}"
 
 
 def test_registers_leave_room_for_enough_warps(kernels):
-    """The forward pass of a full vector a lane: 32 warps a multiprocessor, which take 64 registers each; else 16."""
+    """With one 16-byte load per lane, the forward pass has 32 warps of 64 registers per multiprocessor; else 16."""
     for name, (resources, _) in row_kernels(kernels).items():
         _, _, _, tile, epilogue = name.split("<", 1)[1].rstrip(">").split(", ")
         limit = 64 if tile == "1" and epilogue in ("Identity", "LayerNorm") else 128

@@ -1,4 +1,4 @@
-"""What only a GPU can show; `make gpu-check` runs it. Skipped, with the reason, where there is none."""
+"""Tests that need a GPU; `make gpu-check` runs them. Without a GPU they are skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _needs_kernels():
 
 @pytest.fixture(params=["native", "triton"])
 def backend(request):
-    """Both kinds of GPU kernels in turn; Triton where it is installed."""
+    """Both GPU backends in turn; Triton if it is installed."""
     reason = BACKENDS[request.param].unsupported(torch.zeros(1, 1, device="cuda"))
     if reason is not None:
         pytest.skip(f"{request.param}: {reason}")
@@ -74,7 +74,7 @@ def coefficients(graph):
 
 
 def medium(dtype=torch.float32, device="cuda", n=5000, width=64):
-    """Power-law rows in every bin, hubs in chunks among them, with edge weights."""
+    """Return a graph with power-law degrees, so with rows in every degree bin, and edge weights."""
     source = (torch.rand(60_000, generator=torch.Generator().manual_seed(0)) ** 3 * n).long()
     hub = torch.stack([torch.arange(n), torch.zeros(n, dtype=torch.int64)])
     pos = torch.cat([torch.stack([source, source.flip(0)]), hub], 1)
@@ -123,18 +123,18 @@ def test_every_width(backend, width, dtype):
 
 
 @pytest.mark.parametrize("width", [1, 19, 64, 300])
-def test_learnt_gradients(backend, width):
+def test_gradients_of_learnable_coefficients_and_weights(backend, width):
     """Coefficients and edge weights, read on the device, against plain torch."""
     results = []
     for kernels in (backend, "reference"):
         x = features(23, width, torch.float64).cuda()
         weight = weighted_and_scaled().pos.weight.clone().cuda().requires_grad_()
-        learnt = [torch.tensor(v, dtype=torch.float64, device="cuda", requires_grad=True) for v in (1.1, 0.7, 0.4)]
+        learnable = [torch.tensor(v, dtype=torch.float64, device="cuda", requires_grad=True) for v in (1.1, 0.7, 0.4)]
         graph = SignedGraph(
             CSR.from_edge_index(edges(90, 23, 23, 2).cuda(), weight, 23), weighted_and_scaled().neg.to("cuda")
         )
-        y = signed_propagate(x, graph, alpha=learnt[0], beta=learnt[1], lam=learnt[2], backend=kernels)
-        results.append(torch.autograd.grad(y, [*learnt, weight], torch.ones_like(y)))
+        y = signed_propagate(x, graph, alpha=learnable[0], beta=learnable[1], lam=learnable[2], backend=kernels)
+        results.append(torch.autograd.grad(y, [*learnable, weight], torch.ones_like(y)))
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want)
 
@@ -164,8 +164,8 @@ def test_a_large_graph_against_the_cpu(backend):
 def test_capture_and_replay(backend):
     graph, x = medium()
     graph.prepare()
-    learnt = torch.tensor(1.1, device="cuda")
-    run = lambda: signed_propagate(x, graph, alpha=learnt, lam=0.4, layer_norm=True, backend=backend)  # noqa: E731
+    learnable = torch.tensor(1.1, device="cuda")
+    run = lambda: signed_propagate(x, graph, alpha=learnable, lam=0.4, layer_norm=True, backend=backend)  # noqa: E731
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         run()
@@ -174,19 +174,19 @@ def test_capture_and_replay(backend):
     with torch.cuda.graph(recorded):
         out = run()
     x.copy_(features(*x.shape, torch.float32, seed=5))
-    learnt.fill_(0.3)
+    learnable.fill_(0.3)
     recorded.replay()
     assert torch.equal(out, run())
 
 
 def test_the_call_path_neither_waits_nor_reads_back(backend):
     graph, x = medium()
-    learnt = torch.tensor(1.1, device="cuda", requires_grad=True)
+    learnable = torch.tensor(1.1, device="cuda", requires_grad=True)
     grad = torch.ones_like(x)
 
     def run():
-        y = signed_propagate(x, graph, alpha=learnt, lam=0.4, backend=backend)
-        return torch.autograd.grad(y, learnt, grad)
+        y = signed_propagate(x, graph, alpha=learnable, lam=0.4, backend=backend)
+        return torch.autograd.grad(y, learnable, grad)
 
     run()
     torch.cuda.set_sync_debug_mode("error")

@@ -1,4 +1,4 @@
-"""`python tests/sanitizers/run.py`: build the extension with sanitizers in a folder of its own and run the fuzzer."""
+"""`python tests/sanitizers/run.py`: build the extension with sanitizers in a separate folder and run the fuzzer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COPIED = ("csrc", "sbp_kernels", "python", "tests", "setup.py", "pyproject.toml"
 # -g1: function names and lines, without the types that make up most of the compile time of -g.
 FLAGS = "-g1 -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 SANITIZERS = {
-    # CPython and torch never free their globals, so leaks are not reported. A huge allocation must fail as it does
-    # elsewhere: the fuzzer asks for some.
+    # CPython and torch never free their globals, so leaks are not reported. The fuzzer requests huge allocations, which
+    # must fail as without sanitizers.
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:halt_on_error=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:abort_on_error=1",
 }
-# What a sanitizer prints, also where the process that it ends is a child whose status is lost.
+# Texts that a sanitizer prints. They also reveal errors in child processes whose exit status is lost.
 REPORTS = ("AddressSanitizer", "runtime error: ", "UndefinedBehaviorSanitizer")
 
 
@@ -39,7 +39,7 @@ def copy(folder: Path) -> None:
 
 
 def files(top: Path, root: Path) -> set[Path]:
-    """Files under `top` relative to `root`, without what is compiled from them."""
+    """Return the files under `top` relative to `root`, without compiled ones."""
     found = [top] if top.is_file() else top.rglob("*")
     skipped = (".so", ".pyc")
     return {path.relative_to(root) for path in found if path.is_file() and path.suffix not in skipped}

@@ -1,7 +1,7 @@
-// The work sharing of csrc/cpu/parallel.h on std::thread, for the thread
-// sanitizer: it knows neither torch's pool nor OpenMP's barriers, but it sees
-// every access of these threads. Exit status 1: a row was not done exactly
-// once.
+// The work stealing of csrc/cpu/parallel.h on std::thread, for the thread
+// sanitizer: it does not understand the barriers of torch's pool or of OpenMP,
+// but sees every access of these threads. Exit status 1: a row was not computed
+// exactly once.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -30,8 +30,8 @@ void parallel_for(int64_t begin, int64_t end, int64_t grain, const F &f) {
   if (count <= 0)
     return;
   const int64_t chunk = (size + count - 1) / count;
-  // All threads begin at the same moment, or the first would be done before the
-  // last exists.
+  // All threads begin at the same moment: the first would otherwise finish
+  // before the last one exists.
   std::atomic<bool> go{false};
   std::vector<std::thread> threads;
   for (int64_t at = begin + chunk; at < end; at += chunk)

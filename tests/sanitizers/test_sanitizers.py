@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def share(folder: Path, header: str, repeats: int) -> subprocess.CompletedProcess[str]:
-    """Run sharing.cpp with this text of parallel.h under the thread sanitizer."""
+    """Compile sharing.cpp with this text of parallel.h and run it under the thread sanitizer."""
     (folder / "parallel.h").write_text(header)
     program = folder / "sharing"
     flags = ["-fsanitize=thread", "-g1", "-O1", "-std=c++17", "-pthread", "-Wall", "-Werror", f"-I{folder}"]

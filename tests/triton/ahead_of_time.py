@@ -1,7 +1,7 @@
-"""Compile every kernel variant for GPUs that are not here, and tabulate what the compilers made of it.
+"""Compile every kernel variant for several GPU architectures, and write a table of registers, spills and load widths.
 
 Run as `python -m tests.triton.ahead_of_time [--out TABLE.csv] [--only TEXT ...]`, never under the interpreter.
-The variants are those that real calls launch: calls run on CPU tensors, with the launch recorded instead.
+The variants are those that calls of the backend launch: calls run on CPU tensors, and the launches are recorded.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from triton.compiler import ASTSource
 
 from sbp_kernels import CSR
 from sbp_kernels.adjacency.class_block import GroupSegments
-from sbp_kernels.backends import triton as backend
 from sbp_kernels.backends.interface import KernelOperand
-from sbp_kernels.backends.triton import plan, tuning
+from sbp_kernels.backends.triton import degree_bins, launch
+from sbp_kernels.backends.triton import ops as backend
 
 TABLE = Path(__file__).parents[2] / "benchmarks/results/triton-aot/table.csv"
 TARGETS = {
@@ -121,23 +121,23 @@ def spmm(x: torch.Tensor, pos: KernelOperand, neg: KernelOperand, **more: Any) -
 def variants(dtype: torch.dtype, on_amd: bool) -> list[Variant]:
     """Run the calls with launches recorded; each distinct kernel once."""
     found: dict[tuple[str, str], Variant] = {}
-    launch, limits = tuning.launch, plan.LIMITS
-    tuning.ON_AMD = on_amd
-    plan.LIMITS = plan.Limits(light=4, light_min_rows=1, hub=16, chunk=8)
+    run, limits = launch.run, degree_bins.LIMITS
+    launch.ON_AMD = on_amd
+    degree_bins.LIMITS = degree_bins.Limits(light=4, light_min_rows=1, hub=16, chunk=8)
     try:
         for name, call in calls(dtype):
 
             def record(kernel: Any, grid: Any, device: Any, args: dict[str, Any], name: str = name) -> None:
-                # The one bin with many rows is that of light ones.
+                # Only the bin of light rows has many rows.
                 rows = "chunks" if args.get("SPLIT") else "light" if args.get("num_slots", 0) > 10 else ""
                 rows = "segments" if "order" in args and args["order"] is None else rows
                 variant = Variant(f"{name} {rows}".strip(), dtype, kernel, args)
                 found.setdefault(variant.key, variant)
 
-            tuning.launch = record
+            launch.run = record
             call()
     finally:
-        tuning.launch, plan.LIMITS = launch, limits
+        launch.run, degree_bins.LIMITS = run, limits
     return list(found.values())
 
 
@@ -158,7 +158,7 @@ def describe(variant: Variant) -> tuple[dict[str, str], dict[str, Any], dict[Any
 
 def options(variant: Variant) -> dict[str, int]:
     given = {name: variant.args[name] for name in ("num_warps", "num_stages") if name in variant.args}
-    # As `tuning.launch` has it.
+    # As `launch.run` sets it.
     return given | {"enable_fp_fusion": True}
 
 
@@ -190,7 +190,7 @@ def nvidia(asm: dict[str, Any]) -> dict[str, Any]:
     core = [name for name in ("tcgen05.mma", "wgmma.mma_async", "mma.sync") if name in ptx]
     return {
         "registers": int(re.search(r"REG:(\d+)", text)[1]),  # type: ignore[index]
-        # What does not fit in registers goes to the stack: kernels here use it for nothing else.
+        # These kernels use the stack for spilled registers only.
         "spills": int(re.search(r"STACK:(\d+)", text)[1]),  # type: ignore[index]
         "wide_loads": len(re.findall(wide, ptx)),
         "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),

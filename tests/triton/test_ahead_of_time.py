@@ -1,4 +1,4 @@
-"""Kernels compile for GPUs that are not here, without spills or atomics; the table of all of them is whole."""
+"""Kernels compile for several GPU architectures without spills or atomics, and the table has all of them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def check(rows: list[dict[str, str]], spills: int = 0) -> None:
         what = " ".join(row[name] for name in ("kernel", "variant", "dtype", "target"))
         assert int(row["spills"]) <= spills, f"{what}: spills {row['spills']} bytes"
         assert row["atomics"] == "0", f"{what}: {row['atomics']} atomics"
-        # Rows of 19 or 1433 numbers, or of 500 short ones, do not start at a multiple of 16 bytes.
-        short = row["dtype"] != "fp32"
-        if not re.search(r"=(19|1433)\b" + (r"|=500\b" if short else ""), row["variant"]):
+        # Rows of 19 or 1433 numbers, or of 500 16-bit numbers, do not begin at a multiple of 16 bytes.
+        is_16_bit = row["dtype"] != "fp32"
+        if not re.search(r"=(19|1433)\b" + (r"|=500\b" if is_16_bit else ""), row["variant"]):
             assert int(row["wide_loads"]) > 0, f"{what}: no 128-bit load"
         if row["kernel"] in ("lse_kernel", "product_kernel", "x0_grad_kernel"):
             assert row["tensor_cores"] == TENSOR_CORES[row["target"]], f"{what}: uses {row['tensor_cores'] or 'none'}"
@@ -50,7 +50,7 @@ def test_the_table_is_whole():
 @pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED, reason="triton is not installed")
 def test_kernels_compile_for_every_target(tmp_path):
-    """A sample of the table anew, with the Triton installed here; in a process without the interpreter."""
+    """Recompile a sample of the table with the installed Triton, in a process without the interpreter."""
     only = ["spmm d=64", "norm d=1433", "edge_dot", "group_sum d=64", "x0 bf16 width=64"]
     out = tmp_path / "table.csv"
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
@@ -61,5 +61,5 @@ def test_kernels_compile_for_every_target(tmp_path):
     assert re.search(rf"in this process {len(rows)} kernels compiled in \d+\.\d s, 0 read", done.stdout), done.stdout
     assert {row["target"] for row in rows} == TARGETS
     assert {row["kernel"] for row in rows} == KERNELS
-    # Releases differ in how they allot registers: 3.7 leaves two of them over in one kernel.
+    # Releases of Triton allocate registers differently: 3.7 spills two of them in one kernel.
     check(rows, spills=0 if {row["triton"] for row in rows} == {row["triton"] for row in read(TABLE)} else 8)

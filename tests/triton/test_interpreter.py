@@ -1,7 +1,7 @@
-"""The tests of every backend, for Triton's kernels under its interpreter: in other processes, 5 minutes of one core.
+"""The suites of every backend for Triton's kernels under its interpreter, in other processes: 5 minutes of one core.
 
-The interpreter must be chosen before Triton's first import, and excludes compiling in the same process. Of the
-slow suites a part runs here that meets every kernel; all of one (finite differences take 7 minutes) run by
+The interpreter must be set before the first import of Triton and excludes compilation in the same process. Of the slow
+suites, a part that runs every kernel is tested here. To run all of one (finite differences take 7 minutes):
 
     TRITON_INTERPRET=1 python -m pytest -p tests.triton.many_rows -k triton tests/sbp_kernels/test_gradients.py
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sbp_kernels.backends import triton as kernels
+from sbp_kernels.backends.triton import ops as kernels
 
 ROOT = Path(__file__).parents[2]
-# The suites of every backend, and kernels as a GPU would cut them: a file, and which of its tests; longest first.
+# A file and the selection of its tests, the longest first: the suites of every backend, and the kernels with GPU tiles.
 SHARES = {
     "conformance": ("tests/sbp_kernels/test_conformance.py", "triton"),
     "kernels": ("tests/triton/test_kernels.py", ""),
@@ -48,7 +48,7 @@ def interpret(share: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def runs(request):
-    """The shares that were asked for, as many at a time as there are cores."""
+    """Run the selected shares, as many at a time as there are cores."""
     wanted = [item.callspec.params["share"] for item in request.session.items if "runs" in item.fixturenames]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         yield {share: pool.submit(interpret, share) for share in wanted}
@@ -73,7 +73,7 @@ def test_without_triton_the_package_imports_and_says_so():
     code = (
         "import importlib.util as u, sys; real = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'triton' else real(name, *a)\n"
-        "import torch; from sbp_kernels.backends import triton\n"
+        "import torch; from sbp_kernels.backends.triton import ops as triton\n"
         "print(triton.unsupported(torch.zeros(1, 1)), 'triton' in sys.modules)"
     )
     done = run(["-c", code])
@@ -81,5 +81,5 @@ def test_without_triton_the_package_imports_and_says_so():
 
 
 def test_importing_the_backend_does_not_import_triton():
-    code = "import sys, sbp_kernels.backends.triton; print('triton' in sys.modules)"
+    code = "import sys, sbp_kernels.backends.triton.ops; print('triton' in sys.modules)"
     assert run(["-c", code]).stdout.strip() == "False"

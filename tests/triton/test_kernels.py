@@ -1,4 +1,4 @@
-"""Every kernel against the reference backend: on a GPU where there is one, else under Triton's interpreter.
+"""Every kernel against the reference backend, on a GPU or else under Triton's interpreter.
 
 `TRITON_INTERPRET=1 python -m pytest tests/triton/test_kernels.py` runs it by hand; `test_interpreter.py`
 runs it in the ordinary suite.
@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_propagate
 from sbp_kernels.adjacency.class_block import GroupSegments
 from sbp_kernels.backends import reference
-from sbp_kernels.backends import triton as kernels
+from sbp_kernels.backends.interface import accumulation_dtype
+from sbp_kernels.backends.triton import ops as kernels
 from tests import oracle
 from tests.graphs import edges, weighted_and_scaled
 
@@ -26,7 +27,7 @@ REASON = kernels.unsupported(torch.zeros(1, 1, device=DEVICE))
 if REASON is not None:
     pytest.skip(f"{REASON}; test_interpreter.py runs these", allow_module_level=True)
 
-from sbp_kernels.backends.triton import plan, rows, tuning  # noqa: E402
+from sbp_kernels.backends.triton import degree_bins, launch, row_launch, tile_sizes  # noqa: E402
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 COEFS = (0.6, 0.44, -0.28)
@@ -38,7 +39,7 @@ def features(n: int, width: int, dtype: torch.dtype, seed: int = 0) -> torch.Ten
 
 
 def skewed(weighted: bool = True, n: int = 40) -> SignedGraph:
-    """Hubs, middling rows, light rows and rows without edges, in each half others."""
+    """Return a graph with hub rows, rows of middle degree, light and empty rows, different in each half."""
     into = [torch.stack([torch.arange(1, n - 3), torch.full((n - 4,), hub)]) for hub in (0, 7)]
     pos = torch.cat([edges(60, n, n, 0), into[0], into[0]], 1)
     neg = torch.cat([edges(30, n, n, 1), into[1]], 1)
@@ -51,16 +52,16 @@ def skewed(weighted: bool = True, n: int = 40) -> SignedGraph:
 @pytest.fixture
 def many_bins(monkeypatch):
     """Limits so low that a small graph has light rows, single rows, and hubs of several chunks."""
-    monkeypatch.setattr(plan, "LIMITS", plan.Limits(light=4, light_min_rows=1, hub=9, chunk=7))
-    plan._ONE_HALF.clear()
-    plan._TWO_HALVES.clear()
+    monkeypatch.setattr(degree_bins, "LIMITS", degree_bins.Limits(light=4, light_min_rows=1, hub=9, chunk=7))
+    degree_bins._ONE_HALF.clear()
+    degree_bins._TWO_HALVES.clear()
     yield
-    plan._ONE_HALF.clear()
-    plan._TWO_HALVES.clear()
+    degree_bins._ONE_HALF.clear()
+    degree_bins._TWO_HALVES.clear()
 
 
 def terms(graph: SignedGraph, x: torch.Tensor):
-    return [half.operand(x, tuning.accumulation_dtype(x), kernels) for half in (graph.pos, graph.neg)]
+    return [half.operand(x, accumulation_dtype(x), kernels) for half in (graph.pos, graph.neg)]
 
 
 def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
@@ -71,8 +72,8 @@ def close(got: torch.Tensor, want: torch.Tensor, what: str = "") -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rows_of_every_bin(many_bins, dtype):
-    """Each epilogue once: own residual, another, none; coefficients as numbers and on the device; LayerNorm."""
-    coef = torch.tensor(COEFS, dtype=tuning.accumulation_dtype(features(1, 1, dtype)), device=DEVICE)
+    """Each epilogue once: x as residual, another residual, none; coefficients as numbers or a tensor; LayerNorm."""
+    coef = torch.tensor(COEFS, dtype=accumulation_dtype(features(1, 1, dtype)), device=DEVICE)
     for graph, width, own, other, device_coef, eps in (
         (skewed(), 19, True, False, None, 1e-5),
         (skewed(), 64, False, True, coef, None),
@@ -134,7 +135,7 @@ def test_group_sums(dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_similarity_of_any_width(dtype, depth, transposed):
     """Both within one tile of x0 and across several; more nodes than a tile, and no multiple of it."""
-    wide = tuning.accumulation_dtype(features(1, 1, dtype))
+    wide = accumulation_dtype(features(1, 1, dtype))
     x0, x = features(70, depth, wide, seed=5) / depth**0.25, features(70, 40, dtype)
     scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
     lse = kernels.similarity_lse(x0, scale)
@@ -158,8 +159,8 @@ def test_similarity_of_short_numbers_multiplies_them_exactly(dtype):
 @pytest.mark.parametrize("depth", [6, 130])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_gradient_of_the_features_of_a_similarity(dtype, depth):
-    """Short and long x0 with features of any type, both narrow and in several slices."""
-    wide = tuning.accumulation_dtype(features(1, 1, dtype))
+    """x0 in 16-bit and wider types with features of any type, of one slice of DEPTH and of several."""
+    wide = accumulation_dtype(features(1, 1, dtype))
     scale = torch.tensor(-1.3, dtype=torch.float64, device=DEVICE)
     for x0_dtype, width in ((dtype, 9), (wide, 70)):
         x0 = (features(70, depth, wide, seed=5) / depth**0.25).to(x0_dtype)
@@ -195,20 +196,20 @@ def test_a_plan_is_made_once_and_dies_with_its_graph(many_bins):
     graph = skewed()
     x = features(40, 8, torch.float32)
     made = []
-    build, plan.build = plan.build, lambda *args: made.append(1) or build(*args)
+    build, degree_bins.build = degree_bins.build, lambda *args: made.append(1) or build(*args)
     try:
         for _ in range(3):
             signed_propagate(x, graph, backend="triton")
     finally:
-        plan.build = build
-    assert len(made) == 1 and len(plan._TWO_HALVES) == 1
+        degree_bins.build = build
+    assert len(made) == 1 and len(degree_bins._TWO_HALVES) == 1
     del graph
     gc.collect()
-    assert len(plan._TWO_HALVES) == 0
+    assert len(degree_bins._TWO_HALVES) == 0
 
 
 def test_a_planned_call_reads_nothing_back(many_bins):
-    """What a CUDA graph can capture: launches, and memory for results."""
+    """A call only launches kernels and allocates results, so that a CUDA graph can capture it."""
     seen = set()
 
     class Watch(TorchDispatchMode):
@@ -219,18 +220,18 @@ def test_a_planned_call_reads_nothing_back(many_bins):
     graph, x = skewed(), features(40, 16, torch.float32)
     pos, neg = terms(graph, x)
     call = (x, None, x, *pos, *neg, None, *COEFS, 40, 1e-5)
-    want = rows.signed_spmm(*call)[0]
-    # The interpreter itself copies memory: only look at what the host code asks for.
-    launch, tuning.launch = tuning.launch, lambda *args: None
+    want = row_launch.signed_spmm(*call)[0]
+    # The interpreter itself copies memory, so launches are left out: only the host code is recorded.
+    run, launch.run = launch.run, lambda *args: None
     try:
         with Watch():
-            rows.signed_spmm(*call)
-            rows.signed_pair(x, *pos, *neg, 40)
-            rows.signed_dot(x, x, *pos, *neg, x)
+            row_launch.signed_spmm(*call)
+            row_launch.signed_pair(x, *pos, *neg, 40)
+            row_launch.signed_dot(x, x, *pos, *neg, x)
     finally:
-        tuning.launch = launch
+        launch.run = run
     assert seen <= {"new_empty", "empty", "cat", "sum"}, seen
-    assert torch.equal(rows.signed_spmm(*call)[0], want)
+    assert torch.equal(row_launch.signed_spmm(*call)[0], want)
 
 
 def test_ops_are_well_formed():
@@ -269,7 +270,7 @@ def test_capture_in_a_cuda_graph():
 def test_tuning_finds_and_writes_a_table(tmp_path, monkeypatch):
     from benchmarks import tune
 
-    monkeypatch.setattr(tuning, "TUNED", {})
+    monkeypatch.setattr(tile_sizes, "TUNED", {})
     monkeypatch.setattr(tune, "DTYPES", (torch.float32,))
     monkeypatch.setattr(tune, "WIDTHS", (16,))
     monkeypatch.setattr(tune, "DEPTHS", (20,))
@@ -279,16 +280,16 @@ def test_tuning_finds_and_writes_a_table(tmp_path, monkeypatch):
         call()
         return float(next(clock))
 
-    device, name = torch.device(DEVICE), tuning._device_name(torch.device(DEVICE))
+    device, name = torch.device(DEVICE), tile_sizes._device_name(torch.device(DEVICE))
     problems = [*tune.row_problems(device, 60), *tune.similarity_problems(device, 60)]
     best = tune.search(problems, name, timer, limit=2)
     # The clock runs backwards, so the second candidate always wins.
     assert best == {problem.key: tune.CANDIDATES[problem.key[0]][1] for problem in problems}
-    tune.write(tmp_path / "tuned.py")
+    tune.write(tmp_path / "measured_tile_sizes.py")
     found: dict = {}
-    exec((tmp_path / "tuned.py").read_text(), found)
+    exec((tmp_path / "measured_tile_sizes.py").read_text(), found)
     assert found["TUNED"] == {name: best}
     # The nearest entry serves other widths; without one the default does.
-    assert tuning.row_tile(device, "row", 4, 300) == tuning.RowTile(*tune.CANDIDATES["row"][1])
-    assert tuning.row_tile(device, "row", 2, 300) == tuning.ROW_DEFAULT["row"]
-    tuning.forget()
+    assert tile_sizes.row_tile(device, "row", 4, 300) == tile_sizes.RowTile(*tune.CANDIDATES["row"][1])
+    assert tile_sizes.row_tile(device, "row", 2, 300) == tile_sizes.ROW_DEFAULT["row"]
+    tile_sizes.forget()

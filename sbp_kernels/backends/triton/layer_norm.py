@@ -1,4 +1,8 @@
-"""LayerNorm of rows on the device: within the tile that holds them, or in sweeps over rows too wide for one."""
+"""LayerNorm of rows: of a row in one tile, as part of the row pass, or by a kernel of its own for longer rows.
+
+`norm_kernel` has one program per row, which iterates over the row several times; the row stays in the cache. Programs
+share nothing, and stream order makes the sums of the row pass visible.
+"""
 
 import triton
 import triton.language as tl
@@ -6,16 +10,16 @@ import triton.language as tl
 
 @triton.jit
 def power_of_two(most, ACC: tl.constexpr):
-    """A power of two that brings `most` near 1, so that squares neither overflow nor vanish."""
+    """A power of two that scales `most` to about 1, so that squares neither overflow nor underflow."""
     limit: tl.constexpr = 2.0**1000 if tl.float64 == ACC else 2.0**120
     return tl.exp2(-tl.floor(tl.log2(tl.minimum(tl.maximum(most, 1.0 / limit), limit))))
 
 
 @triton.jit
 def inverse_deviation(variance, eps, scale):
-    """1 / sqrt(variance + eps) for rows times `scale`, and for the rows themselves.
+    """1 / sqrt(variance + eps) for the scaled rows, and for the unscaled rows.
 
-    Without variance the scaled eps, which may underflow, is not needed: what it would multiply is 0.
+    The scaled eps may underflow. If the variance is 0, all deviations are 0 and eps need not be scaled.
     """
     scaled = tl.where(variance == 0.0, 1.0 / tl.sqrt(eps), 1.0 / tl.sqrt(variance + eps * scale * scale))
     return scaled, tl.where(variance == 0.0, scaled, scaled * scale)
@@ -39,8 +43,8 @@ def standardize(y, d_ok, width, eps, ACC: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["width"])
-def norm_kernel(out, rstd, wide, width, eps: tl.float64, ACC: tl.constexpr, ALIGN: tl.constexpr, BLOCK: tl.constexpr):
-    """LayerNorm, as `standardize`, of rows too wide for one tile: sweeps over a row that stays in cache."""
+def norm_kernel(out, rstd, sums, width, eps: tl.float64, ACC: tl.constexpr, ALIGN: tl.constexpr, BLOCK: tl.constexpr):
+    """LayerNorm, as `standardize`, of rows that are longer than one tile."""
     width *= ALIGN
     row = tl.program_id(0).to(tl.int64) * width
     count = tl.full((), 0.0, ACC) + width
@@ -48,23 +52,23 @@ def norm_kernel(out, rstd, wide, width, eps: tl.float64, ACC: tl.constexpr, ALIG
     most = tl.zeros((BLOCK,), ACC) + tl.sqrt(eps)
     for start in range(0, width, BLOCK):
         d = start + tl.arange(0, BLOCK)
-        most = tl.maximum(most, tl.abs(tl.load(wide + row + d, mask=d < width, other=0.0)))
+        most = tl.maximum(most, tl.abs(tl.load(sums + row + d, mask=d < width, other=0.0)))
     scale = power_of_two(tl.max(most, 0), ACC)
     mean = tl.full((), 0.0, ACC)
     for _ in range(2):
         total = tl.zeros((BLOCK,), ACC)
         for start in range(0, width, BLOCK):
             d = start + tl.arange(0, BLOCK)
-            total += tl.where(d < width, tl.load(wide + row + d, mask=d < width, other=0.0) * scale - mean, 0.0)
+            total += tl.where(d < width, tl.load(sums + row + d, mask=d < width, other=0.0) * scale - mean, 0.0)
         mean += tl.sum(total, 0) / count
     total = tl.zeros((BLOCK,), ACC)
     for start in range(0, width, BLOCK):
         d = start + tl.arange(0, BLOCK)
-        centred = tl.where(d < width, tl.load(wide + row + d, mask=d < width, other=0.0) * scale - mean, 0.0)
+        centred = tl.where(d < width, tl.load(sums + row + d, mask=d < width, other=0.0) * scale - mean, 0.0)
         total += centred * centred
     scaled, inverse = inverse_deviation(tl.sum(total, 0) / count, eps, scale)
     tl.store(rstd + tl.program_id(0), inverse)
     for start in range(0, width, BLOCK):
         d = start + tl.arange(0, BLOCK)
-        y = (tl.load(wide + row + d, mask=d < width, other=0.0) * scale - mean) * scaled
+        y = (tl.load(sums + row + d, mask=d < width, other=0.0) * scale - mean) * scaled
         tl.store(out + row + d, y.to(out.dtype.element_ty), mask=d < width)

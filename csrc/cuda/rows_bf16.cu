@@ -1,5 +1,0 @@
-#include "rows.cuh"
-
-namespace sbp::device {
-SBP_INSTANTIATE_ROWS(bf16)
-}  // namespace sbp::device

@@ -1,5 +1,0 @@
-#include "rows.cuh"
-
-namespace sbp::device {
-SBP_INSTANTIATE_ROWS(float)
-}  // namespace sbp::device
