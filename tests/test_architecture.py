@@ -14,9 +14,9 @@ KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "
 # What a package may import of the others.
 ALLOWED = {
     "sbp_kernels": set(),
-    "sbp": {"sbp_kernels"},
-    "examples": {"sbp_kernels", "sbp"},
-    "benchmarks": {"sbp_kernels", "sbp"},
+    "sbp_study": {"sbp_kernels"},
+    "examples": {"sbp_kernels", "sbp_study"},
+    "benchmarks": {"sbp_kernels", "sbp_study"},
 }
 LAYERS = {
     name: rank
@@ -46,14 +46,14 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imports(path: Path) -> set[str]:
-    """Absolute names of the project's own modules that a file imports when it runs."""
+def imports(path: Path, for_types: bool = False) -> set[str]:
+    """Absolute names of the project's own modules that a file imports when it runs, or `for_types` too."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     skipped = {
         id(n)
         for i in ast.walk(tree)
-        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test) and not for_types
         for n in ast.walk(i)
     }
     for node in ast.walk(tree):
@@ -91,6 +91,62 @@ def test_modules_depend_one_way(path):
         if parts[0] == "sbp_kernels" and len(parts) > 1 and parts[1] in LAYERS:
             allowed = LAYERS[parts[1]] <= rank
             assert allowed, f"{name_of(path)} must not import {imported}: it stands above it"
+
+
+STUDY = {
+    ".".join(p.relative_to(ROOT / "python").with_suffix("").parts).removesuffix(".__init__"): p
+    for p in (ROOT / "python/sbp_study").rglob("*.py")
+}
+# A folder of the study, or a module at its top, imports only what stands on the same line or above.
+STUDY_ORDER = (
+    ("errors", "threads", "presets"),
+    ("config",),
+    ("datasets",),
+    ("models",),
+    ("training",),
+    ("theory",),
+    ("paper",),
+    ("reporting",),
+    ("study",),
+    ("cli",),
+    ("__main__",),
+)
+
+
+def study_imports(name: str) -> set[str]:
+    """Modules of the study that a module imports, type-only and inside functions too."""
+    found = imports(STUDY[name], for_types=True)
+    # `from ..config import Config` gives sbp_study.config and sbp_study.config.Config: only the first is a module.
+    modules = {i for i in found if i in STUDY} - {name}
+    # `from . import stand_in` imports a module of the package, and nothing that its __init__ defines.
+    names = {m: {i for i in found if i.rpartition(".")[0] == m} for m in modules}
+    bare = {m for m in modules if names[m] and names[m] <= set(STUDY)}
+    return modules - bare
+
+
+def test_study_modules_depend_one_way():
+    rank = {name: place for place, names in enumerate(STUDY_ORDER) for name in names}
+    for name in sorted(set(STUDY) - {"sbp_study"}):
+        own = name.split(".")[1]
+        assert own in rank, f"{name} has no place in STUDY_ORDER"
+        for imported in study_imports(name):
+            other = imported.split(".")[1] if imported != "sbp_study" else "sbp_study"
+            assert other in rank and rank[other] <= rank[own], f"{name} must not import {imported}: it stands above it"
+
+
+def test_study_modules_have_no_import_cycle():
+    edges = {name: study_imports(name) for name in STUDY}
+    while leaves := {name for name, targets in edges.items() if not targets}:
+        edges = {name: targets - leaves for name, targets in edges.items() if name not in leaves}
+    assert not edges, f"import cycle among {sorted(edges)}"
+
+
+@pytest.mark.parametrize("root", ["python/sbp_study", "tests/sbp_study"])
+def test_study_folders_have_few_files(root):
+    folders = {p.parent for p in (ROOT / root).rglob("*.py")}
+    for folder in folders:
+        count = len(list(folder.glob("*.py")))
+        assert count <= 14, f"{name_of(folder)} has {count} source files"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sbp_kernels/backends").rglob("*.py")), ids=name_of)

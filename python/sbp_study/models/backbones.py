@@ -1,0 +1,119 @@
+"""The backbones that train: a method's steps before, or between, layers with weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.nn.inits import glorot
+
+from sbp_kernels import CSR, SignedGraph, signed_propagate
+
+from ..config import Config
+from . import MODELS, Model, Network
+
+
+class SGCNetwork(Network):
+    """Steps, then one linear layer: the SGC backbone (arXiv 1902.07153) where steps change during training.
+
+    Of a linear method the weights go first: it then moves as many columns as there are classes.
+    """
+
+    def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
+        super().__init__(model)
+        self.linear = nn.Linear(in_channels, num_classes)
+        self._seen: Tensor | None = None
+        self._nonzeros: SignedGraph | None = None
+
+    def layers(self, x: Tensor) -> Iterator[Tensor]:
+        model, steps = self.model, self.model.config.layers
+        if model.linear:
+            moved = model.propagate(self._weighed(x), steps)
+            yield moved
+            yield model.output(moved) + self.linear.bias
+        else:
+            moved = model.output(model.propagate(x, steps))
+            yield moved
+            yield self.linear(moved)
+
+    def _weighed(self, x: Tensor) -> Tensor:
+        """Return X W, from the nonzeros alone where they are few, as in bags of words."""
+        weight, c = self.linear.weight, self.model.config
+        if x is not self._seen and not c.compile:
+            self._seen, self._nonzeros = x, _bipartite(x)
+        if self._nonzeros is None:
+            return F.linear(x, weight)
+        return signed_propagate(weight.T.contiguous(), self._nonzeros, backend=c.backend)
+
+
+def _bipartite(x: Tensor) -> SignedGraph | None:
+    """Return the entries of X as edges from features to nodes; None if more than a tenth of them are there."""
+    if torch.count_nonzero(x) * 10 > x.numel():
+        return None
+    node, feature = x.nonzero().T
+    return SignedGraph(CSR.from_edge_index(torch.stack([feature, node]), x[node, feature], size=(x.size(1), x.size(0))))
+
+
+class GCNNetwork(Network):
+    """Layers of weights, the method's step, ReLU; the last one has the plain adjacency (arXiv 1609.02907)."""
+
+    def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
+        super().__init__(model)
+        c = model.config
+        widths = [in_channels] + [c.hidden] * (c.layers - 1) + [num_classes]
+        self.linears = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        self.weights = nn.ModuleList(self.linears)
+        for linear in self.linears:
+            glorot(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def layers(self, x: Tensor) -> Iterator[Tensor]:
+        *hidden, last = self.linears
+        dropout = self.model.config.dropout
+        for index, linear in enumerate(hidden):
+            z = F.linear(F.dropout(x, dropout, self.training), linear.weight)
+            x = F.relu(self.model.layer(z, x, index) + linear.bias)
+            yield x
+        yield self.model.spread(F.linear(F.dropout(x, dropout, self.training), last.weight)) + last.bias
+
+
+class GCNIINetwork(Network):
+    r"""\( H \leftarrow \mathrm{ReLU}(S ((1 - b_l) I + b_l W_l)) \), \( S = (1-a) \hat A H + a H_0 \).
+
+    The initial residual and identity mapping of arXiv 2007.02133. A signed method takes a second step, on S.
+    """
+
+    def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
+        super().__init__(model)
+        c = model.config
+        self.first, self.last = nn.Linear(in_channels, c.hidden), nn.Linear(c.hidden, num_classes)
+        self.weights = nn.ParameterList(nn.Parameter(torch.empty(c.hidden, c.hidden)) for _ in range(c.layers))
+        for weight in self.weights:
+            glorot(weight)
+
+    def layers(self, x: Tensor) -> Iterator[Tensor]:
+        c = self.model.config
+        drop = lambda h: F.dropout(h, c.dropout, self.training)  # noqa: E731
+        h = h0 = F.relu(self.first(drop(x)))
+        for index, weight in enumerate(self.weights):
+            support = self.model.initial_residual(drop(h), h0)
+            b = math.log(c.theta / (index + 1) + 1.0)
+            h = F.relu(torch.addmm(support, support, weight, beta=1.0 - b, alpha=b))
+            yield h
+        yield self.last(drop(h))
+
+
+_BACKBONES = {"sgc": SGCNetwork, "gcn": GCNNetwork, "gcnii": GCNIINetwork}
+
+
+def build(data: Data, config: Config, num_classes: int) -> Network:
+    """Return a network with fresh weights from torch's global generator, on the device of the data."""
+    model = MODELS[config.model](data, config)
+    in_channels = data.x.size(1)
+    network = model.network(in_channels, num_classes) or _BACKBONES[config.backbone](model, in_channels, num_classes)
+    return network.to(data.x.device)

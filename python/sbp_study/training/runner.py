@@ -1,0 +1,243 @@
+"""Running settings: data, features or networks, and the runs that come of them, each kept when it is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import NormalizeFeatures
+from torch_geometric.utils import homophily
+
+from sbp_kernels.backends import check_name
+
+from ..config import Config
+from ..datasets import load_dataset, load_stand_in
+from ..errors import UserError
+from ..models import MODELS, Model
+from ..presets import MODEL_PRESETS
+from .limits import too_much_memory
+from .linear_classifier import fit_linear
+from .metrics import accuracy, dirichlet_energy, effective_rank
+from .progress import ProgressBar
+from .result import ROLES, Layer, Part, Result, Run
+from .run_cache import RunCache
+from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: where files are, what is kept, what is measured besides; `stand_ins` need no files."""
+
+    root: str = "data"
+    run_cache: RunCache | None = None
+    metrics: bool = False
+    per_layer: bool = False
+    progress: bool = False
+    stand_ins: bool = False
+
+
+def measure(configs: Sequence[Config], options: Options) -> list[Result]:
+    """Run settings on the dataset, splits and seeds they share; those that differ in depth go on from each other.
+
+    Raises `UserError` for settings that nothing here can run, before any data is read.
+    """
+    require_runnable(configs)
+    results = [Result(config, label(config)) for config in configs]
+    splits = configs[0].splits
+    with ProgressBar("", len(configs) * len(splits), "run", shown=options.progress) as bar:
+        for split in splits:
+            sweep = Sweep(prepare(load(configs[0], options, split), configs[0]))
+            for config in configs:
+                require_memory(config, sweep.data)
+            for result in results:
+                bar.describe(f"{result.label}, {result.config.layers} layers")
+                result.add(*_parts(replace(result.config, splits=(split,)), sweep, options))
+                bar.update()
+    return results
+
+
+class Sweep:
+    """Features of one graph at one depth after another, going on from the last if only `layers` grew."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._rule: Config | None = None
+        self._model: Model
+        self._x: Tensor
+        self._depth = 0
+
+    def features(self, config: Config) -> Tensor:
+        """Return the features `[n, d]` that the linear layer sees."""
+        rule = replace(config, layers=0)
+        if rule != self._rule or config.layers < self._depth or not self._model.adds_up:
+            self._model, self._rule = MODELS[config.model](self.data, config), rule
+            self._x, self._depth = self.data.x, 0
+        with torch.no_grad():
+            self._x = self._model.propagate(self._x, config.layers - self._depth)
+            self._depth = config.layers
+            return self._model.output(self._x)
+
+
+def load(config: Config, options: Options, split: int) -> Data:
+    """Return one split of the dataset, or of the synthetic graph in its place."""
+    own = {} if config.phi is None else {"phi": config.phi}
+    if options.stand_ins:
+        return load_stand_in(config.dataset, split, **own)
+    return load_dataset(config.dataset, options.root, split, **own)
+
+
+def prepare(data: Data, config: Config) -> Data:
+    """Normalise the features as asked and move everything to the run's device."""
+    if config.feature_norm == "row":
+        data = NormalizeFeatures()(data)
+    return data.to(config.device)
+
+
+def require_runnable(configs: Sequence[Config]) -> None:
+    """Raise a `UserError` for a backbone, backend or device that cannot run what is asked of it."""
+    for config in configs:
+        if config.backbone != "sgc" and config.layers < 1:
+            raise UserError(f"layers must be >= 1 on the backbone {config.backbone}, got {config.layers}")
+        if config.backend is not None:
+            check_name(config.backend)
+        try:
+            if torch.empty(0, device=config.device).is_meta:
+                raise RuntimeError("it holds no numbers")
+        # torch has no error class of its own for a device that it does not know or was not built for.
+        except (RuntimeError, AssertionError) as cause:
+            raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
+
+
+def require_memory(config: Config, data: Data) -> None:
+    """Raise a `UserError` for a run that needs more memory than this machine has, before any of it is allocated."""
+    why = too_much_memory(config, data.num_nodes, data.num_edges, data.num_features, _classes(data))
+    if why:
+        raise UserError(f"{label(config)} with {config.layers} layers is {why}")
+
+
+def label(config: Config) -> str:
+    """Return the name of a setting in tables and figures."""
+    name = config.model if config.backbone == MODEL_PRESETS[config.model].backbones[0] else _on(config)
+    return f"{name}, beta=0" if MODELS[config.model].signed and config.beta == 0 else name
+
+
+def is_signed(config: Config) -> bool:
+    """Whether the setting has negative edges, so that beta = 0 is its ablation."""
+    return MODELS[config.model].signed and config.beta != 0
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Return the size of a graph, directed edges counted as stored, and its edge homophily, where labels are known."""
+    known = (data.y[data.edge_index] >= 0).all(dim=0)
+    ratio = homophily(data.edge_index[:, known], data.y) if bool(known.any()) else None
+    return {
+        "nodes": data.num_nodes,
+        "edges": data.num_edges,
+        "features": data.num_features,
+        "classes": _classes(data),
+        "homophily": None if ratio is None else round(ratio, 4),
+        **{role: int(data[f"{role}_mask"].sum()) for role in ROLES},
+    }
+
+
+def _classes(data: Data) -> int:
+    return int(data.y.max()) + 1
+
+
+def _on(config: Config) -> str:
+    return f"{config.model} on {config.backbone}"
+
+
+def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:
+    """Return what one split gives: read where it is kept, else made and kept."""
+    make = _fixed if config.backbone == "sgc" and MODELS[config.model].is_fixed(config) else _trained
+    # A network takes long: each of its seeds is kept as it is done.
+    units = [config] if make is _fixed else [replace(config, seeds=(seed,)) for seed in config.seeds]
+    return [_kept(unit, sweep, options, make) for unit in units]
+
+
+def _kept(config: Config, sweep: Sweep, options: Options, make: Any) -> Part:
+    if options.run_cache is None:
+        return make(config, sweep, options)
+    path = options.run_cache.run_path(sweep.data, config, options.metrics, options.per_layer)
+    runs = [(config.splits[0], seed) for seed in config.seeds]
+    return options.run_cache.run(path, runs, lambda: make(config, sweep, options))
+
+
+def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
+    """Propagate once, then train one linear layer a seed."""
+    data, part = sweep.data, Part(describe(sweep.data))
+    if options.per_layer:
+        part.layers = [_layer(data, sweep.features(replace(config, layers=k)), k) for k in _depths(config.layers)]
+    with _clock(part, "propagate"):
+        make = lambda: sweep.features(config)  # noqa: E731
+        x = make() if options.run_cache is None else options.run_cache.features(data, config, make)
+    if not bool(torch.isfinite(x).all()):
+        part.runs = [_score(data, None, config, seed) for seed in config.seeds]
+        return part
+    with _clock(part, "train"):
+        fitted = fit_linear(
+            x,
+            data.y,
+            data.train_mask,
+            _classes(data),
+            config.seeds,
+            epochs=config.epochs,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            progress=options.progress,
+        )
+        part.runs = [_score(data, p, config, seed) for seed, p in zip(config.seeds, fitted, strict=True)]
+    if options.metrics:
+        part.last = _layer(data, x, config.layers)
+    return part
+
+
+def _trained(config: Config, sweep: Sweep, options: Options) -> Part:
+    """Train the whole network of one seed; metrics are of its hidden layers at the last epoch."""
+    data, part = sweep.data, Part(describe(sweep.data))
+    (seed,) = config.seeds
+    checkpoint, fresh = None, options.run_cache is not None and options.run_cache.fresh
+    if options.run_cache is not None:
+        checkpoint = options.run_cache.run_path(data, config, options.metrics, options.per_layer).with_suffix(".pt")
+    # The global generators serve the run alone, and are as before after it.
+    with torch.random.fork_rng(), _clock(part, "train"):
+        trainer = Trainer(data, config, _classes(data), seed, checkpoint)
+        # The store removes the checkpoint once the run is written.
+        part.runs = [_score(data, trainer.fit(options.progress, resume=not fresh, remove=False), config, seed)]
+    part.seconds["train"] += trainer.seconds
+    if options.metrics and part.runs[0].test is not None:
+        with torch.no_grad():
+            hidden = trainer.network.eval().hidden(data.x)
+        layers = [_layer(data, h, k + 1) for k, h in enumerate(hidden)]
+        part.layers, part.last = layers if options.per_layer else [], layers[-1] if layers else None
+    return part
+
+
+def _score(data: Data, predicted: Tensor | None, config: Config, seed: int) -> Run:
+    scores = {role: None if predicted is None else accuracy(predicted, data.y, data[f"{role}_mask"]) for role in ROLES}
+    return Run(config.splits[0], seed, **scores)
+
+
+def _layer(data: Data, x: Tensor, step: int) -> Layer:
+    energy = dirichlet_energy(x, data.edge_index)
+    return Layer(step, *((energy, effective_rank(x)) if math.isfinite(energy) else (None, None)))
+
+
+def _depths(layers: int) -> list[int]:
+    """Return 0, the powers of two below `layers`, and `layers`: the spectrum of every step would take minutes."""
+    return sorted({0, *(1 << k for k in range(layers.bit_length())), layers})
+
+
+@contextmanager
+def _clock(part: Part, stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    part.seconds[stage] += time.perf_counter() - start
