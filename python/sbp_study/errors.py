@@ -31,8 +31,10 @@ def explain(error: BaseException) -> str | None:
     # torch raises RuntimeError on the CPU and a class of its own on a GPU.
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return f"this run needs more memory than there is ({one_line(error) or 'MemoryError'}); choose smaller settings"
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("sbp_"):
-        return f"this command needs the package {error.name}: pip install 'sbp-kernels[study]'"
+    if isinstance(error, ModuleNotFoundError):
+        package = str(error.name).partition(".")[0]
+        if package not in ("sbp_kernels", "sbp_study"):
+            return f"this command needs the package {package}: pip install 'sbp-kernels[study]'"
     return None
 
 

@@ -201,3 +201,18 @@ sys.exit(status)
     run = _python("-c", code)
     assert run.returncode == 0, run.stderr
     assert "python -m sbp_study train --dataset karate" in run.stdout and "python -m sbp_study depth" in run.stdout
+
+
+@pytest.mark.parametrize("package", ["filelock", "rich", "torch_geometric", "matplotlib"])
+@pytest.mark.parametrize("start", ["runpy.run_module('sbp_study', run_name='__main__')", "run()"], ids=["-m", "script"])
+def test_a_missing_package_is_named_in_one_line(package: str, start: str, tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+from sbp_study.cli.main import run
+sys.modules[{package!r}] = None
+{start}
+"""
+    study = ["depth", "--dataset", "karate", "--models", "sgc", "--layers", "2", "--out", str(tmp_path), *FAST]
+    run = _python("-c", code, *(study if package == "matplotlib" else ["list"]))
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"error: this command needs the package {package}: pip install 'sbp-kernels[study]'\n"
