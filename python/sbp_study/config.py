@@ -1,4 +1,4 @@
-"""Settings of a run: one dataclass, filled from the presets of model, backbone and dataset."""
+"""The settings of a run: one dataclass, filled from the presets of model, backbone and dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .presets import BACKBONE_PRESETS, COMMON, MODEL_PRESETS, RULES
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the checks need to know of a setting."""
+    """Metadata of a setting for the command line and the checks."""
 
     help: str
     type: type = float
@@ -20,7 +20,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a result; `| Any` marks what is None for a model that has no use for it."""
+    """Every setting that determines a result. `| Any` marks settings that are None for models that do not use them."""
 
     dataset: str
     model: str
@@ -28,39 +28,39 @@ class Config:
     layers: int
     splits: tuple[int, ...]
     seeds: tuple[int, ...]
-    feature_norm: Annotated[str, Option("features first: row = rows sum to 1", str, ("none", "row"))]
+    feature_norm: Annotated[str, Option("input features: row = normalize rows to sum 1", str, ("none", "row"))]
     norm: Annotated[str | Any, Option("adjacency: sym = D^-1/2 A D^-1/2, row = D^-1 A", str, ("sym", "row"))]
     self_loops: Annotated[bool | Any, Option("add missing self-loops to the adjacency", bool)]
     edges: Annotated[
         str | Any,
-        Option("directed edges: stored = a target gathers its sources", str, ("stored", "reversed", "undirected")),
+        Option("directed edges: stored = targets aggregate sources", str, ("stored", "reversed", "undirected")),
     ]
     alpha: Annotated[float | Any, Option("strength of the positive edges")]
     beta: Annotated[float | Any, Option("strength of the negative edges")]
-    lam: Annotated[float | Any, Option("step size lambda in [0, 1]; 1 keeps nothing of X")]
-    learn: Annotated[bool | Any, Option("train alpha, beta and lambda, from these values", bool)]
-    label_softmax: Annotated[str | Any, Option("nodes the label softmax runs over", str, ("all", "labelled"))]
-    label_ratio: Annotated[float | Any, Option("share of the training labels that make negative edges")]
+    lam: Annotated[float | Any, Option("step size lambda in [0, 1]; the residual gets 1 - lambda")]
+    learn: Annotated[bool | Any, Option("learn alpha, beta and lambda, starting from these values", bool)]
+    label_softmax: Annotated[str | Any, Option("nodes that the label softmax includes", str, ("all", "labelled"))]
+    label_ratio: Annotated[float | Any, Option("fraction of the training labels used for negative edges")]
     temperature: Annotated[float | Any, Option("temperature of the softmax of similarities")]
     layer_norm: Annotated[str | Any, Option("LayerNorm at the end or every step", str, ("none", "final", "every"))]
     norm_mode: Annotated[str | Any, Option("PairNorm's mode", str, ("PN", "PN-SI", "PN-SCS"))]
-    column_scale: Annotated[str | Any, Option("BatchNorm's columns get 1 of this", str, ("deviation", "length"))]
+    column_scale: Annotated[str | Any, Option("what BatchNorm scales to 1 per column", str, ("deviation", "length"))]
     norm_scale: Annotated[float | Any, Option("scale s of PairNorm and ContraNorm")]
-    drop_rate: Annotated[float | Any, Option("share of edges or message entries dropped in training, in [0, 1)")]
-    teleport: Annotated[float | Any, Option("share a of X0 in every step of APPNP and GCNII, in [0, 1]")]
+    drop_rate: Annotated[float | Any, Option("fraction of edges or messages dropped in training, in [0, 1)")]
+    teleport: Annotated[float | Any, Option("weight a of X0 in every step of APPNP and GCNII, in [0, 1]")]
     theta: Annotated[float | Any, Option("strength of GCNII's weights: b_l = log(theta / l + 1)")]
-    jump: Annotated[str | Any, Option("how JKNet joins its steps", str, ("mean", "max", "cat", "learned"))]
+    jump: Annotated[str | Any, Option("how JKNet combines its steps", str, ("mean", "max", "cat", "learned"))]
     heads: Annotated[int | Any, Option("GAT's attention heads", int)]
     hidden: Annotated[int | Any, Option("hidden channels of the network", int)]
-    dropout: Annotated[float | Any, Option("dropout before every weight of the network, in [0, 1)")]
+    dropout: Annotated[float | Any, Option("dropout before every layer with weights, in [0, 1)")]
     epochs: Annotated[int, Option("full-batch Adam epochs", int)]
     lr: Annotated[float, Option("learning rate")]
     weight_decay: Annotated[float, Option("weight decay")]
-    report: Annotated[str, Option("epoch reported: the last, or the best on validation", str, ("last", "best"))]
+    report: Annotated[str, Option("reported epoch: the last, or the best on validation", str, ("last", "best"))]
     amp: Annotated[bool, Option("bfloat16 autocast in training", bool)]
     compile: Annotated[bool, Option("torch.compile the network", bool)]
     phi: Annotated[float | None, Option("homophily of csbm in [-1, 1] (default 1/3)")]
-    backend: Annotated[str | None, Option("sbp_kernels backend to insist on (default: the first that can run)", str)]
+    backend: Annotated[str | None, Option("required sbp_kernels backend (default: the first that can run)", str)]
     device: Annotated[str, Option("torch device, for instance cpu or cuda", str)]
 
 
@@ -70,7 +70,7 @@ OPTIONS: dict[str, Option] = {
     if get_origin(hint) is Annotated
 }
 
-# Numbers that must lie in a range, ends included unless it is open on the right.
+# Ranges of numbers. Both ends are included, unless the range is open on the right.
 _RANGES: dict[str, tuple[float, float, str]] = {
     "lam": (0.0, 1.0, "]"),
     "label_ratio": (0.0, 1.0, "]"),
@@ -79,11 +79,11 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "teleport": (0.0, 1.0, "]"),
     "phi": (-1.0, 1.0, "]"),
 }
-# The least value of other numbers; those not named may be negative.
+# The minimum of other numbers. Numbers that are not listed may be negative.
 _LEAST = {"lr": 0.0, "weight_decay": 0.0, "theta": 0.0, "temperature": 1e-30}
 _FLOAT32_MAX = 3.4028234e38
-# Whole numbers: the least and the most. The most are far above any study: 100,000 steps take minutes on the smallest
-# graph, and a list of more seeds or values would itself fill the memory. `limits` knows the data's size as well.
+# The minimum and maximum of integers. The maxima are far above any study: 100,000 steps take minutes on the smallest
+# graph, and a longer list of seeds would itself fill the memory. `training.limits` also considers the size of the data.
 COUNTS = {
     "layers": (0, 100_000),
     "seeds": (1, 10_000),
@@ -92,7 +92,7 @@ COUNTS = {
     "hidden": (1, 1_000_000),
     "heads": (1, 1_000),
 }
-# Settings whose default is to have none.
+# Settings whose default is None.
 _MAY_BE_NONE = ("phi", "backend")
 
 
@@ -108,10 +108,15 @@ def resolve(
     first_seed: int | None = None,
     **overrides: Any,
 ) -> Config:
-    """Fill a `Config` from, in rising order: common, backbone and model presets, rules, then `overrides`.
+    """Return a `Config`, filled from common, backbone and model presets, rules and `overrides`; the last one wins.
 
-    `backbone` is one that the model runs on (its first); `split` an index below `num_splits` (0), or "all";
-    `seeds` how many seeds (10), counted from `first_seed` (42); `overrides` are settings in `OPTIONS`.
+    Args:
+        backbone: one that the model runs on; default: the model's first.
+        num_splits: how many splits the dataset has.
+        split: an index below `num_splits`, or "all"; default 0.
+        seeds: the number of seeds, default 10, counted from `first_seed`, default 42.
+        overrides: settings in `OPTIONS`.
+
     Raises `UserError` for an unknown or unused setting and for a value out of range.
     """
     require_known("model", model, MODEL_PRESETS)
@@ -147,7 +152,7 @@ def resolve(
 
 
 def takes(model: str, setting: str, backbone: str | None = None) -> bool:
-    """Whether `resolve` accepts this setting for the model."""
+    """Return whether `resolve` accepts this setting for the model."""
     own = {**COMMON, **BACKBONE_PRESETS[_backbone(model, backbone)], **MODEL_PRESETS[model].settings}
     return setting in own or setting in ("backbone", "split", "seeds", "first_seed")
 
@@ -160,7 +165,7 @@ def _backbone(model: str, backbone: str | None) -> str:
 
 
 def _check(name: str, value: Any) -> None:
-    """Raise a `UserError` unless a setting's value has its type and lies in its range."""
+    """Raise a `UserError` unless the value of a setting has its type and lies in its range."""
     option = OPTIONS[name]
     if value is None and name in _MAY_BE_NONE:
         return

@@ -1,4 +1,4 @@
-"""What a user did wrong or a machine lacks, said in one sentence."""
+"""Errors that the user can fix, each reported in one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class UserError(ValueError):
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:
-    """Raise a `UserError` that names the nearest of `known` unless `name` is one of them."""
+    """Raise a `UserError` that suggests the nearest names unless `name` is one of `known`."""
     names = sorted(known)
     if name in names:
         return
@@ -22,8 +22,8 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return one sentence for an error that the user can mend; None for a defect of the program."""
-    # The kernels raise ValueError and NotImplementedError for calls that are wrong or that no backend can run.
+    """Return one sentence for an error that the user can fix, or None for a defect of the program."""
+    # sbp_kernels raises ValueError for a wrong call and NotImplementedError for a call that no backend can run.
     if isinstance(error, (ValueError, NotImplementedError)):
         return one_line(error)
     if isinstance(error, OSError):
@@ -39,10 +39,10 @@ def explain(error: BaseException) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return why the system refused, without the error's number."""
+    """Return the reason of an operating system error, without its number."""
     return getattr(error, "strerror", None) or one_line(error) or type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split())

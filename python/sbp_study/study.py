@@ -1,4 +1,4 @@
-"""The studies: one setting over many seeds, many depths of many models, and any setting along a range."""
+"""The studies: one setting over many seeds, models against depth, and models against any setting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .presets import BACKBONES, MODEL_PRESETS
 from .training.result import Result
 from .training.runner import Options, is_signed, measure, require_runnable
 
-# Of one curve: more than a figure can show.
+# The maximum number of points of a curve; a figure cannot show more.
 _MOST_POINTS = 1000
 
 
@@ -29,10 +29,10 @@ def train(
 ) -> Result:
     """Train one model at one depth over its seeds.
 
-    On the SGC backbone (arXiv 1902.07153) features are propagated once, then one linear layer a seed is trained.
+    On the SGC backbone (arXiv 1902.07153) features are propagated once, then one linear layer per seed is trained.
     `settings` are those of `config.resolve`: backbone, split, seeds, first_seed and any setting in
-    `config.OPTIONS`. `options` is how to run; `root` counts where it is absent.
-    Raises `UserError` for unknown names, settings out of range and files it cannot get.
+    `config.OPTIONS`. `options` says how to run; without it, `root` is the folder of the datasets.
+    Raises `UserError` for unknown names, settings out of range and files that are missing and cannot be downloaded.
     """
     require_known("dataset", dataset, DATASETS)
     config = resolve(dataset, model, layers, num_splits=DATASETS[dataset].num_splits, **settings)
@@ -49,15 +49,15 @@ def depth(
     options: Options | None = None,
     **settings: Any,
 ) -> list[Result]:
-    """Measure every model at every depth, in rising order of depth; arguments as `train`.
+    """Measure every model at every depth, in increasing order of depth; arguments as in `train`.
 
-    A setting applies to the models that have it. `ablation` adds each signed model with beta = 0.
+    A setting applies to the models that have it. `ablation` adds every signed model with beta = 0.
     """
     models = _known(dataset, models, settings)
     if not models or not layers:
         raise UserError(f"depth needs a model and a depth, got models {models} and layers {list(layers)}")
     _require_few("depths", layers)
-    # All of them first: a wrong setting of the last model must not show after hours of the others.
+    # Resolve all settings first: an error in the last model must not appear after hours of running the others.
     groups: list[list[Config]] = []
     for model in models:
         configs = [_resolve(dataset, model, n, settings) for n in sorted(set(layers))]
@@ -78,7 +78,7 @@ def sweep(
     options: Options | None = None,
     **settings: Any,
 ) -> list[Result]:
-    """Measure every model at every value of one setting; models without it are measured once. Arguments as `train`."""
+    """Measure every model at every value of one setting, models without it once; arguments as in `train`."""
     require_known("setting", setting, OPTIONS)
     models = _known(dataset, models, {**settings, setting: None})
     if not models or not values:
@@ -97,7 +97,7 @@ def sweep(
 
 
 def list_models() -> dict[str, str]:
-    """Return every model's name with its one-line description, where the paper has it, and its backbones."""
+    """Return the name of every model with a one-line description, its place in the paper and its backbones."""
     return {
         name: f"{model.summary} ({model.section}; {', '.join(MODEL_PRESETS[name].backbones)})"
         for name, model in MODELS.items()
@@ -115,7 +115,7 @@ def _measure_all(groups: Sequence[Sequence[Config]], options: Options) -> list[R
 
 
 def _known(dataset: str, models: Sequence[str], settings: dict[str, Any]) -> list[str]:
-    """Return the models, each once; raise unless all names are known and every setting belongs to one of them."""
+    """Return the models without duplicates; raise unless all names are known and a model has every setting."""
     require_known("dataset", dataset, DATASETS)
     models = list(dict.fromkeys(models))
     for model in models:

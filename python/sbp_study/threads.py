@@ -1,4 +1,4 @@
-"""Small linear algebra runs on one thread: waking the others costs more than they bring."""
+"""Run small linear algebra on one thread: waking further threads costs more time than they save."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def one_thread(when: bool = True) -> Iterator[None]:
-    """Use one of torch's CPU threads inside the `with` block, if `when`."""
+    """Limit torch to one CPU thread inside the `with` block, if `when` is true."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if when else before)
     try:

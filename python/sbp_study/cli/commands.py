@@ -1,6 +1,6 @@
-"""The command line: flags are the fields of `Config`, commands are the functions of `study`.
+"""The commands: each one converts its flags into a call of `study`, `theory` or `paper` and shows the result.
 
-Commands import what they run: torch, PyG and matplotlib take seconds, which help and usage errors need not.
+Commands import the modules that they run: torch, PyG and matplotlib take seconds to import, and help needs none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, exit_handler: ExitHandler | None = None) -> int:
-    """Run the command line and return its exit status, as `ExitHandler` has it."""
+    """Run the command line and return its exit status (see `ExitHandler`)."""
     exit_handler = exit_handler or ExitHandler()
     with exit_handler:
         parser = build_parser()
@@ -32,23 +32,23 @@ def main(argv: Sequence[str] | None = None, exit_handler: ExitHandler | None = N
             parser.print_help()
         else:
             exit_handler.hint = _hint(args)
-            if _stores(args):
+            if _writes_files(args):
                 require_writable(Path(args.out))
             _COMMANDS[args.command](args)
     return exit_handler.status
 
 
-def _stores(args: argparse.Namespace) -> bool:
-    """Whether the command writes files: tables and figures, or finished runs."""
+def _writes_files(args: argparse.Namespace) -> bool:
+    """Return whether the command writes files: tables and figures, or finished runs."""
     return args.command in ("depth", "sweep", "reproduce") or getattr(args, "keep", False)
 
 
 def _hint(args: argparse.Namespace) -> str:
-    """Return how a stopped command is resumed."""
+    """Return a sentence on how to resume the command after an interrupt."""
     if args.command in ("signed", "list"):
         return ""
     if args.command != "reproduce" and not args.keep:
-        return "nothing was kept; with --keep the same command resumes where it was stopped"
+        return "no run was saved; with --keep the same command resumes where it was stopped"
     same = "the same command without --fresh" if args.fresh else "the same command"
     return f"finished runs are in {Path(args.out) / 'runs'}; {same} resumes there"
 
@@ -63,7 +63,7 @@ def _train(args: argparse.Namespace) -> None:
     results = [train(args.dataset, args.model, args.layers, options=options, **settings)]
     if args.ablation and is_signed(results[0].config):
         results.append(train(args.dataset, args.model, args.layers, options=options, **{**settings, "beta": 0.0}))
-    _note_reads(options)
+    _report_cached_runs(options)
     if args.json:
         print(document("train", results))
     else:
@@ -77,7 +77,7 @@ def _depth(args: argparse.Namespace) -> None:
 
     options = _options(args)
     results = depth(args.dataset, args.models, args.layers, ablation=args.ablation, options=options, **_settings(args))
-    _note_reads(options)
+    _report_cached_runs(options)
     _write(args, f"depth_{args.dataset}", results, "layers", show_depth)
 
 
@@ -93,14 +93,14 @@ def _sweep(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.setting} takes values of type {kind}, got {got}") from None
     options = _options(args)
     results = sweep(args.dataset, args.models, args.setting, values, args.layers, options=options, **_settings(args))
-    _note_reads(options)
+    _report_cached_runs(options)
     _write(args, f"sweep_{args.dataset}_{args.setting}", results, args.setting, lambda r: show_sweep(r, args.setting))
 
 
 def _write(
     args: argparse.Namespace, name: str, results: list[Any], axis: str, show: Callable[[list[Any]], None]
 ) -> None:
-    """Write rows, document and figure, and show the table, or the document where asked."""
+    """Write the CSV, JSON and figure files; print the table, or the JSON document with --json."""
     from ..reporting.result_files import document, write_csv
     from ..reporting.study_figure import save_figure
 
@@ -117,13 +117,13 @@ def _write(
 
 def _signed(args: argparse.Namespace) -> None:
     from ..reporting.terminal import show_dataset_report
-    from ..theory.dataset_report import document, signs
+    from ..theory.dataset_report import document, report_dataset
 
-    data, readings = signs(args.dataset, args.root, args.split)
+    data, reports = report_dataset(args.dataset, args.root, args.split)
     if args.json:
-        print(document(data, readings))
+        print(document(data, reports))
     else:
-        show_dataset_report(args.dataset, readings)
+        show_dataset_report(args.dataset, reports)
 
 
 def _reproduce(args: argparse.Namespace) -> None:
@@ -137,7 +137,7 @@ def _reproduce(args: argparse.Namespace) -> None:
     options = Options(args.root, RunCache(folder, args.fresh), progress=shown, stand_ins=args.quick)
     request = Request(args.datasets, args.layers, args.seeds, args.learn, args.all, args.quick)
     plan, outcomes = reproduce(args.name, options, request)
-    _note_reads(options)
+    _report_cached_runs(options)
     files = write(plan, outcomes, folder)
     if args.json:
         print(document(plan, outcomes))
@@ -158,7 +158,7 @@ def _list(args: argparse.Namespace) -> None:
         show_list(models, datasets)
 
 
-def _note_reads(options: Options) -> None:
+def _report_cached_runs(options: Options) -> None:
     from ..training.progress import note
 
     run_cache = options.run_cache

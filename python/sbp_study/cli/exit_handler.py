@@ -1,6 +1,6 @@
-"""How a command ends: its exit status, and the one line on stderr that says why and how to go on.
+"""Convert errors and signals into an exit status and one line on stderr that says why and how to resume.
 
-This module imports no library: signals must be caught before the seconds that the imports of torch take.
+This module imports only the standard library: importing torch takes seconds, and signals must be handled before that.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 
 from ..errors import explain
 
-# Time for files and progress bars to close after a signal, before the process ends in any case.
+# Files and progress bars have this long to close after a signal; then the process exits.
 _GRACE_SECONDS = 5.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class ExitHandler:
-    """A context that turns errors and signals into an exit status.
+    """A context that converts errors and signals into an exit status.
 
-    0: done. 2: an error that the user can mend. 130 and 143: stopped by SIGINT or SIGTERM. 141: nobody reads stdout.
-    Other exceptions are defects of the program and leave the context as they are. `hint` says how to resume.
+    0: success. 2: an error that the user can fix. 130 and 143: SIGINT or SIGTERM. 141: the reader of stdout closed it.
+    Other exceptions are defects of the program and propagate. `hint` tells the user how to resume.
     """
 
     def __init__(self) -> None:
         self.status, self.hint = 0, ""
         self._signal: int | None = None
-        self._said = False
+        self._reported = False
         self._caught: list[int] = []
 
     def __enter__(self) -> ExitHandler:
@@ -38,9 +38,9 @@ class ExitHandler:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
         if self._signal is None and isinstance(error, KeyboardInterrupt):
             self._signal = signal.SIGINT
-        # Imports may convert the interrupt into another exception: the signal decides, not the exception's class.
+        # An import may convert the interrupt into another exception, so the signal decides, not the type.
         if self._signal is not None:
-            self._say_stopped()
+            self._report_stop()
             _drop_stdout()
             self.status = 128 + self._signal
             return True
@@ -54,7 +54,7 @@ class ExitHandler:
         if sentence is None:
             return False
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_SPACE:
-            # All files are written with their names: only a print has none.
+            # Errors of files carry a file name; only an error of `print` has none.
             sentence = f"standard output: {sentence}"
             _drop_stdout()
         with suppress(OSError):
@@ -63,7 +63,7 @@ class ExitHandler:
         return True
 
     def catch_signals(self) -> None:
-        """End on SIGINT and SIGTERM with one line; a signal that the parent process ignores stays ignored."""
+        """Exit with one line on SIGINT and SIGTERM. A signal that the parent process ignores stays ignored."""
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
@@ -71,7 +71,7 @@ class ExitHandler:
         sys.unraisablehook = self._on_unraisable
 
     def ignore_signals(self) -> None:
-        """Ignore the signals that were caught: the command is over, and its interpreter about to end."""
+        """Ignore the handled signals: the command is complete and the interpreter is about to exit."""
         for number in self._caught:
             signal.signal(number, signal.SIG_IGN)
         if self._caught:
@@ -81,30 +81,31 @@ class ExitHandler:
         if self._signal is not None:
             self._end_now()
         self._signal = number
-        # A library may swallow the exception; then the alarm ends the process. No file is lost: all are written whole.
+        # A library may swallow the exception; then the alarm ends the process. Files are safe: all writes are atomic.
         signal.signal(signal.SIGALRM, self._end_now)
         signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
         raise KeyboardInterrupt
 
     def _on_unraisable(self, found: Any) -> None:
-        # Python swallows what is raised in finalizers and weak reference callbacks, an interrupt too.
+        # Python swallows exceptions of finalizers and weak reference callbacks, including the interrupt.
         if self._signal is not None:
             self._end_now()
         sys.__unraisablehook__(found)
 
     def _end_now(self, *_: object) -> None:
-        self._say_stopped()
+        self._report_stop()
         os._exit(128 + (self._signal or 0))
 
-    def _say_stopped(self) -> None:
+    def _report_stop(self) -> None:
         self.ignore_signals()
-        if self._said:
+        if self._reported:
             return
-        self._said = True
+        self._reported = True
         word = "interrupted" if self._signal == signal.SIGINT else "terminated"
         line = f"{word}: {self.hint}" if self.hint else word
         if self._caught:
-            # A progress bar may stand on the line. Not print: the signal may have come while a print held the stream.
+            # Show the cursor and clear the line, in case of a progress bar. `print` is not safe here: the signal may
+            # have interrupted another `print`, which holds the lock of the stream.
             clear = b"\x1b[?25h\r\x1b[K" if os.isatty(2) else b""
             with suppress(OSError):
                 os.write(2, clear + line.encode() + b"\n")
@@ -113,7 +114,7 @@ class ExitHandler:
 
 
 def _flush_stdout() -> OSError | None:
-    """Write what stdout has buffered; return why that failed, after which the interpreter will not try again."""
+    """Flush stdout. On failure, return the error and discard the buffer, so that the interpreter does not retry."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -124,6 +125,6 @@ def _flush_stdout() -> OSError | None:
 
 
 def _drop_stdout() -> None:
-    """Send what stdout still holds nowhere."""
+    """Redirect stdout to the null device, which discards its buffer."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The flags of the command line; nothing here imports torch."""
+"""The parser of the command line. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ examples:
   python -m sbp_study train --dataset cora --model label-sbp --layers 2 --root data
   python -m sbp_study depth --dataset cora --models sgc,label-sbp --layers 2,10,50,100,300 --root data
   python -m sbp_study depth --dataset csbm --models sgc,label-sbp,feature-sbp --layers 2,10,50,200
-  python -m sbp_study signed --dataset csbm                             what the theory says of its signed graphs
+  python -m sbp_study signed --dataset csbm                             imbalance and balance of its signed graphs
   python -m sbp_study reproduce table10                                 a table of the paper: paper, ours, difference
   python -m sbp_study list                                              models and datasets
 
-Settings not given come from presets per model and dataset; `train --help` lists them.
+Settings that are not given come from presets of the model and dataset; `train --help` lists them.
 Datasets are read from --root in the layout of PyG (root/Cora/raw/...), or downloaded there.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence on stderr."""
+    """An argument parser that reports an error in one sentence on stderr."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse hides that a pipe is closed or a disk full; the command line ends on it.
+        # argparse ignores a closed pipe and a full disk; this version raises, and `ExitHandler` reports it.
         print(message, end="", file=file or sys.stderr)
 
     def error(self, message: str) -> NoReturn:
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     many.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
     many.add_argument("--layers", type=_depths, default=_DEPTHS, metavar="N,N", help=f"default {_DEPTHS}")
     _add_common(many, ablation=False, metrics=True, keep=True)
-    range_ = commands.add_parser("sweep", allow_abbrev=False, help="models against one setting: table, figure, rows")
+    range_ = commands.add_parser("sweep", allow_abbrev=False, help="models against a setting: table, figure, CSV, JSON")
     range_.add_argument("--setting", required=True, help="its name, for instance beta, lam, label_ratio or phi")
     range_.add_argument("--values", required=True, type=_names, metavar="V,V", help="its values")
     range_.add_argument("--models", type=_names, default=_MODELS, metavar="A,B", help=f"default {_MODELS}")
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     theory.add_argument("--split", type=int, default=0, metavar="K", help="which split (default 0)")
     theory.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     _add_reproduce(commands.add_parser("reproduce", allow_abbrev=False, help="a table or figure of the paper"))
-    names = commands.add_parser("list", allow_abbrev=False, help="the models and datasets there are")
+    names = commands.add_parser("list", allow_abbrev=False, help="the available models and datasets")
     names.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -82,17 +82,17 @@ def _add_common(parser: argparse.ArgumentParser, ablation: bool | None, metrics:
         "--split", type=_split, metavar="K|all", help="which split, or all of them (default 0; all for csbm)"
     )
     parser.add_argument(
-        "--seeds", type=int, metavar="N", help="how many seeds (default 10; 5 for networks; 1 a csbm draw)"
+        "--seeds", type=int, metavar="N", help="number of seeds (default 10; 5 for networks; 1 per csbm graph)"
     )
-    parser.add_argument("--first-seed", type=int, metavar="N", help="the first of them (default 42; 0 for networks)")
+    parser.add_argument("--first-seed", type=int, metavar="N", help="the first seed (default 42; 0 for networks)")
     if ablation is not None:
         parser.add_argument("--ablation", action=yes_no, default=ablation, help="also run signed models with beta = 0")
     parser.add_argument("--metrics", action=yes_no, default=metrics, help="Dirichlet energy and effective rank")
-    parser.add_argument("--out", default="results", metavar="DIR", help="folder for what is kept (default results)")
+    parser.add_argument("--out", default="results", metavar="DIR", help="output folder (default results)")
     parser.add_argument(
-        "--keep", action=yes_no, default=keep, help="keep finished runs in --out and go on from those that are there"
+        "--keep", action=yes_no, default=keep, help="save finished runs in --out and reuse the saved ones"
     )
-    parser.add_argument("--fresh", action="store_true", help="with --keep: run again what is there")
+    parser.add_argument("--fresh", action="store_true", help="with --keep: ignore and replace the saved runs")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     group = parser.add_argument_group("settings (default: the preset of the model and dataset)")
@@ -106,25 +106,23 @@ def _add_common(parser: argparse.ArgumentParser, ablation: bool | None, metrics:
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Make a table or figure of arXiv 2502.11394: paper, ours and their difference."
+    parser.description = "Reproduce a table or figure of arXiv 2502.11394: paper, ours and their difference."
     parser.add_argument("name", choices=PLANS, metavar="NAME", help=", ".join(PLANS))
-    parser.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="of its datasets only these")
-    parser.add_argument("--layers", type=_depths, default=(), metavar="N,N", help="other depths, where it has depths")
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default 10; 5 networks; 1 a csbm draw)")
-    parser.add_argument("--learn", action="store_true", help="also SBP with alpha, beta and lam that train")
-    parser.add_argument("--all", action="store_true", help="also what is too large by the rule that the output states")
-    parser.add_argument(
-        "--quick", action="store_true", help="2 epochs, 1 seed, 1 split on synthetic stand-ins: a trial"
-    )
+    parser.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="only these of its datasets")
+    parser.add_argument("--layers", type=_depths, default=(), metavar="N,N", help="other depths, if it has depths")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds (default 10; 5 for networks; 1 per csbm graph)")
+    parser.add_argument("--learn", action="store_true", help="also SBP with learned alpha, beta and lam")
+    parser.add_argument("--all", action="store_true", help="also run cells that exceed the stated size limit")
+    parser.add_argument("--quick", action="store_true", help="a trial: 2 epochs, 1 seed, 1 split on synthetic graphs")
     parser.add_argument("--root", default="data", metavar="DIR", help="folder with the datasets (default data)")
-    parser.add_argument("--out", default="results", metavar="DIR", help="folder for what is kept (default results)")
-    parser.add_argument("--fresh", action="store_true", help="run again what --out has")
+    parser.add_argument("--out", default="results", metavar="DIR", help="output folder (default results)")
+    parser.add_argument("--fresh", action="store_true", help="ignore and replace the saved runs in --out")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def value_of(option: Option | None, text: str) -> Any:
-    """Return a setting's value from its text; raise ValueError where the text is of another type."""
+    """Convert the text of a setting to its type; raise ValueError if that is not possible."""
     if option is None or option.type is str:
         return text
     if option.type is bool:

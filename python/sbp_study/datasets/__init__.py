@@ -1,4 +1,4 @@
-"""Node classification datasets by name; to add one, write a loader and enter it here."""
+"""Node classification datasets by name. To add a dataset, write a loader and add an entry here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _heterophilous(title: str, about: str, size: Size) -> Source:
     return Source(partial(heterophilous.load, title.lower()), title, about, size, 10)
 
 
-# Sizes and homophily as their sources publish them; tests compare those whose files are at hand.
+# Sizes and homophily are the published ones. Tests compare them with the datasets whose files are available.
 DATASETS: dict[str, Source] = {
     "cora": _planetoid("Cora", "Cora", Size(2708, 10556, 1433, 7, 0.81)),
     "citeseer": _planetoid("CiteSeer", "Citeseer", Size(3327, 9104, 3703, 6, 0.74)),
@@ -53,7 +53,7 @@ DATASETS: dict[str, Source] = {
         partial(ogbn.load, "ogbn-products"), "ogbn-products", "products", Size(2449029, 123718280, 100, 47, 0.81)
     ),
     "karate": Source(karate.load, "Karate", "members of a club", Size(34, 156, 34, 4, 0.76), embedded=True),
-    # Edges: the expected number.
+    # The number of edges is the expected one.
     "csbm": Source(csbm.load, "CSBM", "random block model", Size(200, 2745, 8, 2, 0.66), 100, True, ("phi",)),
 }
 
@@ -61,9 +61,9 @@ DATASETS: dict[str, Source] = {
 def load_dataset(name: str, root: str = "data", split: int = 0, **options: Any) -> Data:
     """Return PyG `Data` with x `[n, d]`, y `[n]`, edge_index `[2, E]` and bool train, val, test masks `[n]`.
 
-    PyG and OGB read `root/<name>`, download what is missing there, and write `processed` beside it. Labels are -1 where
-    unknown, in no mask. `options` are those of the dataset's own loader: `phi` for csbm.
-    Raises `UserError` for an unknown name, split or option, and for files it cannot get.
+    PyG and OGB read `root/<name>`, download missing files, and write a folder `processed` beside the raw files. An
+    unknown label is -1, and its node is in no mask. `options` are the options of the loader: `phi` for csbm.
+    Raises `UserError` for an unknown name, split or option, and for files that are missing and cannot be downloaded.
     """
     source = _source(name, split, options)
     data = source.load(root, split, **options)
@@ -77,13 +77,13 @@ def load_dataset(name: str, root: str = "data", split: int = 0, **options: Any) 
 
 
 def load_stand_in(name: str, split: int = 0, **options: Any) -> Data:
-    """Return a synthetic graph of about 300 nodes in the place of the dataset; an embedded one stands for itself."""
+    """Return a synthetic graph of about 300 nodes instead of the dataset; embedded datasets are returned themselves."""
     source = _source(name, split, options)
     return source.load("", split, **options) if source.embedded else stand_in.draw(source, split)
 
 
 def list_datasets() -> dict[str, str]:
-    """Return every dataset's name and one-line description."""
+    """Return the name and a one-line description of every dataset."""
     return {name: source.summary for name, source in DATASETS.items()}
 
 

@@ -1,4 +1,4 @@
-"""The graphs that Geom-GCN prepared, with its ten splits (arXiv 2002.05287)."""
+"""The graphs of Geom-GCN with its ten splits (arXiv 2002.05287)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .source import pick_split, read_files
 
 
 def webkb(name: str, root: str, split: int) -> Data:
-    """Read `root/<name>/raw`: university web pages; an edge goes from the page with the link to the page it names."""
+    """Read `root/<name>/raw`: university web pages; edges are directed from the linking page to the linked page."""
     return _load(lambda: checked(WebKB)(root, name), name, Path(root) / name / "raw", name, split)
 
 

@@ -12,7 +12,7 @@ from .source import pick_split, read_files
 
 
 def load(name: str, root: str, split: int) -> Data:
-    """Read `root/<name, _ for ->/raw`; the graphs are undirected, edges stored both ways."""
+    """Read `root/<name, _ for ->/raw`; the graphs are undirected, with edges stored in both directions."""
     stem = name.replace("-", "_")
     folder = Path(root) / stem / "raw"
     data = read_files(lambda: checked(HeterophilousGraphDataset)(root, name)[0], name, folder, [f"{stem}.npz"])

@@ -8,7 +8,7 @@ from torch_geometric.datasets import KarateClub
 
 
 def load(root: str, split: int) -> Data:
-    """34 members, identity features; every member without a known label is tested."""
+    """Return 34 members with identity features. All members without a training label are test nodes."""
     data = KarateClub()[0]
     data.val_mask = torch.zeros_like(data.train_mask)
     data.test_mask = ~data.train_mask

@@ -12,9 +12,9 @@ from .source import pick_split, read_files
 
 
 def load(root: str, split: int) -> Data:
-    """Read `root/penn94/raw`; the graph is undirected, edges stored both ways.
+    """Read `root/penn94/raw`; the graph is undirected, with edges stored in both directions.
 
-    A person whose gender, the class, is unknown has y = -1 and is in no mask.
+    The class is the gender. A person of unknown gender has y = -1 and is in no mask.
     """
     files = ["data.mat", "fb100-Penn94-splits.npy"]
     folder = Path(root) / "penn94" / "raw"

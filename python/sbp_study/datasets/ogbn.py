@@ -20,7 +20,7 @@ from ..errors import UserError
 from .source import read_files
 
 _TABLES = ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")
-# The archive's name, its size, the tables of it that only this graph has, the split.
+# Name and size of the archive, the tables that only this graph has, and the name of the split.
 _ARCHIVES = {
     "ogbn-arxiv": ("arxiv", "80 MB", ("node_year",), "time"),
     "ogbn-products": ("products", "1.4 GB", (), "sales_ranking"),
@@ -28,16 +28,16 @@ _ARCHIVES = {
 
 
 def load(name: str, root: str, split: int) -> Data:
-    """Read `root/<name, _ for ->` as OGB unpacks it: folders raw and split, and RELEASE_v1.txt.
+    """Read `root/<name, _ for ->` in the layout of OGB: folders raw and split, and RELEASE_v1.txt.
 
-    ogbn-products is undirected; ogbn-arxiv is a directed graph of citations, made undirected here, as is usual.
-    Where there is no such folder, the archive is downloaded; where files are missing in it, nothing is.
-    Needs the package ogb. Its cache of the graph is read with `weights_only`.
+    ogbn-products is undirected. ogbn-arxiv is a directed citation graph; as is usual, it is converted to an undirected
+    graph. If the folder does not exist, the archive is downloaded. If files in it are missing, nothing is downloaded.
+    Requires the package ogb, whose cached graph is read with `weights_only`.
     """
     reader = _reader(name)
     _, _, own, by = _ARCHIVES[name]
     folder = Path(root) / name.replace("-", "_")
-    # OGB's older name goes first with it.
+    # OGB prefers the folder with its older name.
     older = folder.with_name(f"{folder.name}_pyg")
     folder = older if older.exists() else folder
     files = ["RELEASE_v1.txt", *(f"raw/{table}.csv.gz" for table in (*_TABLES, *own))]
@@ -53,9 +53,9 @@ def _read(reader: Any, name: str, folder: Path, files: list[str]) -> Data:
         _download(name, folder)
     missing = [file for file in files if not (folder / file).exists()]
     if missing:
-        # OGB would ask on stdin, and then delete the folder.
+        # OGB would prompt on stdin and then delete the folder.
         raise UserError(f"{name} is not complete; put these files into {folder}: {', '.join(missing)}")
-    # OGB reports on stdout, which is the user's.
+    # OGB prints its progress on stdout, which is reserved for results.
     with redirect_stdout(sys.stderr), torch.serialization.safe_globals([DataEdgeAttr, DataTensorAttr, GlobalStorage]):
         dataset = reader(name, str(folder.parent))
         index = dataset.get_idx_split()
@@ -69,9 +69,9 @@ def _download(name: str, folder: Path) -> None:
     archive, size, _, _ = _ARCHIVES[name]
     print(f"{name}: downloading {size} into {folder}", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Unpacked elsewhere first: a folder that is there is whole.
+    # Unpack into a temporary folder first, so that an existing folder is always complete.
     for left in folder.parent.glob(f".{folder.name}-*"):
-        # Of a killed process: `read_files` lets one process at a time download.
+        # These belong to killed processes: `read_files` lets only one process at a time download.
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         url = f"http://snap.stanford.edu/ogb/data/nodeproppred/{archive}.zip"
@@ -90,7 +90,7 @@ def _reader(name: str) -> Any:
 
 @contextmanager
 def _no_version_check() -> Iterator[None]:
-    """Hide the package `outdated`, with which OGB asks the network for its newest version when it is imported."""
+    """Hide the package `outdated`, with which OGB contacts the network for its latest version during import."""
     if "outdated" in sys.modules:
         yield
         return

@@ -14,6 +14,6 @@ _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 
 def load(name: str, root: str, split: int) -> Data:
-    """Read `root/<name>/raw`; the citation graphs are undirected, edges stored both ways."""
+    """Read `root/<name>/raw`; the citation graphs are undirected, with edges stored in both directions."""
     files = [f"ind.{name.lower()}.{part}" for part in _PARTS]
     return read_files(lambda: checked(Planetoid)(root, name)[0], name.lower(), Path(root) / name / "raw", files)

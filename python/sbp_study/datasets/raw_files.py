@@ -1,4 +1,4 @@
-"""Raw files checked before a library reads them: complete, and without code that would run."""
+"""Check raw files before a library reads them: they must be complete and must not execute code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch_geometric.data import InMemoryDataset
 
 from ..errors import one_line
 
-# What the pickled arrays, matrices and neighbour lists of the sources are made of, under old names and new.
+# The classes in the pickled arrays, matrices and neighbor lists of the datasets, under their old and new names.
 _ALLOWED = {
     **dict.fromkeys(("builtins", "__builtin__"), ("list", "dict", "int", "object")),
     **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), ("_reconstruct", "scalar")),
@@ -25,7 +25,7 @@ _ALLOWED = {
 
 
 class BrokenFile(ValueError):
-    """A raw file that is not what it should be."""
+    """A raw file that is truncated or has a different format."""
 
     def __init__(self, path: Path, cause: Exception) -> None:
         super().__init__(f"it is cut off or of another format, {type(cause).__name__}: {one_line(cause)}")
@@ -36,7 +36,7 @@ D = TypeVar("D", bound=InMemoryDataset)
 
 
 def checked(kind: type[D]) -> type[D]:
-    """Return a dataset class of PyG that checks its raw files, downloaded or not, before it reads them."""
+    """Return a subclass of a PyG dataset that checks its raw files, downloaded or not, before it reads them."""
 
     class Checked(kind):  # type: ignore[valid-type, misc]
         def process(self) -> None:
@@ -47,13 +47,13 @@ def checked(kind: type[D]) -> type[D]:
 
 
 def require_whole(paths: Sequence[str]) -> None:
-    """Raise `BrokenFile` for the first file that is cut off, not of its format, or would run code."""
+    """Raise `BrokenFile` for the first file that is truncated, has a different format, or would execute code."""
     for path in map(Path, paths):
         try:
             with path.open("rb") as file:
                 _check(path, file)
         except Exception as cause:
-            # Unpicklers raise anything on bytes that are not theirs.
+            # An unpickler may raise any exception on invalid bytes.
             raise BrokenFile(path, cause) from cause
 
 
@@ -74,7 +74,7 @@ def _check(path: Path, file: BinaryIO) -> None:
 
 
 def _check_text(path: Path) -> None:
-    # PyG drops what follows the last line end without a word.
+    # PyG silently ignores the text after the last newline.
     if not path.read_text().endswith("\n"):
         raise ValueError("its last line has no end")
 
@@ -83,12 +83,12 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name not in _ALLOWED.get(module, ()):
             raise ValueError(f"it would run {module}.{name}")
-        # Where scipy has it now; the old name warns.
+        # Use the current module of scipy; the old one emits a warning.
         return super().find_class("scipy.sparse" if module.startswith("scipy.") else module, name)
 
 
-def culprit(error: BaseException, folder: Path) -> Path | None:
-    """Return the file of `folder`, or of the cache beside it, that was read when the error was raised."""
+def file_being_read(error: BaseException, folder: Path) -> Path | None:
+    """Return the file in `folder`, or in `processed` beside it, that was being read when the error was raised."""
     if isinstance(error, BrokenFile):
         return error.path
     found, trace = None, error.__traceback__
@@ -103,9 +103,9 @@ def culprit(error: BaseException, folder: Path) -> Path | None:
 
 
 def explain_unreadable(name: str, folder: Path, files: Sequence[str], error: Exception) -> str:
-    """Return which file of a dataset could not be read, why, and what to do."""
+    """Return a sentence on which file of a dataset could not be read, why, and what to do."""
     why = f"{type(error).__name__}: {one_line(error)}"[:300]
-    path = culprit(error, folder)
+    path = file_being_read(error, folder)
     if path is not None and path.parent.name == "processed":
         return f"{name} could not be read from {path} ({why}); delete it, and it is made from the raw files again"
     if path is not None:

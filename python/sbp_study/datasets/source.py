@@ -1,4 +1,4 @@
-"""The record every dataset is entered with, and the one place that calls the libraries' dataset classes."""
+"""The description of a dataset, and the function that calls the dataset classes of PyG and OGB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .raw_files import explain_unreadable
 
 @dataclass(frozen=True)
 class Size:
-    """Of the graph as it is loaded: directed edges, and the share of them that joins equal labels."""
+    """The size of the loaded graph: `edges` are directed; `homophily` is the fraction of edges between equal labels."""
 
     nodes: int
     edges: int
@@ -31,9 +31,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset by name: `load(root, split, **options)` returns `Data` with x, y and one mask `[n]` per role.
+    """A dataset: `load(root, split, **options)` returns `Data` with x, y and one mask `[n]` per role.
 
-    `title` is its name in the paper's tables, `metric` what the paper reports of it; `embedded` sets need no files.
+    `title` is its name in the paper's tables, `metric` the quantity that the paper reports, `embedded` means that no
+    files are needed.
     """
 
     load: Callable[..., Data]
@@ -47,7 +48,7 @@ class Source:
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """Return a one-line description."""
         s = self.size
         counts = f"{s.nodes:,} nodes, {s.edges:,} edges, {s.features:,} features, {s.classes} classes"
         splits = "1 split" if self.num_splits == 1 else f"{self.num_splits} splits"
@@ -56,9 +57,9 @@ class Source:
 
 
 def read_files(make: Callable[[], Data], name: str, folder: Path, files: Sequence[str]) -> Data:
-    """Return the graph that `make` reads, which downloads what `folder` lacks, or say which files it needs.
+    """Return the graph from `make`, which downloads files that `folder` lacks; on failure, raise a `UserError`.
 
-    One process of this machine at a time: libraries write downloads and caches in place.
+    Only one process of this machine runs `make` at a time, because libraries do not write files atomically.
     """
     missing = [file for file in files if not (folder / file).exists()]
     try:
@@ -68,7 +69,7 @@ def read_files(make: Callable[[], Data], name: str, folder: Path, files: Sequenc
         return data
     except UserError:
         raise
-    # Downloaders and parsers raise anything from URLError to UnpicklingError.
+    # Downloaders and parsers raise exceptions from URLError to UnpicklingError.
     except Exception as cause:
         if missing:
             why = f"{type(cause).__name__}: {one_line(cause)}"[:300]
@@ -79,7 +80,7 @@ def read_files(make: Callable[[], Data], name: str, folder: Path, files: Sequenc
 
 
 def require_graph(data: Data) -> None:
-    """Raise ValueError where the parts of a graph do not fit each other: a file is cut off, or another's."""
+    """Raise ValueError if the parts of a graph are inconsistent, because a file is truncated or from another graph."""
     x, y, edges, n = data.x, data.y, data.edge_index, data.y.numel()
     if x.dim() != 2 or x.size(0) != n or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
         raise ValueError(f"features must be finite numbers of {n} nodes, got {x.dtype} {tuple(x.shape)}")
@@ -97,7 +98,7 @@ def require_graph(data: Data) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    # Not beside the data, which may be read-only.
+    # The lock is not stored beside the data, which may be read-only.
     locks = Path(gettempdir()) / f"sbp-{os.getuid()}"
     locks.mkdir(mode=0o700, exist_ok=True)
     with FileLock(locks / f"{blake2b(os.path.realpath(folder).encode(), digest_size=12).hexdigest()}.lock"):
@@ -106,7 +107,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """Let torch.load run no code: PyG falls back on unpickling anything, and says so in a warning only."""
+    """Forbid torch.load to execute code. Otherwise PyG falls back to full unpickling, with only a warning."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -119,7 +120,7 @@ def _weights_only() -> Iterator[None]:
 
 
 def pick_split(data: Data, split: int) -> Data:
-    """Keep column `split` of the `[n, splits]` masks, without the nodes whose label is unknown, -1."""
+    """Select column `split` of the `[n, splits]` masks, without the nodes whose label is unknown, -1."""
     for role in ("train_mask", "val_mask", "test_mask"):
         data[role] = data[role][:, split] & (data.y >= 0)
     return data

@@ -1,4 +1,4 @@
-"""Small synthetic graphs in the place of a dataset, to try commands without its files."""
+"""Small synthetic graphs that replace a dataset, to try commands without its files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ NUM_NODES, MIN_CLASS_SIZE, MAX_FEATURES, DEGREE = 300, 8, 32, 6
 
 
 def draw(source: Source, split: int) -> Data:
-    r"""Draw a block model of about 300 nodes with the classes and homophily h of `source`; its scores mean nothing.
+    r"""Generate a block model of about 300 nodes with the classes and homophily h of `source`.
+
+    Its accuracies are meaningless.
 
     Expected degree 6: edge probability \( 6 h / m \) inside a class of m nodes, \( 6 (1 - h) / (n - m) \) across.
-    Features, at most 32, are \( N(\mu_c, I) \) with \( \mu_c \sim N(0, I) \). The name decides the graph, `split`
-    the masks: 60 % training, 20 % validation, 20 % test.
+    Features, at most 32, are \( N(\mu_c, I) \) with \( \mu_c \sim N(0, I) \). The name determines the
+    graph, `split` the masks: 60 % training, 20 % validation, 20 % test.
     """
     classes, h = source.size.classes, source.size.homophily
     m = max(MIN_CLASS_SIZE, NUM_NODES // classes)
@@ -26,7 +28,7 @@ def draw(source: Source, split: int) -> Data:
     inside, across = DEGREE * h / m, DEGREE * (1 - h) / (n - m)
     probability = torch.full((classes, classes), across).fill_diagonal_(inside)
     y = torch.arange(n) // m
-    # PyG's block model draws from torch's global generator only.
+    # PyG's block model uses torch's global generator.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(source.title.encode()))
         edge_index = stochastic_blockmodel_graph([m] * classes, probability)

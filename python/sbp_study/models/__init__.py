@@ -1,4 +1,4 @@
-"""Methods by name; to add one, write a file beside these, enter it here, give it a preset."""
+"""Methods by name. To add one, write a file in a folder of this package, and add an entry here and a preset."""
 
 from __future__ import annotations
 

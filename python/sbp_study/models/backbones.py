@@ -1,4 +1,4 @@
-"""The backbones that train: a method's steps before, or between, layers with weights."""
+"""Networks that train a method end to end: its steps before, or between, layers with weights."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from . import MODELS, Model, Network
 
 
 class SGCNetwork(Network):
-    """Steps, then one linear layer: the SGC backbone (arXiv 1902.07153) where steps change during training.
+    """Steps, then one linear layer: the SGC backbone (arXiv 1902.07153) for steps that change during training.
 
-    Of a linear method the weights go first: it then moves as many columns as there are classes.
+    If the method is linear, the weights are applied first: it then propagates one column per class.
     """
 
     def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
         super().__init__(model)
         self.linear = nn.Linear(in_channels, num_classes)
-        self._seen: Tensor | None = None
+        self._x: Tensor | None = None
         self._nonzeros: SignedGraph | None = None
 
     def layers(self, x: Tensor) -> Iterator[Tensor]:
         model, steps = self.model, self.model.config.layers
         if model.linear:
-            moved = model.propagate(self._weighed(x), steps)
-            yield moved
-            yield model.output(moved) + self.linear.bias
+            propagated = model.propagate(self._times_weight(x), steps)
+            yield propagated
+            yield model.output(propagated) + self.linear.bias
         else:
-            moved = model.output(model.propagate(x, steps))
-            yield moved
-            yield self.linear(moved)
+            propagated = model.output(model.propagate(x, steps))
+            yield propagated
+            yield self.linear(propagated)
 
-    def _weighed(self, x: Tensor) -> Tensor:
-        """Return X W, from the nonzeros alone where they are few, as in bags of words."""
+    def _times_weight(self, x: Tensor) -> Tensor:
+        """Return X W. If X has few nonzeros, as a bag of words has, only these are read."""
         weight, c = self.linear.weight, self.model.config
-        if x is not self._seen and not c.compile:
-            self._seen, self._nonzeros = x, _bipartite(x)
+        if x is not self._x and not c.compile:
+            self._x, self._nonzeros = x, _bipartite(x)
         if self._nonzeros is None:
             return F.linear(x, weight)
         return signed_propagate(weight.T.contiguous(), self._nonzeros, backend=c.backend)
 
 
 def _bipartite(x: Tensor) -> SignedGraph | None:
-    """Return the entries of X as edges from features to nodes; None if more than a tenth of them are there."""
+    """Return the nonzeros of X as edges from features to nodes, or None if they are more than a tenth of X."""
     if torch.count_nonzero(x) * 10 > x.numel():
         return None
     node, feature = x.nonzero().T
@@ -60,7 +60,7 @@ def _bipartite(x: Tensor) -> SignedGraph | None:
 
 
 class GCNNetwork(Network):
-    """Layers of weights, the method's step, ReLU; the last one has the plain adjacency (arXiv 1609.02907)."""
+    """Layers of weights, a step of the method, and ReLU. The last layer uses the plain adjacency (arXiv 1609.02907)."""
 
     def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
         super().__init__(model)
@@ -85,7 +85,7 @@ class GCNNetwork(Network):
 class GCNIINetwork(Network):
     r"""\( H \leftarrow \mathrm{ReLU}(S ((1 - b_l) I + b_l W_l)) \), \( S = (1-a) \hat A H + a H_0 \).
 
-    The initial residual and identity mapping of arXiv 2007.02133. A signed method takes a second step, on S.
+    This is the initial residual and identity mapping of arXiv 2007.02133. A signed method adds a second step, on S.
     """
 
     def __init__(self, model: Model, in_channels: int, num_classes: int) -> None:
@@ -112,7 +112,7 @@ _BACKBONES = {"sgc": SGCNetwork, "gcn": GCNNetwork, "gcnii": GCNIINetwork}
 
 
 def build(data: Data, config: Config, num_classes: int) -> Network:
-    """Return a network with fresh weights from torch's global generator, on the device of the data."""
+    """Return a network on the device of the data, with initial weights from torch's global generator."""
     model = MODELS[config.model](data, config)
     in_channels = data.x.size(1)
     network = model.network(in_channels, num_classes) or _BACKBONES[config.backbone](model, in_channels, num_classes)

@@ -1,4 +1,4 @@
-"""What every method shares: the positive adjacency, its step alone, and its step between layers with weights."""
+"""Base classes of the methods: the positive adjacency, a step of propagation, and a step between layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..config import Config
 
 
 class Model(nn.Module):
-    r"""One method on one graph; a subclass overrides one hook and states its `summary` and `section`.
+    r"""One method on one graph. A subclass overrides one hook and sets its `summary` and `section`.
 
     On the SGC backbone features take K steps, \( X \leftarrow \mathrm{after}(\hat A X, X) \), before one linear
     layer. Between the layers of a GCN, \( H \leftarrow \mathrm{ReLU}(\mathrm{layer}(HW)) \), where `layer` is the
@@ -25,11 +25,11 @@ class Model(nn.Module):
     """
 
     summary = ""
-    section = "Table 5"  # where arXiv 2502.11394 has it
-    signed = False  # whether beta = 0 is an ablation of it
+    section = "Table 5"  # the place of the method in arXiv 2502.11394
+    signed = False  # whether beta = 0 is an ablation of the method
     adds_up = True  # whether propagate(propagate(x, a), b) equals propagate(x, a + b)
     fixed = True  # whether its steps stay the same while the linear layer trains
-    linear = False  # whether its steps are linear in X, so that the linear layer may as well come first
+    linear = False  # whether its steps are linear in X, so that the linear layer may come first
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Model(nn.Module):
 
     @classmethod
     def is_fixed(cls, config: Config) -> bool:
-        """Whether its steps stay the same in training with these settings: asked before a graph is built."""
+        """Return whether the steps are the same in every epoch with these settings. This needs no graph."""
         return cls.fixed
 
     def spread(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:
-        r"""Return what follows \( Z = \hat A X \) in a step from X = `before`."""
+        r"""Return the result of a step from \( Z = \hat A X \) and X = `before`."""
         return z
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:
@@ -55,27 +55,27 @@ class Model(nn.Module):
         return x
 
     def layer(self, x: Tensor, before: Tensor, index: int) -> Tensor:
-        """Return what follows the weights, x = HW, of hidden layer `index` from H = `before`."""
+        """Return hidden layer `index` before its bias and ReLU, from x = HW and H = `before`."""
         return self.after(self.spread(x), before)
 
     def initial_residual(self, x: Tensor, x0: Tensor) -> Tensor:
-        r"""Return GCNII's \( (1 - a) \hat A X + a X_0 \) of a layer, from H = X and H0 = X0."""
+        r"""Return GCNII's \( (1 - a) \hat A X + a X_0 \), where X is the current layer and X0 the first one."""
         raise NotImplementedError
 
-    def renew(self) -> None:
-        """Draw anew, once a training epoch, what is random."""
+    def resample(self) -> None:
+        """Resample the random parts of the method. The trainer calls this once per epoch."""
 
     def network(self, in_channels: int, num_classes: int) -> Network | None:
-        """Return a network of its own in place of the backbone's; None where the backbone's will do."""
+        """Return the network of the method, or None if it uses the network of the backbone."""
         return None
 
     def output(self, x: Tensor) -> Tensor:
-        """Return the features `[n, d]` that the linear layer of the SGC backbone sees."""
+        """Return the input features `[n, d]` of the linear layer of the SGC backbone."""
         return F.layer_norm(x, (x.size(1),)) if self.config.layer_norm == "final" else x
 
 
 class Network(nn.Module):
-    """A backbone around one method; a subclass says what its layers are."""
+    """A backbone around one method. A subclass defines its layers."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -96,14 +96,14 @@ class Network(nn.Module):
 
 
 class GraphModel(Model):
-    r"""A method on the normalised adjacency \( \hat A \) that the settings ask for."""
+    r"""A method on the normalized adjacency \( \hat A \) of the settings."""
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
         self.graph = SignedGraph(pos=positive_adjacency(data, config))
 
     def steps(self, x: Tensor, num_steps: int, graph: SignedGraph | None = None, **coefficients: Any) -> Tensor:
-        """Take steps of `signed_propagate` in one call, with this run's LayerNorm option and backend."""
+        """Return x after `num_steps` steps in one call, with the LayerNorm setting and backend of this run."""
         c = self.config
         return signed_propagate(
             x,
@@ -126,11 +126,12 @@ class GraphModel(Model):
 
 
 class SignedModel(GraphModel):
-    r"""SBP's step, with the negative adjacency \( \hat A^- \) of a subclass (section 4.2).
+    r"""The step of SBP, with the negative adjacency \( \hat A^- \) of a subclass (section 4.2).
 
     \( X \leftarrow (1 - \lambda) X + \lambda (\alpha \hat A^+ X - \beta \hat A^- X) \)
 
-    Between layers with weights it is a second step, on \( Z = \hat A^+ H W \). With `learn`, the coefficients train.
+    Between layers with weights it is a second step, on \( Z = \hat A^+ H W \). With `learn`, the coefficients are
+    parameters.
     """
 
     section = "4.2"
@@ -138,13 +139,13 @@ class SignedModel(GraphModel):
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
-        # At beta = 0 the dense half would be computed for nothing.
+        # With beta = 0 the dense half would be computed without effect.
         negative = self.negative(data) if config.beta or config.learn else None
         self.signed_graph = SignedGraph(self.graph.pos, negative)
         self.linear = config.layer_norm == "none"
         if config.learn:
             start = torch.tensor([config.alpha, config.beta, config.lam], device=data.x.device)
-            # The logit of lambda, whose sigmoid stays in [0, 1].
+            # The third parameter is the logit of lambda, so that lambda stays in [0, 1].
             start[2] = torch.logit(start[2], eps=1e-6)
             self.raw_coefficients = nn.Parameter(start)
 
@@ -157,7 +158,7 @@ class SignedModel(GraphModel):
         raise NotImplementedError
 
     def coefficients(self) -> dict[str, float | Tensor]:
-        """Return alpha, beta and lam: this run's numbers, or tensors where they train."""
+        """Return alpha, beta and lam: numbers, or tensors if they are learned."""
         if not self.config.learn:
             return {name: getattr(self.config, name) for name in ("alpha", "beta", "lam")}
         alpha, beta, odds = self.raw_coefficients.unbind()
@@ -174,19 +175,19 @@ class SignedModel(GraphModel):
 
 
 def positive_adjacency(data: Data, config: Config) -> CSR:
-    """Return the normalised adjacency `[n, n]` that the settings ask for."""
+    """Return the normalized adjacency `[n, n]` of the settings."""
     return normalized(directed(data, config), data.num_nodes, config)
 
 
 def normalized(edge_index: Tensor, num_nodes: int, config: Config) -> CSR:
-    """Return the normalised adjacency `[n, n]` of these edges, with self-loops where asked."""
+    """Return the normalized adjacency `[n, n]` of these edges, with self-loops if the settings add them."""
     adjacency = CSR.from_edge_index(edge_index, num_nodes=num_nodes)
     adjacency = adjacency.add_self_loops() if config.self_loops else adjacency
     return adjacency.normalize(config.norm)
 
 
 def directed(data: Data, config: Config) -> Tensor:
-    """Return `edge_index` in the directions that the settings ask for."""
+    """Return `edge_index` with the edge directions of the settings."""
     if config.edges == "reversed":
         return data.edge_index.flip(0)
     if config.edges == "undirected":

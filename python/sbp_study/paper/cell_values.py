@@ -1,4 +1,4 @@
-"""What the number in a cell is: accuracy, seconds, structural imbalance, or the silhouette of an embedding."""
+"""Compute the values of cells: accuracy, seconds, structural imbalance, or the silhouette score of an embedding."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..theory.layers_as_graphs import LayerGraph
 from ..training.runner import Options, load, measure, prepare
 from .table_plan import Cell
 
-# The draws that the paper's Table 6 is compared with.
+# The number of drawn graphs whose mean is compared with the paper's Table 6.
 _DRAWS = 5
 _REPEATS = 3
 
 
 @dataclass
 class Outcome:
-    """A cell and what came of it; `note` says why there is no value. `points` are an embedding's x, y and class."""
+    """A cell and its value, or a `note` on why there is none. `points` are x, y and class of each embedded node."""
 
     cell: Cell
     value: float | None = None
@@ -41,18 +41,18 @@ class Outcome:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's; None where one of them is missing."""
+        """Return our value minus the paper's, or None if one of them is missing."""
         if self.value is None or not isinstance(self.cell.paper, float):
             return None
         return self.value - self.cell.paper
 
 
-# Cells that differ in depth or column only, with their settings.
+# Cells that differ only in depth or column, with their settings.
 Group = Sequence[tuple[Cell, Config]]
 
 
 def accuracy(group: Group, options: Options) -> list[Outcome]:
-    """Test accuracy, mean and deviation over runs."""
+    """Return mean and standard deviation of the test accuracy over runs."""
     found = []
     for (cell, config), result in zip(group, measure([config for _, config in group], options), strict=True):
         mean, std = result.accuracy() or (None, None)
@@ -62,7 +62,7 @@ def accuracy(group: Group, options: Options) -> list[Outcome]:
 
 
 def seconds(group: Group, options: Options) -> list[Outcome]:
-    """Seconds of the stage that the column names, of one seed; nothing kept is read."""
+    """Return the seconds of each column's stage, for one seed, without reading saved runs."""
     config = replace(group[0][1], seeds=group[0][1].seeds[:1])
     fresh = replace(options, run_cache=None, metrics=False)
     runs = [measure([config], fresh)[0].seconds for _ in range(_REPEATS)]
@@ -79,19 +79,19 @@ def seconds(group: Group, options: Options) -> list[Outcome]:
 
 
 def imbalance(row: str) -> dict[str, list[float]]:
-    """Return P, N and SID of a layer, read as a signed graph, on the first draws of CSBM."""
+    """Return P, N and SID of the signed graph of a layer, on the first graphs drawn from CSBM."""
     found: dict[str, list[float]] = {"P": [], "N": [], "SID": []}
     for split in range(_DRAWS):
         data = load_dataset("csbm", split=split)
-        view = _view(row, data, split)
-        sid = structural_imbalance(view.graph, data.y, alpha=view.alpha, beta=view.beta)
+        layer = _layer_graph(row, data, split)
+        sid = structural_imbalance(layer.graph, data.y, alpha=layer.alpha, beta=layer.beta)
         for name, value in (("P", sid.P), ("N", sid.N), ("SID", sid.sid)):
             found[name].append(value)
     return found
 
 
-def _view(row: str, data: Any, seed: int) -> LayerGraph:
-    """Return the signed graph of a row of Table 6; random parts come from the draw's own generator."""
+def _layer_graph(row: str, data: Any, seed: int) -> LayerGraph:
+    """Return the signed graph of a row of Table 6; its random parts use a generator with this seed."""
     n = data.num_nodes
     a = CSR.from_edge_index(data.edge_index, num_nodes=n).add_self_loops().normalize("row")
     generator = torch.Generator().manual_seed(seed)
@@ -113,7 +113,7 @@ def _view(row: str, data: Any, seed: int) -> LayerGraph:
 
 
 def embedding(cell: Cell, config: Config, options: Options, quick: bool) -> Outcome:
-    """Place the features of one split in the plane by t-SNE; the value is the classes' silhouette there."""
+    """Embed the features of one split in the plane by t-SNE; the value is the silhouette score of the classes."""
     try:
         from sklearn.manifold import TSNE
         from sklearn.metrics import silhouette_score
@@ -131,5 +131,5 @@ def embedding(cell: Cell, config: Config, options: Options, quick: bool) -> Outc
 
 
 def spread(cell: Cell, values: Sequence[float]) -> Outcome:
-    """Return the mean and deviation of values."""
+    """Return an outcome with the mean and standard deviation of values."""
     return Outcome(cell, fmean(values), pstdev(values), len(values))

@@ -1,17 +1,17 @@
-"""The numbers that arXiv 2502.11394 prints, as data: what is not here was not at hand."""
+"""The values printed in arXiv 2502.11394, as data. Tables that are missing here were not available to us."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-NOT_AT_HAND = "the paper's values are not at hand"
+NOT_AVAILABLE = "the paper's values are not available here"
 
 Value = float | str
 
 
 @dataclass(frozen=True)
 class Printed:
-    """One of the paper's tables: a value, or why there is none, by row and column; `unit` of all of them."""
+    """A table of the paper: by row and column, a value or the reason why there is none. All values share `unit`."""
 
     title: str
     columns: tuple[str, ...]
@@ -19,14 +19,14 @@ class Printed:
     unit: str = "test accuracy, %"
 
     def value(self, row: str, column: str) -> Value | None:
-        """Return what the paper prints there; None where it has no such row or column."""
+        """Return the printed value, or None if the paper has no such row or column."""
         if row not in self.rows or column not in self.columns:
             return None
         return self.rows[row][self.columns.index(column)]
 
 
 def _rows(text: str) -> dict[str, tuple[Value, ...]]:
-    """Read one row a line: a name without spaces, then values; `oom` is the paper's "out of memory"."""
+    """Parse one row per line: a name without spaces, then values; `oom` is the paper's "out of memory"."""
     lines = [line.split() for line in text.strip().splitlines()]
     return {name: tuple("out of memory" if v == "oom" else float(v) for v in values) for name, *values in lines}
 

@@ -1,4 +1,4 @@
-"""Making the paper's tables and figures: what can be run here is, the rest is named with its reason."""
+"""Reproduce tables and figures of the paper. A cell that cannot run here gets a note instead of a value."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from ..training.progress import ProgressBar
 from ..training.runner import Options, load, require_runnable
 from .cell_values import Outcome, accuracy, embedding, imbalance, seconds, spread
 from .table_plan import Cell, Plan
-from .tables import plan
+from .tables import make_plan
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to make of a table or figure: datasets and depths (none: the paper's), seeds, settings for all cells.
+    """Which part of a table or figure to run, and how.
 
-    `everything` runs what the rule of `limits` leaves out; `quick` is two epochs of one seed on one split.
+    Attributes:
+        datasets, layers: datasets and depths; empty for those of the paper.
+        seeds: the number of seeds, None for the preset.
+        learn: add SBP with learned coefficients.
+        everything: also run cells that exceed the size limits.
+        quick: train two epochs of one seed on one split.
     """
 
     datasets: Sequence[str] = ()
@@ -35,35 +40,36 @@ class Request:
 
 
 def reproduce(name: str, options: Options | None = None, request: Request | None = None) -> tuple[Plan, list[Outcome]]:
-    """Run every cell of a table or figure of arXiv 2502.11394; return its plan and the outcomes in its order.
+    """Run every cell of a table or figure of arXiv 2502.11394; return its plan and the outcomes in the same order.
 
-    Finished runs are read from `options.run_cache`. A dataset whose files are not there, and a run too large for this
-    machine, leave a note in place of a value. Raises ValueError where `request` does not fit the table.
+    Finished runs are read from `options.run_cache`. A cell has a note instead of a value if its dataset has no files
+    here or it is too large for this machine. Raises ValueError if `request` does not fit the table.
     """
     options, request = options or Options(), request or Request()
-    made = plan(name, request.datasets, request.layers, request.learn)
+    plan = make_plan(name, request.datasets, request.layers, request.learn)
     if options.stand_ins:
-        made = replace(made, reading=f"Synthetic stand-ins, these numbers mean nothing. {made.reading}".strip())
-    if made.measure != "imbalance":
-        # All of them first: a wrong request must not show after hours of the cells before it.
-        require_runnable([_config(cell, request) for cell in made.cells])
+        reading = "These numbers are meaningless: they come from synthetic graphs in place of the datasets."
+        plan = replace(plan, reading=f"{reading} {plan.reading}".strip())
+    if plan.measure != "imbalance":
+        # Check all cells first: an error in the request must not appear after hours of running other cells.
+        require_runnable([_config(cell, request) for cell in plan.cells])
     found: list[Outcome] = []
-    with ProgressBar(name, len(made.cells), "cell", shown=options.progress) as bar:
-        for cells in _groups(made.cells):
-            bar.describe(f"{name}: {cells[0].panel} {cells[0].row}")
-            found += _run(made, cells, options, request)
+    with ProgressBar(name, len(plan.cells), "cell", shown=options.progress) as bar:
+        for cells in _groups(plan.cells):
+            bar.describe(" ".join(filter(None, (f"{name}:", cells[0].panel, cells[0].row))))
+            found += _run(plan, cells, options, request)
             bar.update(len(cells))
-    return made, found
+    return plan, found
 
 
 def _groups(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Yield cells that follow each other and differ in depth only: they go on from each other."""
+    """Yield groups of consecutive cells that differ only in depth; each depth continues from the previous one."""
     for _, group in groupby(cells, lambda c: (c.panel, c.row, c.dataset, c.model, sorted(c.settings.items()))):
         yield list(group)
 
 
-def _run(made: Plan, cells: Sequence[Cell], options: Options, request: Request) -> list[Outcome]:
-    if made.measure == "imbalance":
+def _run(plan: Plan, cells: Sequence[Cell], options: Options, request: Request) -> list[Outcome]:
+    if plan.measure == "imbalance":
         found = imbalance(cells[0].row)
         return [spread(cell, found[cell.column]) for cell in cells]
     group = [(cell, _config(cell, request)) for cell in cells]
@@ -72,10 +78,10 @@ def _run(made: Plan, cells: Sequence[Cell], options: Options, request: Request) 
     group = [pair for pair, why in zip(group, reasons, strict=True) if not why]
     if not group:
         return left_out
-    if made.measure == "embedding":
+    if plan.measure == "embedding":
         return [embedding(cell, config, options, request.quick) for cell, config in group]
-    done = (seconds if made.measure == "seconds" else accuracy)(group, options)
-    # Depths that are too large are the last ones: the order stays.
+    done = (seconds if plan.measure == "seconds" else accuracy)(group, options)
+    # Only the greatest depths can be too large, so appending them preserves the order.
     return done + left_out
 
 
@@ -91,7 +97,7 @@ def _config(cell: Cell, request: Request) -> Config:
 
 
 def _reason(config: Config, options: Options, request: Request) -> str:
-    """Return why a run cannot be made here, "" if it can."""
+    """Return why a run is not possible here, or "" if it is."""
     size = _size(config.dataset, options.root, options.stand_ins)
     if isinstance(size, str):
         return size
@@ -100,7 +106,7 @@ def _reason(config: Config, options: Options, request: Request) -> str:
 
 @lru_cache(maxsize=64)
 def _size(dataset: str, root: str, stand_ins: bool) -> tuple[int, int, int] | str:
-    """Return nodes, edges and features of a dataset, or why it cannot be read."""
+    """Return the numbers of nodes, edges and features of a dataset, or why it cannot be read."""
     config = resolve(dataset, "sgc")
     try:
         data = load(replace(config, phi=None), Options(root, stand_ins=stand_ins), 0)

@@ -1,4 +1,4 @@
-"""What each table and figure of the paper takes to make, and how the paper was read where it leaves things open."""
+"""The plan of each table and figure of the paper, and our interpretation where the paper is ambiguous."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .printed_values import NOT_AT_HAND, PAPER
+from .printed_values import NOT_AVAILABLE, PAPER
 from .table_plan import Cell, Column, Plan, grid, with_layers, with_learned
 
-# All methods of the SGC backbone whose features are propagated once.
+# The methods of the SGC backbone whose features are propagated once, before training.
 _FIXED = ("mlp", "sgc", "batchnorm", "pairnorm", "contranorm", "residual", "appnp", "jknet", "feature-sbp", "label-sbp")
 
 
-def plan(name: str, datasets: Sequence[str] = (), layers: Sequence[int] = (), learn: bool = False) -> Plan:
-    """Return the plan of a table or figure; `datasets` restricts it, `layers` are other depths, of those that have any.
+def make_plan(name: str, datasets: Sequence[str] = (), layers: Sequence[int] = (), learn: bool = False) -> Plan:
+    """Return the plan of a table or figure, restricted to `datasets`, with the columns `layers` if they are depths.
 
-    `learn` adds SBP with coefficients that train. Raises ValueError where nothing remains.
+    `learn` adds SBP with learned coefficients. Raises ValueError if the plan does not have what is requested.
     """
-    made = PLANS[name]()
+    plan = PLANS[name]()
     if layers:
-        made = with_layers(made, layers)
-    known = list(dict.fromkeys(cell.dataset for cell in made.cells))
-    strange = [d for d in datasets if d not in known]
-    if strange:
-        raise ValueError(f"{name} has no dataset {', '.join(strange)}: it has {', '.join(known)}")
-    cells = tuple(c for c in made.cells if not datasets or c.dataset in datasets)
-    return replace(made, cells=with_learned(cells) if learn else cells)
+        plan = with_layers(plan, layers)
+    known = list(dict.fromkeys(cell.dataset for cell in plan.cells))
+    unknown = [d for d in datasets if d not in known]
+    if unknown:
+        raise ValueError(f"{name} has no dataset {', '.join(unknown)}: it has {', '.join(known)}")
+    cells = tuple(c for c in plan.cells if not datasets or c.dataset in datasets)
+    return replace(plan, cells=with_learned(cells) if learn else cells)
 
 
 def _table(name: str, cells: Sequence[Cell], **more: Any) -> Plan:
@@ -51,8 +51,8 @@ def _table6() -> Plan:
         for column in PAPER["table6"].columns
     ]
     reading = (
-        "Mean of five draws. The paper's row Label-SBP counts the signs of the label matrix before its softmax; "
-        "after it every entry is positive and repels, as the last row has it."
+        "Mean of five drawn graphs. The paper's row Label-SBP counts the signs of the label matrix before its softmax. "
+        "After the softmax every entry is positive and repels: the last row."
     )
     return _table("table6", cells, reading=reading, measure="imbalance")
 
@@ -60,15 +60,15 @@ def _table6() -> Plan:
 def _seconds(name: str, dataset: str, models: Sequence[str]) -> Plan:
     cells = grid(models, [Column(c, dataset) for c in PAPER[name].columns], name)
     reading = (
-        "Seconds of one seed on this machine, 2 layers, 100 epochs: median of three runs. Where steps train with the "
-        "linear layer (dropedge, dagnn) all of it is training. The paper's machine is another one."
+        "Seconds of one seed on this machine, 2 layers, 100 epochs: median of three runs. For methods that propagate "
+        "in every epoch (dropedge, dagnn), all time counts as training. The paper used a different machine."
     )
     return _table(name, [c for c in cells if "beta=0" not in c.row], reading=reading, measure="seconds")
 
 
 def _table12() -> Plan:
-    # The best validation accuracy over the whole table, 61.9 %; rows that sum to 1, edges as stored and LayerNorm
-    # after every step come closer to the paper's beta = 20, but reach 59.3 % on validation.
+    # These settings have the best validation accuracy over the whole table, 61.9 %. Row-normalized features, edges as
+    # stored and LayerNorm after every step are closer to the paper's beta = 20, but reach 59.3 % on validation.
     own = {"lam": 0.1, "layer_norm": "final"}
     columns = [Column(text, "cornell", int(text)) for text in PAPER["table12"].columns]
     cells = grid(("mlp",), columns)
@@ -78,9 +78,9 @@ def _table12() -> Plan:
             paper = PAPER["table12"].value(row, c.name)
             cells.append(Cell("", row, c.name, "cornell", "feature-sbp", c.layers, {**own, "beta": beta}, paper))
     reading = (
-        "Feature-SBP: the paper's 72.97 at two layers is that row's value in Table 2, Label-SBP's is another. The "
+        "Feature-SBP: the paper's 72.97 at two layers equals its Feature-SBP value in Table 2, not Label-SBP's. The "
         "settings are chosen on validation accuracy over the table: raw features, lambda = 0.1, LayerNorm at the end. "
-        "That a larger beta holds deeper was not seen with any of the settings tried."
+        "None of the settings that we tried shows that a larger beta preserves accuracy at greater depth."
     )
     return _table("table12", cells, reading=reading, axis="layers")
 
@@ -91,16 +91,16 @@ def _table14() -> Plan:
         name = f"table14 {dataset}"
         columns = [Column(text, dataset, int(text)) for text in PAPER[name].columns]
         cells += grid(("mlp", "gcnii", "feature-sbp", "label-sbp"), columns, name, dataset, backbone="gcnii")
-    return Plan("table14", "GCNII, alone and with SBP", tuple(cells), axis="layers")
+    return Plan("table14", "GCNII, without and with SBP", tuple(cells), axis="layers")
 
 
 def _fig3() -> Plan:
     columns = [Column(str(n), "cora", n) for n in (2, 10, 50, 100, 300)]
     reading = (
-        "Our reading of figure 3: accuracy against depth on Cora, SGC backbone, up to 300 layers. SBP has one setting, "
-        "chosen on validation accuracy at 300 layers: lambda = 3 / layers beyond thirty, beta = 0.1, no LayerNorm. "
-        "ContraNorm's scale is 0.1: with 1 its features grow by 1.9 a step, past float32 long before 300. "
-        f"Of the figure {NOT_AT_HAND}."
+        "Our interpretation of figure 3: accuracy against depth on Cora, SGC backbone, up to 300 layers. SBP has one "
+        "setting, chosen on validation accuracy at 300 layers: lambda = 3 / layers above 30, beta = 0.1, no LayerNorm. "
+        "ContraNorm's scale is 0.1: with 1, features grow 1.9x per step and overflow float32 long before 300 layers. "
+        f"For this figure {NOT_AVAILABLE}."
     )
     cells = grid(_FIXED, columns, beta=0.1, layer_norm="none")
     cells = [replace(c, settings={**c.settings, "norm_scale": 0.1}) if c.model == "contranorm" else c for c in cells]
@@ -115,9 +115,9 @@ def _fig4() -> Plan:
         for n in (2, 10, 50)
     ]
     reading = (
-        "Our reading of figure 4: t-SNE (scikit-learn) of the features that the linear layer sees, split 0. The number "
-        "is the silhouette of the classes in the plane, -1 to 1: how far apart they lie. "
-        f"Of the figure {NOT_AT_HAND}."
+        "Our interpretation of figure 4: t-SNE (scikit-learn) of the input features of the linear layer, split 0. "
+        "The number is the silhouette score of the classes in the plane, from -1 to 1: how well they are separated. "
+        f"For this figure {NOT_AVAILABLE}."
     )
     return Plan("fig4", "t-SNE of features, by layers", tuple(cells), reading, "embedding", "layers", "silhouette")
 
@@ -137,8 +137,8 @@ def _fig5() -> Plan:
             found = grid(models, columns, "", panel)
             cells += [c for c in found if "beta=0" not in c.row or ablated in c.row]
     reading = (
-        "Our reading of figure 5: accuracy against beta, lambda and the share of the training labels that make "
-        f"negative edges, the other settings those of the presets. Of the figure {NOT_AT_HAND}."
+        "Our interpretation of figure 5: accuracy against beta, lambda and the fraction of training labels used for "
+        f"negative edges; the other settings are those of the presets. For this figure {NOT_AVAILABLE}."
     )
     return Plan("fig5", "by beta, lambda and label ratio", tuple(cells), reading, axis="value")
 
@@ -149,26 +149,26 @@ def _fig6() -> Plan:
         columns = [Column(f"{phi:g}", "csbm", layers, {"phi": phi}) for phi in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)]
         cells += grid(("mlp", "sgc", "feature-sbp", "label-sbp"), columns, "", f"csbm, {layers} layers, by phi")
     reading = (
-        "Our reading of figure 6: accuracy against CSBM's homophily phi, from all edges across classes (-1) to all "
-        f"inside (1). Of the figure {NOT_AT_HAND}."
+        "Our interpretation of figure 6: accuracy against CSBM's homophily phi, from -1 (all edges between classes) to "
+        f"1 (all edges inside a class). For this figure {NOT_AVAILABLE}."
     )
     return Plan("fig6", "CSBM by homophily", tuple(cells), reading, axis="phi")
 
 
 def _table4() -> Plan:
     reading = (
-        f"Of Table 4 {NOT_AT_HAND}, nor are its rows and columns: there is nothing to run. "
-        "table13 has the further heterophilic graphs."
+        f"For Table 4 {NOT_AVAILABLE}, nor are its rows and columns, so there is nothing to run. "
+        "table13 has the other heterophilic graphs."
     )
-    return Plan("table4", "not at hand", reading=reading)
+    return Plan("table4", "not available", reading=reading)
 
 
 _TABLE3 = ("mlp", *PAPER["table3"].rows, "feature-sbp-v2", "label-sbp", "feature-sbp")
-_BEYOND = "Rows without the paper's values are beyond the paper: exact where it approximates."
+_EXACT = "Rows without the paper's values are not in the paper: they are exact where the paper approximates."
 
 PLANS: dict[str, Callable[[], Plan]] = {
     "table2": lambda: _by_dataset("table2", tuple(PAPER["table2"].rows)),
-    "table3": lambda: _by_depth("table3", "ogbn-arxiv", _TABLE3, "gcn", _BEYOND),
+    "table3": lambda: _by_depth("table3", "ogbn-arxiv", _TABLE3, "gcn", _EXACT),
     "table4": _table4,
     "table6": _table6,
     "table8": lambda: _seconds("table8", "cora", tuple(PAPER["table8"].rows)),
@@ -188,5 +188,5 @@ PLANS: dict[str, Callable[[], Plan]] = {
 
 def _table15() -> Plan:
     models = ("mlp", *PAPER["table15"].rows, "label-sbp-v2", "feature-sbp-v2", "contranorm")
-    reading = f"Our reading: SGC backbone for SBP and BatchNorm, GCN backbone for GCN. {_BEYOND}"
+    reading = f"Our interpretation: SGC backbone for SBP and BatchNorm, GCN backbone for GCN. {_EXACT}"
     return _table("table15", grid(models, [Column("ogbn-products", "ogbn-products")], "table15"), reading=reading)

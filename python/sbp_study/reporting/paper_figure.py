@@ -1,4 +1,4 @@
-"""The figure of a table or figure of the paper: curves, pairs of dots, or embeddings."""
+"""Draw a table or figure of the paper: curves, pairs of dots, or embeddings."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _ABLATED = ", beta=0"
 _PAPER, _OURS = "paper", "ours"
 
 
-def draw(made: Plan, outcomes: Sequence[Outcome], stem: Path) -> None:
-    """Write `stem`.png and `stem`.svg: the paper's values hollow and dashed, ours filled."""
+def draw(plan: Plan, outcomes: Sequence[Outcome], stem: Path) -> None:
+    """Write `stem`.png and `stem`.svg. The paper's markers are hollow, ours are filled."""
     with matplotlib.rc_context(STYLE):
-        if made.measure == "embedding":
-            figure = _clouds(outcomes)
-        elif made.axis:
-            figure = _curves(made, outcomes)
+        if plan.measure == "embedding":
+            figure = _embeddings(outcomes)
+        elif plan.axis:
+            figure = _curves(plan, outcomes)
         else:
-            figure = _pairs(made, outcomes)
+            figure = _pairs(plan, outcomes)
         write(figure, stem)
 
 
-def _curves(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
-    """A panel a panel of the plan, a curve a row over its columns."""
+def _curves(plan: Plan, outcomes: Sequence[Outcome]) -> Figure:
+    """Return a figure with one panel per panel of the plan and one curve per row."""
     panels = list(dict.fromkeys(o.cell.panel for o in outcomes))
     wide = min(len(panels), 3)
     high = math.ceil(len(panels) / wide)
@@ -44,11 +44,11 @@ def _curves(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
         here = [o for o in outcomes if o.cell.panel == panel]
         _panel(axes, here, labels)
         axes.set_title(panel, fontsize=9)
-        axes.set_xlabel(_axis_name(made, panel))
+        axes.set_xlabel(_axis_name(plan, panel))
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes in grid[::wide]:
-        axes.set_ylabel(made.unit)
+        axes.set_ylabel(plan.unit)
     handles = {label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if any(o.cell.paper is not None for o in outcomes):
         handles["the paper"] = Line2D([], [], color="0.4", marker="o", markerfacecolor="white", linestyle=":")
@@ -56,10 +56,10 @@ def _curves(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
     return figure
 
 
-def _axis_name(made: Plan, panel: str) -> str:
-    if made.axis == "value":
+def _axis_name(plan: Plan, panel: str) -> str:
+    if plan.axis == "value":
         return panel.split(" by ")[-1]
-    return "layers" if made.axis == "layers" else made.axis
+    return "layers" if plan.axis == "layers" else plan.axis
 
 
 def _panel(axes: Axes, outcomes: Sequence[Outcome], labels: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], labels: Sequence[str]) -> No
 
 
 def _style(row: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Return one colour and marker a model; its ablation has the same, dashed and small."""
+    """Return the color and marker of a model. Its ablation has the same, with a dashed line and a smaller marker."""
     whole = row.replace(_ABLATED, "")
     names = list(dict.fromkeys(label.replace(_ABLATED, "") for label in labels))
     place = names.index(whole)
@@ -90,8 +90,8 @@ def _style(row: str, labels: Sequence[str]) -> dict[str, Any]:
     return style | ({"linestyle": (0, (4, 2)), "markersize": 2.5, "linewidth": 1.0} if row != whole else {})
 
 
-def _pairs(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
-    """A panel a column of the table, a line a row: a hollow dot for the paper, a filled one for ours."""
+def _pairs(plan: Plan, outcomes: Sequence[Outcome]) -> Figure:
+    """Return a figure with one panel per column: in each row, a hollow dot for the paper and a filled one for ours."""
     columns = list(dict.fromkeys(o.cell.column for o in outcomes))
     names = list(dict.fromkeys(o.cell.row for o in outcomes))
     wide = min(len(columns), 4)
@@ -113,14 +113,14 @@ def _pairs(made: Plan, outcomes: Sequence[Outcome]) -> Figure:
         axes.set_axis_off()
     grid[0].set_yticks(range(len(names)), names)
     grid[0].set_ylim(len(names) - 0.5, -0.5)
-    figure.supxlabel(made.unit, fontsize=9)
+    figure.supxlabel(plan.unit, fontsize=9)
     handles = {label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
-def _clouds(outcomes: Sequence[Outcome]) -> Figure:
-    """A row of panels a model, a column a depth: nodes in the plane, coloured by class."""
+def _embeddings(outcomes: Sequence[Outcome]) -> Figure:
+    """Return a figure with one row of panels per model and one column per depth: embedded nodes, colored by class."""
     rows = list(dict.fromkeys((o.cell.panel, o.cell.row) for o in outcomes))
     columns = list(dict.fromkeys(o.cell.column for o in outcomes))
     figure = Figure(figsize=(2.1 * len(columns) + 0.5, 2.1 * len(rows) + 0.3), layout="constrained")

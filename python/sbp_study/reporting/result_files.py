@@ -19,7 +19,7 @@ from ..training.result import Result
 
 
 def document(command: str, results: Sequence[Result]) -> str:
-    """Return results as one JSON document; only `seconds` and `environment` differ between repeats."""
+    """Return the results as one JSON document. Only `seconds` and `environment` differ between repetitions."""
     content = {
         "command": command,
         "graph": results[0].graph,
@@ -35,12 +35,12 @@ def document(command: str, results: Sequence[Result]) -> str:
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
-    """Write one row a setting: every label's curve against depth."""
+    """Write one row per setting as CSV."""
     write_rows(path, [_row(result) for result in results], line_end="\r\n")
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], line_end: str = "\n") -> None:
-    """Write rows of the same columns as CSV."""
+    """Write rows with the same columns as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator=line_end)
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The figure of a study: accuracy, Dirichlet energy and effective rank against depth or another setting."""
+"""Draw a study: accuracy, Dirichlet energy and effective rank against depth or another setting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 from ..training.files import atomic
 from ..training.result import Result
 
-# Okabe and Ito's palette stays apart under colour blindness; its yellow is left out.
+# The palette of Okabe and Ito, without its yellow: it can be distinguished with color blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X<>hd"
 STYLE: dict[Any, Any] = {
@@ -29,12 +29,12 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "sbp",
 }
 _ABLATED = ", beta=0"
-# A quantity that spans more than this is drawn on a logarithmic axis.
+# A quantity whose largest value exceeds this multiple of its smallest is drawn on a logarithmic axis.
 _LOG_SPAN = 100.0
 
 
 def save_figure(results: Sequence[Result], stem: Path, axis: str = "layers") -> None:
-    """Draw the study against the setting `axis`, write `stem`.png and `stem`.svg; measured metrics have panels."""
+    """Draw the study against the setting `axis` into `stem`.png and `stem`.svg, with one panel per measured metric."""
     metrics: list[tuple[str, Callable[[Result], float | None]]] = []
     if results[0].has_metrics:
         metrics = [("Dirichlet energy", lambda r: r.dirichlet_energy), ("effective rank", lambda r: r.effective_rank)]
@@ -57,7 +57,7 @@ def save_figure(results: Sequence[Result], stem: Path, axis: str = "layers") -> 
             _metric_axis(axes, [value(r) for r in results])
         for axes in (first, *others):
             places.draw(axes)
-        # A legend of many lines stands beside the panels, where it takes no height.
+        # A long legend is placed beside the panels, where it does not reduce their height.
         few = len(labels) <= (8 if metrics else 4)
         handles, names = first.get_legend_handles_labels()
         if few:
@@ -69,15 +69,15 @@ def save_figure(results: Sequence[Result], stem: Path, axis: str = "layers") -> 
 
 
 def write(figure: Figure, stem: Path) -> None:
-    """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same figure."""
-    # A date in the file would make every run's figure differ.
+    """Write a figure as `stem`.png and `stem`.svg. The same figure gives the same bytes."""
+    # A date in the file would make the figures of two runs differ.
     for kind, options in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
         with atomic(stem.with_suffix(f".{kind}")) as file:
             figure.savefig(file, format=kind, **options)
 
 
 class _Axis:
-    """Where a setting's values stand: depths and wide ranges by logarithm, other numbers evenly, words in turn."""
+    """The horizontal axis: logarithmic for depths and wide ranges, linear for other numbers, categorical for words."""
 
     def __init__(self, name: str, results: Sequence[Result]) -> None:
         self.name = name
@@ -87,7 +87,7 @@ class _Axis:
             self.values.sort()
 
     def of(self, result: Result) -> list[float]:
-        """Return the places of a result: all of them where its model has no such setting."""
+        """Return the positions of a result: all of them if its model does not have the setting."""
         value = getattr(result.config, self.name)
         found = self.values if value is None else [value]
         return list(found) if self.numbers else [self.values.index(v) for v in found]
@@ -97,7 +97,7 @@ class _Axis:
         if self.numbers:
             low = min((v for v in self.values if v > 0), default=None)
         if low is not None and self.values[0] >= 0 and (self.name == "layers" or self.values[-1] >= 50 * low):
-            # 0 has no logarithm; symlog keeps it, linear below the smallest.
+            # 0 has no logarithm; symlog is linear below the smallest positive value.
             axes.set_xscale("symlog", linthresh=low) if self.values[0] == 0 else axes.set_xscale("log")
         axes.set_xticks(list(ticks), [f"{v:g}" if self.numbers else str(v) for v in self.values])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -105,7 +105,7 @@ class _Axis:
 
 
 def _draw_accuracy(axes: Axes, curve: Sequence[Result], places: _Axis, style: dict[str, Any]) -> None:
-    """Draw the mean and a band of one standard deviation over runs; diverged points are left out."""
+    """Draw the mean and a band of one standard deviation over runs, without diverged points."""
     scored = [(x, *spread) for r in curve if (spread := r.accuracy()) for x in places.of(r)]
     x, mean, std = zip(*scored, strict=True) if scored else ((), (), ())
     axes.plot(x, mean, label=_legend(curve), **style)
@@ -122,12 +122,12 @@ def _metric_axis(axes: Axes, values: Sequence[float | None]) -> None:
 
 
 def _curve(result: Result, axis: str) -> str:
-    """Return which curve a result belongs to: beta = 0 is a point of a sweep over beta, and else an ablation."""
+    """Return the curve of a result. In a sweep over beta, beta = 0 is a point of the curve, otherwise an ablation."""
     return result.label.replace(_ABLATED, "") if axis == "beta" else result.label
 
 
 def _style(rank: int, label: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Return one colour and marker a model; its ablation has the same, dashed and hollow."""
+    """Return the color and marker of a model. Its ablation has the same, with a dashed line and a hollow marker."""
     whole = label.replace(_ABLATED, "")
     place = labels.index(whole) if whole in labels else rank
     style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
@@ -138,7 +138,7 @@ def _style(rank: int, label: str, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _legend(curve: Sequence[Result]) -> str:
-    """Return the label, with lambda or the range that its depths take it through."""
+    """Return the label, with lambda or the range of lambda over the depths."""
     name = curve[0].label.replace("beta=0", r"$\beta$ = 0")
     lams = [f"{r.config.lam:g}" for r in curve if r.config.lam is not None]
     return name + (rf", $\lambda$ = {' to '.join(dict.fromkeys((lams[0], lams[-1])))}" if lams else "")

@@ -1,4 +1,4 @@
-"""Results as tables on the terminal."""
+"""Print results as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..training.result import ROLES, Result
 if TYPE_CHECKING:
     from ..theory.dataset_report import GraphReport
 
-# Wide enough for seven depths where there is no terminal to ask.
+# The width without a terminal, enough for seven depths.
 _PIPE_WIDTH = 120
 
 
 def show_train(results: Sequence[Result]) -> None:
-    """Print one row a setting: accuracies by role, metrics, seconds."""
+    """Print one row per setting: accuracies by role, metrics, seconds."""
     table = new_table()
     metrics = ("Dirichlet energy", "effective rank") if results[0].has_metrics else ()
     table.add_column("model")
@@ -36,7 +36,7 @@ def show_train(results: Sequence[Result]) -> None:
 
 
 def show_depth(results: Sequence[Result]) -> None:
-    """Print one table a quantity: a row a model, a column a depth."""
+    """Print one table per quantity, with a row per model and a column per depth."""
     console = open_console()
     quantities: list[tuple[str, Callable[[Result], str]]] = [
         (f"test accuracy (%), {_caption(results)}", lambda r: _spread(r.accuracy())),
@@ -59,7 +59,7 @@ def show_depth(results: Sequence[Result]) -> None:
 
 
 def show_sweep(results: Sequence[Result], setting: str) -> None:
-    """Print one row a model, one column a value of the setting; a model without it has the same in all."""
+    """Print a row per model and a column per value of the setting. A model without it repeats its only result."""
     table = new_table()
     table.add_column("model")
     values = list(dict.fromkeys(v for r in results if (v := getattr(r.config, setting)) is not None))
@@ -74,7 +74,7 @@ def show_sweep(results: Sequence[Result], setting: str) -> None:
 
 
 def show_layers(results: Sequence[Result]) -> None:
-    """Print energy and rank layer by layer, where measured."""
+    """Print energy and rank of each layer, if they were measured."""
     for r in results:
         if not r.layers:
             continue
@@ -90,7 +90,7 @@ def show_layers(results: Sequence[Result]) -> None:
 
 
 def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
-    """Print the names that the commands know, each with its description."""
+    """Print the names of models and datasets with their descriptions."""
     console = open_console()
     for title, entries in (("models", models), ("datasets", datasets)):
         table = new_table()
@@ -102,7 +102,7 @@ def show_list(models: Mapping[str, str], datasets: Mapping[str, str]) -> None:
 
 
 def show_dataset_report(dataset: str, readings: Sequence[GraphReport]) -> None:
-    """Print one row a signed graph; a dash where a quantity is not defined."""
+    """Print one row per signed graph, with a dash for undefined quantities."""
     table = new_table()
     table.add_column("signed graph")
     for name in ("P", "N", "SID", "balance", "beta* / alpha"):
@@ -111,23 +111,23 @@ def show_dataset_report(dataset: str, readings: Sequence[GraphReport]) -> None:
         parts = (f"{value:.2f}" for value in (r.P, r.N, r.sid))
         table.add_row(r.name, *parts, r.balance or "-", _number(r.beta_ratio))
     console = open_console()
-    console.print(f"{dataset}: structural imbalance in nodes, 0 is balance", style="bold", highlight=False)
+    console.print(f"{dataset}: structural imbalance in nodes (0: balanced)", style="bold", highlight=False)
     console.print(table)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        # Rich would end the process here; the command line does, and with its own exit status.
+        # rich would exit the process here; instead, `ExitHandler` sets the exit status.
         raise
 
 
 def open_console() -> Console:
-    """Return a console as wide as the terminal, or of a fixed width in a pipe."""
+    """Return a console with the width of the terminal, or a fixed width if there is none."""
     return _Console() if sys.stdout is not None and sys.stdout.isatty() else _Console(width=_PIPE_WIDTH)
 
 
 def new_table() -> Table:
-    """Return an empty table in the style of all."""
+    """Return an empty table in the common style."""
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 

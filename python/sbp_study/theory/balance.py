@@ -1,4 +1,4 @@
-"""Structural balance of a signed graph, and where signed propagation goes on it (arXiv 2502.11394)."""
+"""Structural balance of a signed graph, and the limits of signed propagation on it (arXiv 2502.11394)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair
 
 from .scipy_conversion import signed_matrix, to_scipy
 
-# Below this size a dense eigensolver is quicker; ARPACK refuses the smallest problems.
+# Below this size a dense eigensolver is faster. ARPACK rejects the smallest problems.
 _DENSE_SIZE = 64
 
 
 def two_groups(graph: SignedGraph) -> Tensor | None:
-    """Split the nodes of a structurally balanced graph in two: int64 `[n]` of 0 and 1; None if it is not balanced.
+    """Return the two groups of a structurally balanced graph, int64 `[n]` of 0 and 1, or None if it is not balanced.
 
-    Balanced: positive entries of A+ - A- join nodes of one group, negative ones nodes of different groups, in
-    either direction. A component that negative edges leave whole is in group 0.
-    Both halves must be sparse. Source: arXiv 2502.11394, Definition 4.1.
+    A graph is balanced if there are two groups such that positive entries of A+ - A- connect nodes of the same group
+    and negative entries connect nodes of different groups. Edges are undirected here. A component without negative
+    edges is in group 0. Both halves must be sparse. Source: arXiv 2502.11394, Definition 4.1.
     """
     matrix = signed_matrix(graph)
     pos, neg = matrix > 0, matrix < 0
     n = graph.num_nodes
-    # Every node twice, once a group: the graph is balanced if no node is connected to its own copy.
+    # Each node appears twice, once per group. The graph is balanced if no node is connected to its own copy.
     label = connected_components(sp.block_array([[pos, neg], [neg, pos]]), directed=False)[1]
     if (label[:n] == label[n:]).any():
         return None
@@ -38,10 +38,10 @@ def two_groups(graph: SignedGraph) -> Tensor | None:
 
 
 def weak_groups(graph: SignedGraph) -> Tensor | None:
-    """Return the groups of a weakly balanced graph: int64 `[n]` from 0; None if it is not weakly balanced.
+    """Return the groups of a weakly balanced graph, int64 `[n]` from 0, or None if it is not weakly balanced.
 
-    Weakly balanced: no cycle has exactly one negative edge, that is, no negative entry of A+ - A- falls inside
-    a component of positive ones. The groups are these components.
+    A graph is weakly balanced if no cycle has exactly one negative edge: no negative entry of A+ - A- connects two
+    nodes of the same component of positive entries. The groups are these components.
     Both halves must be sparse. Source: arXiv 2502.11394, Definition G.1.
     """
     matrix = signed_matrix(graph)
@@ -53,13 +53,13 @@ def weak_groups(graph: SignedGraph) -> Tensor | None:
 
 
 def critical_beta(graph: SignedGraph, alpha: float) -> float:
-    r"""Return \( \beta^* \): below it \( X \leftarrow (I - \alpha L^+ - \beta L^-_r) X \) averages, above it diverges.
+    r"""Return \( \beta^* \): \( X \leftarrow (I - \alpha L^+ - \beta L^-_r) X \) averages below it and diverges above.
 
     \( L^+ = D^+ - A^+ \), \( L^-_r = -(D^- - A^-) = -L^- \). \( \beta^* \) solves
     \( \lambda_{\max}(I - \alpha L^+ - \beta L^-_r - 11^\top/n) = 1 \), which is
     \( \alpha / \beta^* = \max_x x^\top L^- x / x^\top L^+ x \): one generalised eigenvalue, no root search.
-    Neither form sees a constant added to x, so node 0 is held at 0, and \( L^+ \) is definite on the rest.
-    Infinite without negative edges; 0 where only negative edges connect the graph.
+    Neither form changes if a constant is added to x, so node 0 is fixed at 0; \( L^+ \) is definite on the other nodes.
+    The result is infinite without negative edges, and 0 if only negative edges connect the graph.
 
     Args:
         graph: symmetric, connected, entries >= 0; `pos` sparse, `neg` sparse or a `ClassBlock`.
@@ -78,7 +78,7 @@ def critical_beta(graph: SignedGraph, alpha: float) -> float:
     repel = _laplacian(graph)
     components, label = connected_components(pos, directed=False)
     if components > 1:
-        # Moving one component alone costs L+ nothing: it must cost L- something.
+        # L+ is 0 for a vector that is constant on one component, so L- must be positive for it.
         moved = (label[:, None] == np.arange(components)).astype(float)
         if (np.einsum("ic,ic->c", moved, repel @ moved) <= 1e-12).any():
             raise ValueError(f"the graph must be connected; its positive edges leave {components} parts, one apart")
@@ -98,19 +98,20 @@ def constrained_dynamics(
     num_steps: int,
     seed: int = 0,
 ) -> Tensor:
-    r"""Let random pairs of neighbours attract or repel each other inside \( [-c, c] \), `num_steps` times.
+    r"""Return the states after `num_steps` random pairs of neighbors attract or repel each other in \( [-c, c] \).
 
-    Both ends of a random edge move at once: \( x_i \leftarrow F_c((1 - \theta) x_i + \theta x_j) \), with
+    Both ends of a random edge move at the same time: \( x_i \leftarrow F_c((1 - \theta) x_i + \theta x_j) \), with
     \( \theta = \alpha \) on a positive edge, \( -\beta \) on a negative one, and F_c clamping to
-    \( \pm c \). On a balanced complete graph and for large \( \beta \) the two groups end at opposite bounds.
+    \( \pm c \). On a balanced complete graph with large \( \beta \), the two groups converge to
+    opposite bounds.
 
     Args:
-        x: floating `[n]` or `[n, d]`, the start.
-        graph: both halves sparse; an edge counts once, whatever its weight or direction.
+        x: floating `[n]` or `[n, d]`, the initial states.
+        graph: both halves sparse. Each edge counts once, regardless of weight and direction.
         alpha, beta: \( 0 < \alpha < 1 \), \( \beta > 0 \).
         bound: c > 0.
-        num_steps: how many pairs meet.
-        seed: decides which.
+        num_steps: the number of random pairs.
+        seed: the seed of the random pairs.
 
     Source: arXiv 2502.11394, Theorems 4.2 and G.2.
     """
@@ -128,14 +129,14 @@ def constrained_dynamics(
     state = x.detach().double().cpu().numpy().copy()
     for e in np.random.default_rng(seed).integers(edges.nnz, size=num_steps):
         i, j = edges.row[e], edges.col[e]
-        # Equal and opposite: each end moves by theta times their difference.
+        # Both ends move by theta times their difference, in opposite directions.
         move = theta[e] * (state[j] - state[i])
         state[i], state[j] = np.clip(state[i] + move, -bound, bound), np.clip(state[j] - move, -bound, bound)
     return torch.from_numpy(state).to(x)
 
 
 def _symmetric(name: str, half: object) -> sp.csr_array:
-    """Check a half of `critical_beta` and return it: scipy's matrix, or the block of a `ClassBlock`."""
+    """Return a half as scipy's matrix; raise ValueError unless it is sparse, symmetric and >= 0."""
     if not isinstance(half, CSR):
         raise ValueError(f"{name} must be sparse{' or a ClassBlock' * (name == 'neg')}, got {half!r}")
     matrix = to_scipy(half)
@@ -147,7 +148,7 @@ def _symmetric(name: str, half: object) -> sp.csr_array:
 
 
 def _laplacian(graph: SignedGraph) -> spl.LinearOperator:
-    r"""Return \( L^- = D^- - A^- \), `[n, n]`, of a negative half of either kind."""
+    r"""Return \( L^- = D^- - A^- \), `[n, n]`, for a sparse or `ClassBlock` negative half."""
     n, neg = graph.num_nodes, graph.neg
     if neg is None:
         return spl.aslinearoperator(sp.csr_array((n, n)))
@@ -166,7 +167,7 @@ def _laplacian(graph: SignedGraph) -> spl.LinearOperator:
 
 
 def _grounded(operator: spl.LinearOperator) -> spl.LinearOperator:
-    """The operator without its first row and column."""
+    """Return the operator without its first row and column."""
     m = operator.shape[0] - 1
     inner = lambda v: (operator @ np.pad(v.reshape(m, -1), ((1, 0), (0, 0))))[1:]  # noqa: E731
     return spl.LinearOperator((m, m), matvec=inner, matmat=inner, dtype=np.float64)
@@ -178,7 +179,7 @@ def _largest_ratio(top: spl.LinearOperator, bottom: sp.csc_array) -> float:
     if m <= _DENSE_SIZE:
         dense = top @ np.eye(m)
         return float(scipy.linalg.eigh((dense + dense.T) / 2, bottom.toarray(), eigvals_only=True)[-1])
-    # ARPACK's own start is random, and it stops with an error where T is zero.
+    # ARPACK starts from a random vector by default, and fails if T is zero.
     start = np.random.default_rng(0).standard_normal(m)
     if not (top @ start).any():
         return 0.0

@@ -1,4 +1,4 @@
-"""What the theory says of a dataset: imbalance, balance and critical beta of the signed graphs put on it."""
+"""Report imbalance, balance and critical beta of the signed graphs of a dataset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .layers_as_graphs import LayerGraph
 
 @dataclass(frozen=True)
 class GraphReport:
-    """One signed graph: SID and its parts in nodes; balance and beta* / alpha are None where not defined."""
+    """One signed graph: SID and its parts in nodes. Balance and beta* / alpha are None where they are not defined."""
 
     name: str
     sid: float
@@ -35,22 +35,23 @@ class GraphReport:
     beta_ratio: float | None
 
 
-def signs(dataset: str, root: str = "data", split: int = 0) -> tuple[Data, list[GraphReport]]:
-    """Read a dataset and the signed graphs on it, edges taken as undirected, normalised D^-1/2 (A + I) D^-1/2.
+def report_dataset(dataset: str, root: str = "data", split: int = 0) -> tuple[Data, list[GraphReport]]:
+    """Return a dataset and a report on each of its signed graphs.
 
-    Imbalance is measured on all labels; Label-SBP's graphs are made from the training labels only.
-    Raises `UserError` for unknown names, splits, files it cannot get and labels that are not all known.
+    Edges are treated as undirected and normalized to D^-1/2 (A + I) D^-1/2. Imbalance uses all labels; Label-SBP's
+    graphs use only the training labels. Raises `UserError` for unknown names and splits, for files that are missing
+    and cannot be downloaded, and if a label is unknown.
     """
     data = load_dataset(dataset, root, split)
     unknown = int((data.y < 0).sum())
     if unknown:
         raise UserError(f"imbalance needs every label, {dataset} has {unknown} nodes without one")
-    return data, [_read(name, view, data) for name, view in _graphs(data)]
+    return data, [_report(name, layer, data) for name, layer in _graphs(data)]
 
 
-def document(data: Data, readings: Sequence[GraphReport]) -> str:
-    """Return readings as one JSON document; an infinite ratio is the string "inf"."""
-    rows = [{**asdict(r), "beta_ratio": "inf" if r.beta_ratio == math.inf else r.beta_ratio} for r in readings]
+def document(data: Data, reports: Sequence[GraphReport]) -> str:
+    """Return the reports as a JSON document. An infinite ratio is the string "inf"."""
+    rows = [{**asdict(r), "beta_ratio": "inf" if r.beta_ratio == math.inf else r.beta_ratio} for r in reports]
     return json.dumps({"command": "signed", "graph": describe(data), "readings": rows}, indent=2, allow_nan=False)
 
 
@@ -69,9 +70,9 @@ def _graphs(data: Data) -> Iterator[tuple[str, LayerGraph]]:
     yield "Label-SBP before softmax", layers.label_signs(a, y, data.train_mask)
 
 
-def _read(name: str, view: LayerGraph, data: Data) -> GraphReport:
-    got = structural_imbalance(view.graph, data.y, alpha=view.alpha, beta=view.beta)
-    return GraphReport(name, *got, _balance(view.graph), _beta_ratio(view.graph))
+def _report(name: str, layer: LayerGraph, data: Data) -> GraphReport:
+    got = structural_imbalance(layer.graph, data.y, alpha=layer.alpha, beta=layer.beta)
+    return GraphReport(name, *got, _balance(layer.graph), _beta_ratio(layer.graph))
 
 
 def _balance(graph: SignedGraph) -> str | None:
@@ -84,12 +85,12 @@ def _balance(graph: SignedGraph) -> str | None:
 
 def _beta_ratio(graph: SignedGraph) -> float | None:
     assert isinstance(graph.pos, CSR)
-    # Beta* grows with alpha in proportion: any legal alpha gives the ratio.
+    # Beta* is proportional to alpha, so any valid alpha gives the ratio.
     ones = torch.ones(graph.num_nodes, 1, dtype=torch.float64)
     degree = float(signed_pair(ones, SignedGraph(pos=graph.pos))[0].max())
     alpha = 0.5 / max(degree, 1e-300)
     try:
         return critical_beta(graph, alpha) / alpha
     except ValueError:
-        # Not connected, or a negative half that is not symmetric: the theorem says nothing.
+        # The theorem does not apply: the graph is not connected, or its negative half is not symmetric.
         return None

@@ -1,4 +1,4 @@
-"""How far a signed graph is from separating the classes (arXiv 2502.11394, appendix H)."""
+"""The structural imbalance degree of a signed graph (arXiv 2502.11394, appendix H)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity
 
 from .scipy_conversion import edge_values
 
-# Entries looked at together: a few temporaries of 16 MB, whatever the size of the graph.
+# Entries per tile: limits each temporary to 16 MB, independent of the size of the graph.
 _TILE = 1 << 21
-# Two halves that cancel up to rounding leave a zero, not a sign.
+# Two halves that cancel up to rounding count as zero.
 _CANCELLED = 1e-12
 
 Implicit = ClassBlock | Similarity
@@ -31,15 +31,16 @@ class Imbalance(NamedTuple):
 def structural_imbalance(graph: SignedGraph, y: Tensor, *, alpha: float = 1.0, beta: float = 1.0) -> Imbalance:
     r"""Return \( \mathrm{SID} = \frac{1}{2n} \sum_v |P(v)| + |N(v)| \) of \( \alpha A^+ - \beta A^- \).
 
-    P(v) are the nodes of v's class (v among them) whose entry in row v is not positive, N(v) those of other
-    classes whose entry is not negative; an absent edge is an entry 0 and counts. P and N are the means of
-    their sizes, SID is half their sum: 0 where every entry has the sign that separates the classes. With two
-    classes of 100 nodes, as in the paper's Table 6, they read as percent.
-    O(E) for sparse halves, group counts for `ClassBlock`, tiles of rows for `Similarity`.
+    P(v) is the set of nodes of v's class, v included, whose entry in row v is not positive. N(v) is the set of nodes
+    of other classes whose entry is not negative. An absent edge is an entry 0 and counts. P and N are the mean sizes
+    of these sets and SID is half their sum, so SID is 0 if every entry has the sign that separates the classes. With
+    two classes of 100 nodes, as in the paper's Table 6, the values can be read as percentages.
+    The cost is O(E) for sparse halves, the number of groups squared for `ClassBlock`, and tiles of rows for
+    `Similarity`.
 
     Args:
-        graph: n by n; either half of any kind.
-        y: int64 `[n]`, the class of every node.
+        graph: n by n, with halves of any kind.
+        y: int64 `[n]`, the class of each node.
         alpha, beta: strengths of attraction and repulsion.
 
     Source: arXiv 2502.11394, Definition H.1 and Table 6.
@@ -49,7 +50,7 @@ def structural_imbalance(graph: SignedGraph, y: Tensor, *, alpha: float = 1.0, b
         raise ValueError(f"graph must be square with a node or more, got {n}x{graph.num_cols}")
     if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise ValueError(f"y must be int64 of shape [num_nodes={n}], got {y.dtype} {tuple(y.shape)}")
-    # Consecutive, so that classes can be keys.
+    # Relabel the classes consecutively, so that they can be used in keys.
     y = torch.unique(y.to(graph.device), return_inverse=True)[1]
     halves = [(c, half) for c, half in ((alpha, graph.pos), (-beta, graph.neg)) if half is not None and c]
     dense = _Dense([(c, half) for c, half in halves if not isinstance(half, CSR)])
@@ -62,16 +63,16 @@ def structural_imbalance(graph: SignedGraph, y: Tensor, *, alpha: float = 1.0, b
 
 
 class _Dense:
-    """The sum of the implicit halves, read entry by entry; none at all makes every entry 0."""
+    """The sum of the implicit halves, evaluated entry by entry. Without implicit halves every entry is 0."""
 
     def __init__(self, halves: list[tuple[float, Implicit]]) -> None:
         self.halves = halves
-        # Converted and summed once: both are read in every tile.
+        # Computed once, because every tile reads them.
         self.x0 = {id(half): half.x0.double() for _, half in halves if isinstance(half, Similarity)}
         self.lse = {id(half): self._log_sum_exp(half) for _, half in halves if isinstance(half, Similarity)}
 
     def read(self, row: Tensor, col: Tensor, outer: bool) -> tuple[Tensor, Tensor]:
-        """Return values and sums of magnitudes: of all pairs `[rows, cols]` if `outer`, else pair by pair.
+        """Return entries and sums of magnitudes, for all pairs `[rows, cols]` if `outer`, else for each (row, col).
 
         With `outer`, the columns are those of `kinds`: all nodes, if there is a `Similarity`.
         """
@@ -83,7 +84,7 @@ class _Dense:
                 part = half.block.double()[half.group[at[0]], half.group[at[1]]]
             else:
                 lse = self.lse[id(half)][at[half.transposed]]
-                # A softmax is positive even where it is too small for a float64.
+                # A softmax is positive, even if it underflows in float64.
                 part = (
                     (self._logits(half, row, None if outer else col) - lse)
                     .exp()
@@ -93,7 +94,7 @@ class _Dense:
         return value, size
 
     def _logits(self, half: Similarity, row: Tensor, col: Tensor | None) -> Tensor:
-        """Logits of rows with all nodes, `[rows, n]`, or pair by pair."""
+        """Return the logits of rows with all nodes, `[rows, n]`, or of each (row, col)."""
         x0 = self.x0[id(half)]
         a = half.sign / half.temperature * x0[row]
         return a @ x0.T if col is None else (a * x0[col]).sum(1)
@@ -104,7 +105,7 @@ class _Dense:
         return torch.cat([self._logits(half, rows, None).logsumexp(1) for rows in tiles])
 
     def kinds(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one node of every kind and how many there are of it; nodes of a kind have equal entries."""
+        """Return one node of each kind and the size of each kind. Nodes of the same kind have equal entries."""
         n = y.numel()
         every = torch.arange(n, device=y.device)
         if any(isinstance(half, Similarity) for _, half in self.halves):
@@ -118,12 +119,12 @@ class _Dense:
 
 
 def _count_dense(dense: _Dense, y: Tensor) -> Tensor:
-    """Count rightly signed entries of the implicit halves: (same class and > 0, other class and < 0), `[2]`."""
+    """Count the correctly signed entries of the implicit halves: (same class and > 0, other class and < 0), `[2]`."""
     total = torch.zeros(2, dtype=torch.float64, device=y.device)
     if not dense.halves:
         return total
     if len(dense.halves) == 1 and isinstance(dense.halves[0][1], Similarity):
-        # A softmax is positive everywhere: alone, its signs are those of the mean.
+        # A softmax is positive everywhere, so alone it has the signs of the mean.
         dense = _Dense([(dense.halves[0][0], ClassBlock.mean(y.numel(), y.device))])
     node, count = dense.kinds(y)
     weight = count.double()
@@ -136,7 +137,7 @@ def _count_dense(dense: _Dense, y: Tensor) -> Tensor:
 
 
 def _count_sparse(halves: list[tuple[float, CSR]], dense: _Dense, y: Tensor) -> Tensor:
-    """Count what the sparse halves add to `_count_dense`, `[2]`: entries turned right less those turned wrong."""
+    """Return what the sparse halves add to `_count_dense`, `[2]`: entries made correct minus entries made wrong."""
     total = torch.zeros(2, dtype=torch.float64, device=y.device)
     if not halves:
         return total

@@ -1,9 +1,9 @@
-r"""Published layers read as signed propagation: the graph that Table 5 of arXiv 2502.11394 gives to each.
+r"""Published layers as signed propagation: the signed graph of each layer in Table 5 of arXiv 2502.11394.
 
-Every function takes a normalised adjacency \( \hat A \) and returns a `LayerGraph`, with which
-`signed_propagate(x, view.graph, alpha=view.alpha, beta=view.beta)` is the layer, up to what its docstring
-names. `contra_norm`, `appnp`, `jknet` and `dagnn` hold products of matrices, which fill up: they are for graphs
-of some thousand nodes.
+Every function takes a normalized adjacency \( \hat A \) and returns a `LayerGraph`. With it,
+`signed_propagate(x, layer.graph, alpha=layer.alpha, beta=layer.beta)` computes the layer, except for what the docstring
+of the function names. `contra_norm`, `appnp`, `jknet` and `dagnn` store products of matrices, which become dense, so
+they are limited to graphs of a few thousand nodes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .scipy_conversion import from_scipy, to_scipy
 
 
 class LayerGraph(NamedTuple):
-    r"""A signed graph and its coefficients, \( X \mapsto \alpha A^+ X - \beta A^- X \)."""
+    r"""The signed graph and the coefficients of a layer, \( X \mapsto \alpha A^+ X - \beta A^- X \)."""
 
     graph: SignedGraph
     alpha: float = 1.0
@@ -31,15 +31,15 @@ class LayerGraph(NamedTuple):
 
 
 def sgc(adjacency: CSR) -> LayerGraph:
-    r"""SGC's step, exactly: \( A^+ = \hat A \), nothing repels (also GCN before its weights)."""
+    r"""Return SGC, exact: \( A^+ = \hat A \) without negative edges. GCN before its weights is the same."""
     return LayerGraph(SignedGraph(pos=adjacency), beta=0.0)
 
 
 def residual(adjacency: CSR) -> LayerGraph:
-    r"""Residual: \( A^+ = \hat A, A^- = I \), the change \( \hat A X - X \) that a step makes.
+    r"""Return the residual connection: \( A^+ = \hat A, A^- = I \), the change \( \hat A X - X \) of a step.
 
-    The convex form \( (1 - a) X + a \hat A X \) is X plus a times it; the sum \( \hat A X + X \) is this graph with
-    `beta=-1`, which attracts.
+    The convex form \( (1 - a) X + a \hat A X \) is X plus a times this change. The sum \( \hat A X + X \) is this graph
+    with `beta=-1`, which attracts.
     """
     n = adjacency.num_rows
     nodes = torch.arange(n, device=adjacency.device)
@@ -47,9 +47,10 @@ def residual(adjacency: CSR) -> LayerGraph:
 
 
 def drop_edge(adjacency: CSR, dropped: Tensor) -> LayerGraph:
-    r"""DropEdge: \( A^+ = \hat A \), \( A^- = \hat A_m \) its dropped edges, `dropped` bool `[num_edges]` in row order.
+    r"""Return DropEdge: \( A^+ = \hat A \), and \( A^- = \hat A_m \) are its dropped edges.
 
-    Exact before the remaining edges are normalised anew, which for mode "row" multiplies each row by a number.
+    `dropped` is bool `[num_edges]`, in the order of rows. This is exact before the remaining edges are renormalized,
+    which for mode "row" multiplies each row by a number.
     """
     if dropped.dtype != torch.bool or tuple(dropped.shape) != (adjacency.num_edges,):
         raise ValueError(
@@ -61,9 +62,9 @@ def drop_edge(adjacency: CSR, dropped: Tensor) -> LayerGraph:
 
 
 def batch_norm(adjacency: CSR) -> LayerGraph:
-    r"""BatchNorm of \( \hat A X \): \( A^- = \frac1n 11^\top \hat A \); exact before columns are divided by deviations.
+    r"""Return BatchNorm of \( \hat A X \): \( A^- = \frac1n 11^\top \hat A \), exact before division by the deviations.
 
-    The negative half has one group for each distinct column sum of \( \hat A \). On large graphs take
+    The negative half has one group for each distinct column sum of \( \hat A \). On large graphs, compute
     \( \hat A X \) first, then a step with `neg=ClassBlock.mean(n)` on it: the same product in two calls.
     """
     ones = adjacency.rowptr.new_ones(adjacency.num_rows, 1, dtype=torch.float64)
@@ -73,16 +74,16 @@ def batch_norm(adjacency: CSR) -> LayerGraph:
 
 
 def pair_norm(adjacency: CSR) -> LayerGraph:
-    """PairNorm of A X: the graph of `batch_norm`; exact before the one scale (mode PN) or a scale a row (PN-SI)."""
+    """Return PairNorm of A X, the graph of `batch_norm`: exact before one scale (mode PN) or one per row (PN-SI)."""
     return batch_norm(adjacency)
 
 
 def contra_norm(adjacency: CSR, x: Tensor, scale: float = 1.0, temperature: float = 1.0) -> LayerGraph:
-    r"""ContraNorm of \( H = \hat A X \), exactly: \( A^- = \mathrm{softmax}(H H^\top / \tau) \hat A \).
+    r"""Return ContraNorm of \( H = \hat A X \), exact: \( A^- = \mathrm{softmax}(H H^\top / \tau) \hat A \).
 
     \( H \leftarrow (1 + s) H - s\, \mathrm{softmax}(H H^\top / \tau) H \), so \( \alpha = 1 + s \), \( \beta = s \).
-    Table 5 writes it without the softmax and without s. The negative half holds n² entries; on large graphs take
-    \( \hat A X \) first, then a step with `neg=Similarity(h, sign=1)` on it.
+    Table 5 omits the softmax and s. The negative half has n² entries. On large graphs, compute \( \hat A X \) first,
+    then a step with `neg=Similarity(h, sign=1)` on it.
     """
     h = signed_pair(x, SignedGraph(pos=adjacency))[0]
     dense = Similarity(h.detach(), sign=1.0, temperature=temperature).to_dense().cpu().numpy()
@@ -93,31 +94,31 @@ def contra_norm(adjacency: CSR, x: Tensor, scale: float = 1.0, temperature: floa
 
 
 def appnp(adjacency: CSR, num_steps: int, keep: float) -> LayerGraph:
-    r"""All steps of APPNP, exactly: \( A^+ = \sum_{i=0}^K b^i \hat A^i \), \( A^- = b \sum_{j=0}^{K-1} b^j \hat A^j \).
+    r"""Return all K steps of APPNP, exact: \( X \leftarrow b \hat A X + (1 - b) X_0 \), starting from \( X_0 \).
 
-    The layer is \( X \leftarrow b \hat A X + (1 - b) X_0 \), K times, from \( X_0 \); b is `keep`, one less PyG's
-    `alpha`. Table 5's letter a is this b.
+    \( A^+ = \sum_{i=0}^K b^i \hat A^i \), \( A^- = b \sum_{j=0}^{K-1} b^j \hat A^j \). b is `keep`, which is 1 minus
+    PyG's `alpha`. Table 5 writes a for this b.
     """
     powers = [keep**i * power for i, power in enumerate(_powers(adjacency, num_steps))]
     return LayerGraph(_graph(adjacency, sum(powers), keep * sum(powers[:-1])))
 
 
 def jknet(adjacency: CSR, weight: Sequence[float]) -> LayerGraph:
-    r"""JKNet with weights \( a_0..a_K \) that sum to 1, exactly: X -> \( \sum_k a_k \hat A^k X \).
+    r"""Return JKNet with weights \( a_0..a_K \) that sum to 1, exact: X -> \( \sum_k a_k \hat A^k X \).
 
     \( A^+ = \sum_{i<K} a_i \hat A^i + \hat A^K \), \( A^- = \sum_{j<K} a_j \hat A^K \).
     """
     if abs(sum(weight) - 1.0) > 1e-9:
         raise ValueError(f"the weights must sum to 1, got {sum(weight):.6g}")
-    # The gates of DAGNN, equal at all nodes.
+    # This is DAGNN with equal gates at all nodes.
     return dagnn(adjacency, torch.tensor(weight, dtype=torch.float64).expand(adjacency.num_rows, -1))
 
 
 def dagnn(adjacency: CSR, gate: Tensor) -> LayerGraph:
-    r"""DAGNN with the gates \( s_k \) of its steps, exactly: X -> \( \sum_k \mathrm{diag}(s_k) \hat A^k X \).
+    r"""Return DAGNN with the gates \( s_k \) of its steps, exact: X -> \( \sum_k \mathrm{diag}(s_k) \hat A^k X \).
 
-    \( A^+ = \sum_{i<K} \mathrm{diag}(s_i) \hat A^i + \hat A^K \), \( A^- = \mathrm{diag}(1 - s_K) \hat A^K \): JKNet's
-    graph with a weight a node; the gates need not sum to 1. `gate` is floating `[n, K + 1]`.
+    \( A^+ = \sum_{i<K} \mathrm{diag}(s_i) \hat A^i + \hat A^K \), \( A^- = \mathrm{diag}(1 - s_K) \hat A^K \): the
+    graph of JKNet with one weight per node. The gates do not have to sum to 1. `gate` is floating `[n, K + 1]`.
     """
     if gate.dim() != 2 or gate.size(0) != adjacency.num_rows or not gate.size(1):
         raise ValueError(f"gate must have shape [num_nodes={adjacency.num_rows}, steps + 1], got {tuple(gate.shape)}")
@@ -128,14 +129,15 @@ def dagnn(adjacency: CSR, gate: Tensor) -> LayerGraph:
 
 
 def label_signs(adjacency: CSR, y: Tensor, known: Tensor) -> LayerGraph:
-    r"""Label-SBP before its softmax: \( A^-_{ij} \) is 1 for two known different labels, -1 for equal ones, else 0.
+    r"""Return Label-SBP before its softmax.
 
-    The signs that Table 6 and Proposition H.3 count. The softmax that the method multiplies by is positive
-    everywhere, and its signs are those of `batch_norm`.
+    \( A^-_{ij} \) is 1 for two known different labels, -1 for two known equal labels, otherwise 0.
+    Table 6 and Proposition H.3 count these signs. The method itself uses their softmax, which is positive everywhere
+    and has the signs of `batch_norm`.
     """
     softmax = ClassBlock.from_labels(y, known)
     block = torch.zeros_like(softmax.block)
-    # The last group is that of the unknown labels.
+    # The last group contains the nodes with unknown labels.
     block[:-1, :-1] = 1.0 - 2.0 * torch.eye(block.size(0) - 1, dtype=block.dtype, device=block.device)
     return LayerGraph(SignedGraph(adjacency, ClassBlock(softmax.group, block)))
 
@@ -148,6 +150,6 @@ def _powers(adjacency: CSR, num_steps: int) -> list[sp.csr_array]:
 
 
 def _graph(adjacency: CSR, pos: sp.sparray, neg: sp.sparray | np.integer | int) -> SignedGraph:
-    """Both halves from scipy; an empty sum is the number 0."""
+    """Convert both halves from scipy. `neg` is the number 0 for an empty sum."""
     halves = from_scipy(pos), from_scipy(neg) if sp.issparse(neg) else None
     return SignedGraph(*halves).to(adjacency.device)

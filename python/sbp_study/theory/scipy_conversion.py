@@ -1,4 +1,4 @@
-"""Between `sbp_kernels.CSR` and scipy's sparse matrices, which know eigenvalues, components and products."""
+"""Convert between `sbp_kernels.CSR` and scipy's sparse matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sbp_kernels import CSR, SignedGraph
 
 
 def edge_values(half: CSR) -> Tensor:
-    """Return the value of every stored entry, weight and node scales multiplied: float64 `[num_edges]`, detached."""
+    """Return every stored entry, the product of weight and node scales, as float64 `[num_edges]` without gradients."""
     value = torch.ones(half.num_edges, dtype=torch.float64, device=half.device)
     if half.weight is not None:
         value = value * half.weight.detach().double()
@@ -22,9 +22,9 @@ def edge_values(half: CSR) -> Tensor:
 
 
 def to_scipy(half: CSR) -> sp.csr_array:
-    """Return the matrix as a float64 `scipy.sparse.csr_array`, duplicate entries added up."""
+    """Return the matrix as a float64 `scipy.sparse.csr_array` with duplicate entries summed."""
     arrays = (t.cpu().numpy() for t in (edge_values(half), half.col.long(), half.rowptr))
-    # A copy: adding duplicates up would otherwise write into the graph's own arrays.
+    # Without a copy, summing duplicates would overwrite the arrays of the graph.
     matrix = sp.csr_array(tuple(arrays), shape=half.shape, copy=True)
     matrix.sum_duplicates()
     return matrix
@@ -41,7 +41,7 @@ def from_scipy(matrix: sp.sparray) -> CSR:
 def signed_matrix(graph: SignedGraph) -> sp.csr_array:
     r"""Return \( A^+ - A^- \) as one sparse matrix without stored zeros.
 
-    Raises ValueError unless the graph is square and both its halves are sparse.
+    Raises ValueError unless the graph is square and both halves are sparse.
     """
     if graph.num_rows != graph.num_cols:
         raise ValueError(f"the graph must be square, got {graph.num_rows}x{graph.num_cols}")

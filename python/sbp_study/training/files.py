@@ -1,4 +1,4 @@
-"""Files that outlive a full disk, a killed process and a second process: written in one move, read with checks."""
+"""Write files atomically and read them with checks: a full disk or a killed process never leaves half a file."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from filelock import FileLock, Timeout
 from ..errors import UserError, one_line, reason
 from .progress import note
 
-# No file here takes as long to write: an older temporary file is of a killed process.
+# Writing a file takes much less than this; an older temporary file belongs to a killed process.
 _STALE_SECONDS = 3600.0
-_MEND = "delete it or run with --fresh, and it is computed again"
+_REMEDY = "delete it or run with --fresh, and it is computed again"
 
 T = TypeVar("T")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of `path` at the end of the block, unless it raises."""
+    """Open a temporary file that replaces `path` at the end of the block, unless the block raises."""
     target = Path(os.path.realpath(path))
-    # Each writer has its own: two processes may write one file at once.
+    # Each writer has its own temporary file, because two processes may write the same file.
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # torch.save raises RuntimeError while it handles the system's own error.
+        # torch.save raises RuntimeError while it handles the error of the operating system.
         cause = error.__context__ if isinstance(error, RuntimeError) else error
         if isinstance(cause, OSError):
             raise_unwritable(path, cause)
@@ -53,7 +53,10 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def read_json(path: Path, decode: Callable[[Any], T]) -> T | None:
-    """Return what `decode` makes of a JSON file; None if there is no file, a `UserError` if it holds anything else."""
+    """Read a JSON file and return `decode` of its content, or None if there is no file.
+
+    Raises `UserError` if the file cannot be read or `decode` rejects its content.
+    """
     try:
         return decode(json.loads(path.read_text("utf-8"), parse_constant=_refuse))
     except FileNotFoundError:
@@ -62,27 +65,30 @@ def read_json(path: Path, decode: Callable[[Any], T]) -> T | None:
         raise UserError(f"{path} could not be read: {reason(cause)}") from cause
     # A JSONDecodeError and a UnicodeDecodeError are ValueErrors; a thousand brackets are a RecursionError.
     except (ValueError, RecursionError) as cause:
-        raise UserError(f"{path} must hold a finished run of this version, but {one_line(cause)}; {_MEND}") from cause
+        raise UserError(f"{path} must hold a finished run of this version, but {one_line(cause)}; {_REMEDY}") from cause
 
 
 def read_tensors(path: Path, device: Any, use: Callable[[Any], T]) -> T | None:
-    """Return what `use` makes of a file of torch.save; None if there is no file, a `UserError` if it is another's."""
+    """Read a file of torch.save and return `use` of its content, or None if there is no file.
+
+    Raises `UserError` if the file cannot be read or `use` rejects its content.
+    """
     import torch
 
     try:
         return use(torch.load(path, weights_only=True, map_location=device))
     except FileNotFoundError:
         return None
-    # torch raises anything from EOFError to UnpicklingError on a broken file, and KeyError or RuntimeError on one
-    # whose tensors do not fit.
+    # torch raises exceptions from EOFError to UnpicklingError for a broken file, and KeyError or RuntimeError for
+    # tensors that do not fit.
     except Exception as cause:
         text = f"{type(cause).__name__}: {one_line(cause)}"
-        raise UserError(f"{path} must hold tensors of this run ({text[:200]}); {_MEND}") from cause
+        raise UserError(f"{path} must hold tensors of this run ({text[:200]}); {_REMEDY}") from cause
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Let one process at a time make `path`, the others wait; the system frees the claim of a killed process."""
+    """Let one process at a time compute `path`; the others wait. The system releases the lock of a killed process."""
     lock = FileLock(path.with_suffix(".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,14 +102,14 @@ def claimed(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # A waiting process reads the file that is there now, and needs no lock.
+        # The processes that wait read the finished file next, and need no lock for it.
         if path.exists():
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def require_writable(folder: Path) -> None:
-    """Raise a `UserError` unless files can be written in `folder`, which need not exist yet."""
+    """Raise a `UserError` unless files can be written in `folder`, which does not have to exist."""
     at = folder
     while not at.exists() and at != at.parent:
         at = at.parent
@@ -114,7 +120,7 @@ def require_writable(folder: Path) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in `folder`."""
+    """Remove temporary files of killed processes from `folder`."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
@@ -122,7 +128,7 @@ def remove_stale(folder: Path) -> None:
 
 
 def raise_unwritable(path: Path, cause: OSError) -> NoReturn:
-    """Raise the `UserError` of a file that the system did not let write."""
+    """Raise a `UserError` for a file that could not be written."""
     raise UserError(f"{path} could not be written: {reason(cause)}; files written before are unchanged") from cause
 
 

@@ -1,4 +1,4 @@
-"""Plain JSON values as dataclasses, checked field by field."""
+"""Convert JSON values to dataclasses and check every field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def decode(hint: Any, value: Any, place: str = "the file") -> Any:
-    """Return `value` as `hint`: a dataclass, list, dict by str, union or number; raise ValueError naming the field."""
+    """Convert `value` to the type `hint`; raise a ValueError that names the field if the types differ.
+
+    Supported types: dataclass, list, dict with str keys, a type or None, numbers, str, bool.
+    """
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (UnionType, Union):
         if value is None and NoneType in parts:
@@ -24,7 +27,7 @@ def decode(hint: Any, value: Any, place: str = "the file") -> Any:
     if origin is dict:
         _require(value, dict, place)
         return {key: decode(parts[1], item, f"{place}.{key}") for key, item in value.items()}
-    # JSON writes 1.0 as 1 in other languages; a bool is an int in Python alone.
+    # Other languages write 1.0 as 1 in JSON, so accept an int as a float. `_require` rejects bools, which are ints.
     _require(value, (int, float) if hint is float else hint, place)
     if hint is float and not math.isfinite(value):
         raise ValueError(f"{place} must be finite, got {value}")

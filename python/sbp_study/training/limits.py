@@ -1,4 +1,4 @@
-"""The rule by which a run is left out: what it would cost, in products and in memory, against a stated limit."""
+"""Size limits of a run: its estimated multiply-adds and memory against a stated limit."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 
 from ..config import Config
 
-# Some ten minutes on two cores, at the 7e10 multiply-adds a second of the streamed softmax.
+# About ten minutes on two cores, where the streamed softmax runs 7e10 multiply-adds per second.
 MAX_PRODUCTS = 4e13
 _DENSE = ("contranorm", "feature-sbp")
 
 
 def too_large(config: Config, nodes: int, edges: int, features: int) -> str:
-    """Return why a run is too large for this machine, "" if it is not.
+    """Return why a run is too large for this machine, or "" if it is not.
 
-    The n x n softmax of ContraNorm and Feature-SBP takes n² (width of x0 + width of x) products a step, forward and
-    for its sums, and three times that in training; n x d features are held about six times over.
+    The n x n softmax of ContraNorm and Feature-SBP takes n² (width of x0 + width of x) multiply-adds per step: once
+    for its sums, once for the result, and three times as many in training.
     """
     width = features if config.backbone == "sgc" else config.hidden
     if config.model in _DENSE and config.beta != 0:
@@ -31,28 +31,28 @@ def too_large(config: Config, nodes: int, edges: int, features: int) -> str:
 
 
 def too_much_memory(config: Config, nodes: int, edges: int, features: int, classes: int = 1) -> str:
-    """Return why a run does not fit into this machine's memory, "" if it does.
+    """Return why a run does not fit into this machine's memory, or "" if it does.
 
-    n x d features are held about six times over, a network's hidden layers four times; a weight takes four numbers,
-    with its gradient and Adam's two moments.
+    The estimate counts six copies of the n x d features, four copies of each hidden layer, and four numbers per
+    weight: the weight, its gradient and Adam's two moments.
     """
-    held = 6.0 * nodes * features
+    numbers = 6.0 * nodes * features
     if config.backbone == "sgc":
-        held += 4.0 * features * classes * len(config.seeds) + config.layers * _held_by_step(
+        numbers += 4.0 * features * classes * len(config.seeds) + config.layers * _saved_per_step(
             config, nodes, features, classes
         )
     else:
         wide = float(config.hidden) * (config.heads or 1)
-        held += config.layers * (4.0 * nodes * wide + 4.0 * wide * config.hidden) + 4.0 * features * wide
-    needed, memory = 4.0 * held + 40.0 * edges, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        numbers += config.layers * (4.0 * nodes * wide + 4.0 * wide * config.hidden) + 4.0 * features * wide
+    needed, memory = 4.0 * numbers + 40.0 * edges, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= memory:
         return ""
     sizes = f"n = {nodes:,}, d = {features:,}" + ("" if config.backbone == "sgc" else f", hidden = {config.hidden:,}")
     return f"too large: {needed / 2**30:.0f} GiB for {sizes}, more than this machine's {memory / 2**30:.0f}"
 
 
-def _held_by_step(config: Config, nodes: int, features: int, classes: int) -> float:
-    """Return how many numbers every step of the SGC backbone holds until the end: few methods hold any."""
+def _saved_per_step(config: Config, nodes: int, features: int, classes: int) -> float:
+    """Return how many numbers each step of the SGC backbone saves until the end; most methods save none."""
     if config.model == "jknet" and config.jump == "cat":
         return 2.0 * nodes * features + 4.0 * features * classes * len(config.seeds)
     if config.model in ("dropmessage",) or (config.learn and config.layer_norm != "none"):

@@ -1,4 +1,4 @@
-"""The SGC backbone's classifier: one linear layer a seed, trained side by side."""
+"""The classifier of the SGC backbone: one linear layer per seed, all trained in one loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..threads import one_thread
 from .progress import ProgressBar
 
-# Training features of fewer elements run six times faster on one thread where the machine is busy.
+# Below this number of elements, training is up to six times faster on one thread when the machine is busy.
 _SERIAL = 1 << 20
 
 
@@ -27,13 +27,13 @@ def fit_linear(
     weight_decay: float,
     progress: bool = False,
 ) -> Iterator[Tensor]:
-    """Train one linear layer a seed with full-batch Adam; yield each seed's predictions `[n]`.
+    """Train one linear layer per seed with full-batch Adam; yield the predictions `[n]` of each seed.
 
-    x `[n, d]`, y int64 `[n]`, train_mask bool `[n]`. A seed decides its own initial weights and
-    nothing else, so its result does not depend on which others train beside it.
+    x `[n, d]`, y int64 `[n]`, train_mask bool `[n]`. A seed determines only the initial weights of its own layer, so
+    its result does not depend on the other seeds.
     """
-    # A layer a seed, not one batched product: BLAS rounds by the shape and alignment of the batch, and
-    # is slower on it (5 to 9 ms an epoch on Cora with ten seeds, against 2.4).
+    # One product per seed, not one batched product. The rounding of a batched product depends on the shape and
+    # alignment of the batch, and it is slower: 5 to 9 ms per epoch against 2.4 ms on Cora with ten seeds.
     layers = [_linear(x, num_classes, seed) for seed in seeds]
     parameters = [p for layer in layers for p in layer.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
@@ -54,16 +54,16 @@ def fit_linear(
 
 @torch.no_grad()
 def _gradients(layer: nn.Linear, x: Tensor, target: Tensor) -> None:
-    """Set the gradients of the mean cross-entropy: autograd costs more than the products on graphs of some nodes."""
+    """Set the gradients of the mean cross-entropy. On small graphs autograd would cost more than the products."""
     error = layer(x).softmax(1).sub_(target).div_(x.size(0))
     torch.mm(error.T, x, out=layer.weight.grad)
     torch.sum(error, 0, out=layer.bias.grad)
 
 
 def _linear(x: Tensor, num_classes: int, seed: int) -> nn.Linear:
-    """Return a layer with `nn.Linear`'s own initial distribution, drawn from the seed's own generator."""
+    """Return a layer with the initial distribution of `nn.Linear`, drawn from a generator with this seed."""
     generator = torch.Generator().manual_seed(seed)
-    # Its own initialisation would draw from the global generator.
+    # `nn.Linear` would initialize its weights from the global generator.
     layer = nn.utils.skip_init(nn.Linear, x.size(1), num_classes)
     bound = x.size(1) ** -0.5
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Accuracy, and two measures of how far features have collapsed."""
+"""Accuracy, and two measures of oversmoothing: Dirichlet energy and effective rank."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..threads import one_thread
 
-# Edges whose differences are held at once: bounds memory at a few hundred megabytes for wide features.
+# Edges per chunk: limits the memory of their differences to a few hundred megabytes for wide features.
 _EDGE_CHUNK = 1 << 14
 
 
 def accuracy(predicted: Tensor, y: Tensor, mask: Tensor) -> float | None:
-    """Return the share of nodes in `mask` predicted right, in percent; None if the mask is empty."""
+    """Return the percentage of correctly predicted nodes in `mask`, or None if the mask is empty."""
     if not bool(mask.any()):
         return None
     return 100.0 * (predicted[mask] == y[mask]).double().mean().item()
@@ -21,8 +21,7 @@ def accuracy(predicted: Tensor, y: Tensor, mask: Tensor) -> float | None:
 def dirichlet_energy(x: Tensor, edge_index: Tensor) -> float:
     r"""Return \( \frac1n \sum_i \sum_{j \in N_i} \lVert x_i - x_j \rVert^2 \) over the stored edges.
 
-    Differences are taken before they are squared: expanding the square loses all digits once
-    neighbours agree.
+    The sum uses the differences themselves. The expanded square would cancel to zero digits once neighbors agree.
     """
     total = 0.0
     for source, target in edge_index.split(_EDGE_CHUNK, dim=1):
@@ -33,7 +32,8 @@ def dirichlet_energy(x: Tensor, edge_index: Tensor) -> float:
 def effective_rank(x: Tensor) -> float:
     r"""Return \( \exp(-\sum_k p_k \log p_k) \), \( p_k = \sigma_k / \sum_l \sigma_l \) (arXiv 2502.04591).
 
-    Singular values \( \sigma \) come from the smaller Gram matrix in float64, precise to 1e-8 of the largest.
+    The singular values \( \sigma \) are computed from the smaller Gram matrix in float64. Their error is about 1e-8 of
+    the largest one.
     """
     wide = x.double()
     gram = wide.T @ wide if x.size(0) > x.size(1) else wide @ wide.T

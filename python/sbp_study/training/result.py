@@ -11,13 +11,13 @@ from ..config import Config
 from .json_decoding import decode
 
 ROLES = ("train", "val", "test")
-# Of the files of finished runs; another number is another version's file.
+# The format version of the files of finished runs.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed on one split; accuracies in percent, None without such nodes or with diverged features."""
+    """One seed on one split. An accuracy, in percent, is None if there are no such nodes or the features diverged."""
 
     split: int
     seed: int
@@ -28,20 +28,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Layer:
-    """Dirichlet energy and effective rank of the features after `step` steps or layers; None if not finite."""
+    """Dirichlet energy and effective rank of the features after `step` steps or layers, None if not finite."""
 
     step: int
     energy: float | None
     rank: float | None
 
 
-# What `runner.describe` says of a graph, besides its roles.
+# The keys of `runner.describe`.
 GRAPH_FIELDS = frozenset({"nodes", "edges", "features", "classes", "homophily", *ROLES})
 
 
 @dataclass
 class Part:
-    """What one split gave for some seeds: the runs, the features the last linear layer saw, seconds by stage."""
+    """The runs of some seeds on one split, metrics of the final features and of each layer, and seconds per stage."""
 
     graph: dict[str, float | None]
     runs: list[Run] = field(default_factory=list)
@@ -50,14 +50,14 @@ class Part:
     seconds: dict[str, float] = field(default_factory=lambda: {"propagate": 0.0, "train": 0.0})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return JSON values."""
         return {"format": FORMAT, **asdict(self)}
 
     @staticmethod
     def from_dict(values: Any, runs: Sequence[tuple[int, int]] | None = None) -> Part:
-        """Return what `to_dict` wrote; raise ValueError for anything else, and for other splits and seeds than `runs`.
+        """Convert the output of `to_dict` back; raise ValueError for other content, splits or seeds than `runs`.
 
-        Files without a format are of the versions before it had a number.
+        A file without a format number was written before formats were numbered, and is read as format 1.
         """
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise ValueError(f"it has format {values['format']!r}, this version reads {FORMAT}")
@@ -73,14 +73,14 @@ class Part:
 
 @dataclass
 class Result:
-    """One setting over its splits and seeds."""
+    """The results of one setting over its splits and seeds."""
 
     config: Config
     label: str
     parts: list[Part] = field(default_factory=list)
 
     def add(self, *parts: Part) -> None:
-        """Take in what a split gave."""
+        """Append the results of a split."""
         self.parts += parts
 
     @property
@@ -93,7 +93,7 @@ class Result:
 
     @property
     def layers(self) -> list[Layer]:
-        """Layer by layer, of the first split and seed."""
+        """Return the metrics of each layer, for the first split and seed."""
         return self.parts[0].layers
 
     @property
@@ -105,7 +105,7 @@ class Result:
         return any(part.last for part in self.parts)
 
     def accuracy(self, role: str = "test") -> tuple[float, float] | None:
-        """Return mean and population standard deviation over runs, in percent; None if a run has none."""
+        """Return mean and population standard deviation over runs in percent, or None if a run has no accuracy."""
         values = [getattr(run, role) for run in self.runs]
         return None if not values or None in values else (fmean(values), pstdev(values))
 
@@ -118,7 +118,7 @@ class Result:
         return _mean([part.last.rank if part.last else None for part in self.parts])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; accuracies in percent."""
+        """Return JSON values, with accuracies in percent."""
         spread = {role: self.accuracy(role) for role in ROLES}
         return {
             "label": self.label,
@@ -133,6 +133,6 @@ class Result:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean; None where a value is missing."""
+    """Return the mean, or None if a value is missing."""
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None

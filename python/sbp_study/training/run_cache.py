@@ -1,4 +1,4 @@
-"""Where results and propagated features stay between runs: files named by what they were made from."""
+"""The run cache: finished runs, checkpoints and propagated features, in files named by a hash of their inputs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..config import Config
 from .files import atomic, claimed, read_json, read_tensors, remove_stale, write
 from .result import Part
 
-# Features that took less are propagated again rather than read.
-_WORTH_SECONDS = 1.0
-# Settings that decide how the linear layer trains, not what it sees.
-_OF_TRAINING: dict[str, Any] = {
+# Features that take less time than this are recomputed instead of saved.
+_MIN_SECONDS_TO_SAVE = 1.0
+# Settings that affect the training of the linear layer, but not its input features.
+_TRAINING_SETTINGS: dict[str, Any] = {
     "epochs": 0,
     "lr": 0.0,
     "weight_decay": 0.0,
@@ -34,10 +34,16 @@ _OF_TRAINING: dict[str, Any] = {
 
 
 class RunCache:
-    """A folder of finished runs (`runs/*.json`), checkpoints beside them, and `propagated/*.pt`.
+    """A folder with finished runs, their checkpoints and propagated features.
 
-    Names are hashes of the settings, the data and the package's version: a file is read only by the run that
-    would write the same.
+    Files:
+        runs/<dataset>-<model>-<hash>.json: a finished run, `Part.to_dict`, with its format number.
+        runs/<dataset>-<model>-<hash>.pt: the checkpoint of an unfinished run; removed when the run is finished.
+        runs/<dataset>-<model>-<hash>.lock: held by the process that computes the run.
+        propagated/<dataset>-<model>-<hash>.pt: features `[n, d]` for the linear layer, from torch.save.
+
+    The hash covers the settings, the data and the version of sbp_kernels, so a file is only read by the run that
+    would write the same content.
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
@@ -46,39 +52,39 @@ class RunCache:
             remove_stale(folder / part)
 
     def run_path(self, data: Data, config: Config, *measured: bool) -> Path:
-        """Return the file of one setting on one split; `measured` says what is measured besides."""
+        """Return the file of one setting on one split; `measured` says which metrics the run includes."""
         return self.folder / "runs" / f"{config.dataset}-{config.model}-{_digest(data, config, *measured)}.json"
 
-    def run(self, path: Path, runs: list[tuple[int, int]], make: Callable[[], Part]) -> Part:
-        """Return the finished run in `path`, of these splits and seeds; without one, make and write it.
+    def run(self, path: Path, runs: list[tuple[int, int]], compute: Callable[[], Part]) -> Part:
+        """Return the finished run in `path` with these splits and seeds, or compute and write it.
 
-        Of several processes that want one run, one makes it. A checkpoint beside it goes when it is written.
+        If several processes need the same run, one of them computes it. Its checkpoint is removed once it is written.
         """
         found = self._read(path, runs)
         if found is None:
             with claimed(path):
                 found = self._read(path, runs)
                 if found is None:
-                    made = make()
-                    write(path, json.dumps(made.to_dict(), allow_nan=False))
+                    part = compute()
+                    write(path, json.dumps(part.to_dict(), allow_nan=False))
                     path.with_suffix(".pt").unlink(missing_ok=True)
-                    return made
+                    return part
         self.runs_read += 1
         return found
 
     def _read(self, path: Path, runs: list[tuple[int, int]]) -> Part | None:
         return None if self.fresh else read_json(path, lambda values: Part.from_dict(values, runs))
 
-    def features(self, data: Data, config: Config, make: Callable[[], Tensor]) -> Tensor:
-        """Return propagated features, from the folder if they are there; keep those that took long to make."""
-        rule = replace(config, **_OF_TRAINING)
+    def features(self, data: Data, config: Config, compute: Callable[[], Tensor]) -> Tensor:
+        """Return propagated features from the folder, or compute them, and save them if that took long."""
+        rule = replace(config, **_TRAINING_SETTINGS)
         path = self.folder / "propagated" / f"{config.dataset}-{config.model}-{_digest(data, rule)}.pt"
         found = None if self.fresh else read_tensors(path, data.x.device, _features)
         if found is not None:
             return found
         start = time.perf_counter()
-        x = make()
-        if time.perf_counter() - start > _WORTH_SECONDS:
+        x = compute()
+        if time.perf_counter() - start > _MIN_SECONDS_TO_SAVE:
             with atomic(path) as file:
                 torch.save(x, file)
         return x
@@ -98,7 +104,7 @@ def _digest(data: Data, config: Config, *measured: bool) -> str:
 
 
 def fingerprint(data: Data) -> str:
-    """Return a hash of a graph's features, edges, labels and masks; kept on the data, as hashing reads them all."""
+    """Return a hash of features, edges, labels and masks. It is cached on `data`, because it reads all of them."""
     known = getattr(data, "fingerprint", None)
     if known is None:
         found = hashlib.blake2b(digest_size=12)

@@ -1,4 +1,4 @@
-"""Running settings: data, features or networks, and the runs that come of them, each kept when it is done."""
+"""Run settings: load the data, propagate features or train networks, and save each finished run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,16 @@ from .trainer import Trainer
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: where files are, what is kept, what is measured besides; `stand_ins` need no files."""
+    """How to run.
+
+    Attributes:
+        root: the folder of the datasets.
+        run_cache: where finished runs are saved, None to save none.
+        metrics: measure Dirichlet energy and effective rank of the final features.
+        per_layer: measure them after each layer, too.
+        progress: show progress bars.
+        stand_ins: use synthetic graphs instead of datasets, without files.
+    """
 
     root: str = "data"
     run_cache: RunCache | None = None
@@ -44,9 +53,9 @@ class Options:
 
 
 def measure(configs: Sequence[Config], options: Options) -> list[Result]:
-    """Run settings on the dataset, splits and seeds they share; those that differ in depth go on from each other.
+    """Run settings that share their dataset, splits and seeds; a deeper setting continues from a shallower one.
 
-    Raises `UserError` for settings that nothing here can run, before any data is read.
+    Raises `UserError` for settings that this machine cannot run, before any data is read.
     """
     require_runnable(configs)
     results = [Result(config, label(config)) for config in configs]
@@ -64,7 +73,7 @@ def measure(configs: Sequence[Config], options: Options) -> list[Result]:
 
 
 class Sweep:
-    """Features of one graph at one depth after another, going on from the last if only `layers` grew."""
+    """Propagated features of one graph. A call continues from the previous depth if only `layers` has increased."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -74,7 +83,7 @@ class Sweep:
         self._depth = 0
 
     def features(self, config: Config) -> Tensor:
-        """Return the features `[n, d]` that the linear layer sees."""
+        """Return the input features `[n, d]` of the linear layer."""
         rule = replace(config, layers=0)
         if rule != self._rule or config.layers < self._depth or not self._model.adds_up:
             self._model, self._rule = MODELS[config.model](self.data, config), rule
@@ -86,7 +95,7 @@ class Sweep:
 
 
 def load(config: Config, options: Options, split: int) -> Data:
-    """Return one split of the dataset, or of the synthetic graph in its place."""
+    """Return one split of the dataset, or of the synthetic graph that replaces it."""
     own = {} if config.phi is None else {"phi": config.phi}
     if options.stand_ins:
         return load_stand_in(config.dataset, split, **own)
@@ -94,14 +103,14 @@ def load(config: Config, options: Options, split: int) -> Data:
 
 
 def prepare(data: Data, config: Config) -> Data:
-    """Normalise the features as asked and move everything to the run's device."""
+    """Normalize the features and move the data to the device of the run."""
     if config.feature_norm == "row":
         data = NormalizeFeatures()(data)
     return data.to(config.device)
 
 
 def require_runnable(configs: Sequence[Config]) -> None:
-    """Raise a `UserError` for a backbone, backend or device that cannot run what is asked of it."""
+    """Raise a `UserError` for a backbone, backend or device that cannot run its setting."""
     for config in configs:
         if config.backbone != "sgc" and config.layers < 1:
             raise UserError(f"layers must be >= 1 on the backbone {config.backbone}, got {config.layers}")
@@ -110,13 +119,13 @@ def require_runnable(configs: Sequence[Config]) -> None:
         try:
             if torch.empty(0, device=config.device).is_meta:
                 raise RuntimeError("it holds no numbers")
-        # torch has no error class of its own for a device that it does not know or was not built for.
+        # torch has no specific exception for a device that is unknown or missing from its build.
         except (RuntimeError, AssertionError) as cause:
             raise UserError(f"device {config.device} cannot be used: {str(cause).splitlines()[0]}") from cause
 
 
 def require_memory(config: Config, data: Data) -> None:
-    """Raise a `UserError` for a run that needs more memory than this machine has, before any of it is allocated."""
+    """Raise a `UserError` for a run that needs more memory than this machine has, before allocating it."""
     why = too_much_memory(config, data.num_nodes, data.num_edges, data.num_features, _classes(data))
     if why:
         raise UserError(f"{label(config)} with {config.layers} layers is {why}")
@@ -129,12 +138,12 @@ def label(config: Config) -> str:
 
 
 def is_signed(config: Config) -> bool:
-    """Whether the setting has negative edges, so that beta = 0 is its ablation."""
+    """Return whether the setting has negative edges, so that beta = 0 is its ablation."""
     return MODELS[config.model].signed and config.beta != 0
 
 
 def describe(data: Data) -> dict[str, Any]:
-    """Return the size of a graph, directed edges counted as stored, and its edge homophily, where labels are known."""
+    """Return the size of a graph, with directed edges as stored, and its edge homophily over known labels."""
     known = (data.y[data.edge_index] >= 0).all(dim=0)
     ratio = homophily(data.edge_index[:, known], data.y) if bool(known.any()) else None
     return {
@@ -156,29 +165,29 @@ def _on(config: Config) -> str:
 
 
 def _parts(config: Config, sweep: Sweep, options: Options) -> list[Part]:
-    """Return what one split gives: read where it is kept, else made and kept."""
-    make = _fixed if config.backbone == "sgc" and MODELS[config.model].is_fixed(config) else _trained
-    # A network takes long: each of its seeds is kept as it is done.
-    units = [config] if make is _fixed else [replace(config, seeds=(seed,)) for seed in config.seeds]
-    return [_kept(unit, sweep, options, make) for unit in units]
+    """Return the results of one split, from the run cache if they are there."""
+    compute = _fixed if config.backbone == "sgc" and MODELS[config.model].is_fixed(config) else _trained
+    # Training a network takes long, so each seed is saved when it is finished.
+    units = [config] if compute is _fixed else [replace(config, seeds=(seed,)) for seed in config.seeds]
+    return [_cached(unit, sweep, options, compute) for unit in units]
 
 
-def _kept(config: Config, sweep: Sweep, options: Options, make: Any) -> Part:
+def _cached(config: Config, sweep: Sweep, options: Options, compute: Any) -> Part:
     if options.run_cache is None:
-        return make(config, sweep, options)
+        return compute(config, sweep, options)
     path = options.run_cache.run_path(sweep.data, config, options.metrics, options.per_layer)
     runs = [(config.splits[0], seed) for seed in config.seeds]
-    return options.run_cache.run(path, runs, lambda: make(config, sweep, options))
+    return options.run_cache.run(path, runs, lambda: compute(config, sweep, options))
 
 
 def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
-    """Propagate once, then train one linear layer a seed."""
+    """Propagate once, then train one linear layer per seed."""
     data, part = sweep.data, Part(describe(sweep.data))
     if options.per_layer:
         part.layers = [_layer(data, sweep.features(replace(config, layers=k)), k) for k in _depths(config.layers)]
     with _clock(part, "propagate"):
-        make = lambda: sweep.features(config)  # noqa: E731
-        x = make() if options.run_cache is None else options.run_cache.features(data, config, make)
+        compute = lambda: sweep.features(config)  # noqa: E731
+        x = compute() if options.run_cache is None else options.run_cache.features(data, config, compute)
     if not bool(torch.isfinite(x).all()):
         part.runs = [_score(data, None, config, seed) for seed in config.seeds]
         return part
@@ -201,16 +210,16 @@ def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
 
 
 def _trained(config: Config, sweep: Sweep, options: Options) -> Part:
-    """Train the whole network of one seed; metrics are of its hidden layers at the last epoch."""
+    """Train the network of one seed. The metrics are those of its hidden layers after the last epoch."""
     data, part = sweep.data, Part(describe(sweep.data))
     (seed,) = config.seeds
     checkpoint, fresh = None, options.run_cache is not None and options.run_cache.fresh
     if options.run_cache is not None:
         checkpoint = options.run_cache.run_path(data, config, options.metrics, options.per_layer).with_suffix(".pt")
-    # The global generators serve the run alone, and are as before after it.
+    # The run uses the global generators of torch; `fork_rng` restores them afterwards.
     with torch.random.fork_rng(), _clock(part, "train"):
         trainer = Trainer(data, config, _classes(data), seed, checkpoint)
-        # The store removes the checkpoint once the run is written.
+        # The run cache removes the checkpoint once the run is written.
         part.runs = [_score(data, trainer.fit(options.progress, resume=not fresh, remove=False), config, seed)]
     part.seconds["train"] += trainer.seconds
     if options.metrics and part.runs[0].test is not None:
@@ -232,7 +241,7 @@ def _layer(data: Data, x: Tensor, step: int) -> Layer:
 
 
 def _depths(layers: int) -> list[int]:
-    """Return 0, the powers of two below `layers`, and `layers`: the spectrum of every step would take minutes."""
+    """Return 0, the powers of two below `layers`, and `layers`. The spectrum of every step would take minutes."""
     return sorted({0, *(1 << k for k in range(layers.bit_length())), layers})
 
 

@@ -1,4 +1,4 @@
-"""Training a network: one seed at a time, its best or last epoch, and going on from a checkpoint."""
+"""Train the network of one seed; report its last or best epoch, and resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .files import atomic, read_tensors
 from .metrics import accuracy
 from .progress import ProgressBar, note
 
-# Writing a checkpoint costs less than a second of work every this many seconds.
+# Interval between checkpoints. Writing one takes less than a second.
 _CHECKPOINT_SECONDS = 30.0
-# Networks on features of fewer elements are all overhead, which further threads add to.
+# Below this number of elements, overhead dominates, and further threads increase it.
 _SERIAL = 1 << 20
 
 
 def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
-    """Return the compiled network, which raises a `UserError` where there is no compiler for this machine."""
+    """Return the compiled network. It raises a `UserError` if this machine has no compiler."""
     from torch._dynamo.exc import TorchDynamoException
 
     run = torch.compile(network)
@@ -37,7 +37,7 @@ def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
     def call(x: Tensor) -> Tensor:
         try:
             return run(x)
-        # Of many lines; the first tells what failed.
+        # The message has many lines; the first one names the failure.
         except TorchDynamoException as cause:
             raise UserError(f"compile cannot be used here: {str(cause).strip().splitlines()[0]}") from cause
 
@@ -45,30 +45,30 @@ def _compiled(network: Network) -> Callable[[Tensor], Tensor]:
 
 
 class Trainer:
-    """One network and its optimizer on one graph, from the seed's own weights, dropout and masks.
+    """One network with its optimizer on one graph. The seed determines initial weights, dropout and masks.
 
-    `checkpoint` is a file that a stopped training goes on from; it is removed at the end.
+    `checkpoint` is the file from which an interrupted training resumes; it is removed at the end.
     """
 
     def __init__(self, data: Data, config: Config, num_classes: int, seed: int, checkpoint: Path | None = None) -> None:
         self.data, self.config, self.seed, self.checkpoint = data, config, seed, checkpoint
-        # Weights, dropout and masks all draw from torch's global generators.
+        # Weights, dropout and masks draw from the global generators of torch.
         torch.manual_seed(seed)
         self.network = build(data, config, num_classes)
         with torch.no_grad():
-            # Lazy parts take their shapes; as in training, so that a compiled network is traced once.
+            # Initialize lazy modules before compilation, in training mode, so that a compiled network is traced once.
             self.network(data.x)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.run: Callable[[Tensor], Tensor] = _compiled(self.network) if config.compile else self.network
         self.epoch, self.best_score = 0, -1.0
-        # Before a checkpoint was read: those of the processes that were stopped.
+        # Training time of the interrupted processes, read from the checkpoint.
         self.seconds = 0.0
         self.predicted: Tensor | None = None
 
     def fit(self, progress: bool = False, resume: bool = True, remove: bool = True) -> Tensor | None:
-        """Train all epochs; return the predictions `[n]` of the reported one, None if its scores are not finite.
+        """Train all epochs; return the predictions `[n]` of the reported one, or None if its scores are not finite.
 
         `resume` reads the checkpoint, `remove` deletes it at the end.
         """
@@ -91,14 +91,14 @@ class Trainer:
         return self.predicted
 
     def _size(self) -> int:
-        """Return how many elements of the features an epoch reads: a linear method skips zeros where most are."""
+        """Return how many elements of the features an epoch reads. A linear method on the SGC backbone skips zeros."""
         x = self.data.x
         return int(x.count_nonzero()) if self.config.backbone == "sgc" and self.network.model.linear else x.numel()
 
     def _step(self) -> None:
         data, mask = self.data, self.data.train_mask
         self.network.train()
-        self.network.model.renew()
+        self.network.model.resample()
         self.optimizer.zero_grad()
         amp = torch.autocast(data.x.device.type, torch.bfloat16) if self.config.amp else nullcontext()
         with amp:
@@ -112,10 +112,10 @@ class Trainer:
         self.network.eval()
         scores = self.run(data.x)
         found = accuracy(scores.argmax(1), data.y, data.val_mask) if self.config.report == "best" else None
-        # Without validation nodes every epoch is as good as the best: the last one stays.
+        # Without validation nodes every epoch counts as the best, so the last one is reported.
         if found is None or found > self.best_score:
             self.best_score = self.best_score if found is None else found
-            # The argmax of NaN is class 0: an accuracy of it would mean nothing.
+            # The argmax of NaN is class 0, so its accuracy would be meaningless.
             self.predicted = scores.argmax(1) if bool(torch.isfinite(scores).all()) else None
 
     def _state(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Trainer:
             note(f"resumed {name}, seed {self.seed}, at epoch {self.epoch} of {epochs} from {self.checkpoint}")
 
     def _restore(self, state: dict[str, Any]) -> bool:
-        """Take over what `_state` wrote; raise anything where the file holds something else."""
+        """Restore the output of `_state`; raise an exception if `state` is anything else."""
         epoch, seconds, best_score = (state[name] for name in ("epoch", "seconds", "best_score"))
         predicted = state["predicted"]
         if type(epoch) is not int or not 0 <= epoch <= self.config.epochs:

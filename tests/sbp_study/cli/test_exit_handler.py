@@ -141,10 +141,10 @@ def test_the_line_says_how_to_resume(number: signal.Signals, extra: tuple[str], 
     assert torch.load(checkpoint, weights_only=True)["epoch"] > 0 and not list(tmp_path.glob("runs/.*"))
 
 
-def test_nothing_kept_is_said() -> None:
+def test_the_line_says_that_no_run_was_saved() -> None:
     code = _CALL.format(name="SIGINT") + MOMENTS["in a progress bar"]
     with started(*LONG, code=code) as process:
-        _ends(process, signal.SIGINT, "nothing was kept; with --keep the same command resumes")
+        _ends(process, signal.SIGINT, "no run was saved; with --keep the same command resumes")
 
 
 def test_in_a_terminal_the_progress_bar_makes_room_for_the_line(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_an_interrupt_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr("sbp_study.study.measure", interrupt)
     before = signal.getsignal(signal.SIGINT)
     assert main(["train", "--dataset", "karate", "--model", "sgc"]) == 130
-    assert capsys.readouterr().err.startswith("interrupted: nothing was kept")
+    assert capsys.readouterr().err.startswith("interrupted: no run was saved")
     assert signal.getsignal(signal.SIGINT) == before
 
 

@@ -16,7 +16,7 @@ import torch
 
 from sbp_study import UserError, load_dataset, train
 from sbp_study.datasets import DATASETS, ogbn
-from sbp_study.theory.dataset_report import signs
+from sbp_study.theory.dataset_report import report_dataset
 from sbp_study.training.runner import describe
 
 Files = tuple[Path, dict[str, Any]]
@@ -70,7 +70,7 @@ def test_people_without_a_label_count_nowhere(raw_files: Files) -> None:
         assert result.graph["train"] + result.graph["val"] + result.graph["test"] == 40
         assert result.runs[0].test is not None
     with pytest.raises(UserError, match="imbalance needs every label, penn94 has 20 nodes without one"):
-        signs("penn94", root)
+        report_dataset("penn94", root)
 
 
 @pytest.mark.parametrize("name", sorted(PLACES))

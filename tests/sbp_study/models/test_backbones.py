@@ -135,7 +135,7 @@ def test_random_parts_differ_by_epoch_and_repeat_by_seed() -> None:
             torch.manual_seed(0)
             network = build(data, config, 4).train()
             for _ in range(2):
-                network.model.renew()
+                network.model.resample()
                 found.append(network(data.x).detach())
         assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
         assert not torch.equal(found[0], found[1])

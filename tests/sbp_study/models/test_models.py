@@ -194,14 +194,14 @@ def test_dropped_edges_are_a_part_of_the_graph_normalised_anew() -> None:
     rule = MODELS["dropedge"](data, resolve("karate", "dropedge", 1, drop_rate=0.4, norm="row"))
     one = torch.eye(200, dtype=torch.float64)
     torch.testing.assert_close(rule.eval().propagate(one, 1), _dense_adjacency(data, "row"))
-    rule.train().renew()
+    rule.train().resample()
     drawn = rule.propagate(one, 1)
     full = _dense_adjacency(data, "row") > 0
     assert not bool((drawn[~full] != 0).any()) and bool((drawn.diagonal() > 0).all())
     torch.testing.assert_close(drawn.sum(1), torch.ones(200, dtype=torch.float64))
     off = ~torch.eye(200, dtype=torch.bool)
     assert 0.55 < float((drawn[off] != 0).sum() / full[off].sum()) < 0.65
-    rule.renew()
+    rule.resample()
     assert not torch.equal(rule.propagate(one, 1), drawn)
 
 
@@ -270,7 +270,7 @@ def _scores(data: Data, config: Config, training: bool) -> Tensor:
     """Scores of a network with the weights, dropout and masks of one seed."""
     torch.manual_seed(5)
     network = build(data, config, 2).train(training)
-    network.model.renew()
+    network.model.resample()
     return network(data.x)
 
 

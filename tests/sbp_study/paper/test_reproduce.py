@@ -14,7 +14,7 @@ from sbp_study.cli.commands import main
 from sbp_study.config import resolve
 from sbp_study.paper.printed_values import PAPER
 from sbp_study.paper.reproduce import Request, reproduce
-from sbp_study.paper.tables import PLANS, plan
+from sbp_study.paper.tables import PLANS, make_plan
 from sbp_study.reporting import paper_comparison
 from sbp_study.training import runner
 from sbp_study.training.limits import too_large
@@ -43,9 +43,9 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
 def test_every_command_on_stand_ins(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = _json(capsys, name, "--quick", "--out", str(tmp_path), *RESTRICTED.get(name, []))
     assert found["name"] == name and json.loads((tmp_path / f"{name}.json").read_text()) == found
-    assert found["reading"].startswith("Synthetic stand-ins, these numbers mean nothing")
+    assert found["reading"].startswith("These numbers are meaningless: they come from synthetic graphs")
     if name == "table4":
-        assert found["cells"] == [] and "the paper's values are not at hand" in found["reading"]
+        assert found["cells"] == [] and "the paper's values are not available here" in found["reading"]
         return
     # Fifty steps with beta = 50 and LayerNorm at the end alone are past float32 on some graphs.
     empty = [cell for cell in found["cells"] if cell["ours_mean"] is None]
@@ -57,7 +57,7 @@ def test_every_command_on_stand_ins(name: str, capsys: pytest.CaptureFixture[str
     assert len(rows) == len(found["cells"]) and {row["table"] for row in rows} == {name}
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / f"{name}.svg").stat().st_size
     if name.startswith("fig"):
-        assert "Our reading of figure" in found["reading"] and "not at hand" in found["reading"]
+        assert "Our interpretation of figure" in found["reading"] and "not available" in found["reading"]
         assert all(cell["paper"] is None for cell in found["cells"])
     else:
         assert any(cell["paper"] is not None for cell in found["cells"])
@@ -75,7 +75,7 @@ def test_the_paper_s_numbers() -> None:
     assert PAPER["table2"].value("gnc", "texas") is None and PAPER["table2"].value("sgc", "actor") is None
     # Every printed value is in the plan of its table.
     for name, printed in PAPER.items():
-        cells = [c for c in plan(name.split()[0]).cells if name.split()[-1] in (name, c.dataset)]
+        cells = [c for c in make_plan(name.split()[0]).cells if name.split()[-1] in (name, c.dataset)]
         assert sum(c.paper is not None for c in cells) == len(printed.rows) * len(printed.columns), name
 
 
@@ -83,7 +83,7 @@ def test_the_paper_s_numbers() -> None:
     "name", [name for name in PLANS if name not in ("table4", "table6", "table8", "table9", "fig4")]
 )
 def test_sbp_stands_beside_its_ablation_and_the_linear_model(name: str) -> None:
-    cells = plan(name).cells
+    cells = make_plan(name).cells
     rows = {c.row for c in cells}
     assert "mlp" in rows or name == "fig5"
     assert all(c.settings["beta"] == 0 for c in cells if "beta=0" in c.row.split(", ") and "lam" not in c.panel)
@@ -145,7 +145,7 @@ def test_a_stopped_table_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_learned_coefficients_have_rows() -> None:
-    rows = {c.row for c in plan("table2", ("cora",), learn=True).cells}
+    rows = {c.row for c in make_plan("table2", ("cora",), learn=True).cells}
     assert {"label-sbp, learned", "feature-sbp, learned"} <= rows
     _, found = reproduce("table2", Options(stand_ins=True), Request(("cora",), learn=True, quick=True))
     learned = [o.config for o in found if "learned" in o.cell.row]
@@ -156,8 +156,8 @@ def test_learned_coefficients_have_rows() -> None:
     ("argv", "message"),
     [
         ("table10 --datasets cora", "table10 has no dataset cora: it has csbm"),
-        ("table2 --layers 3", "table2 has no depths to choose"),
-        ("table6 --learn", "nothing here has coefficients that can train"),
+        ("table2 --layers 3", "layers cannot be chosen for table2: its columns are not depths"),
+        ("table6 --learn", "no model of this table has coefficients that can be learned"),
         ("table10 --seeds 0 --quiet", "seeds must be >= 1, got 0"),
         ("table1", "invalid choice: 'table1'"),
     ],

@@ -188,7 +188,7 @@ def test_fresh_does_not_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pyt
 def test_broken_features_are_named(
     content: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_cache_module, "_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(run_cache_module, "_MIN_SECONDS_TO_SAVE", 0.0)
     _finished(tmp_path).unlink()
     (path,) = (tmp_path / "propagated").iterdir()
     if content == "list":

@@ -24,7 +24,7 @@ STUDY = ("depth", "--dataset", "karate", "--models", "sgc,gcn", "--layers", "2,3
 # Files of more bytes cannot be written: as on a full disk.
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
 KEEP_CHECKPOINTS = "import sbp_study.training.trainer; sbp_study.training.trainer._CHECKPOINT_SECONDS = 0.0\n"
-KEEP_FEATURES = "import sbp_study.training.run_cache; sbp_study.training.run_cache._WORTH_SECONDS = 0.0\n"
+KEEP_FEATURES = "import sbp_study.training.run_cache; sbp_study.training.run_cache._MIN_SECONDS_TO_SAVE = 0.0\n"
 
 
 def _content(folder: Path) -> dict[Path, bytes]:

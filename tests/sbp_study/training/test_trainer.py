@@ -150,7 +150,7 @@ def test_other_data_and_settings_have_other_files(tmp_path: Path) -> None:
     assert len({path, run_cache.run_path(other, config), run_cache.run_path(data, replace(config, lr=0.1))}) == 3
 
 
-def test_slow_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_features_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sbp_study.training import run_cache as module
 
     run_cache, data, config = RunCache(tmp_path), _csbm(), resolve("karate", "sgc", 2)
@@ -163,7 +163,7 @@ def test_slow_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for _ in range(2):
         run_cache.features(data, config, make)
     assert len(calls) == 2
-    monkeypatch.setattr(module, "_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_MIN_SECONDS_TO_SAVE", 0.0)
     wanted = run_cache.features(data, config, make)
     # The learning rate does not matter to the features.
     assert torch.equal(run_cache.features(data, replace(config, lr=9.0), make), wanted) and len(calls) == 3

@@ -14,9 +14,9 @@ from ..base import Model, Network, directed
 
 
 class GAT(Model):
-    """PyG's own network: attention weighs every edge anew, so there is no fixed adjacency to propagate on."""
+    """PyG's network: attention recomputes the weight of every edge, so there is no fixed adjacency."""
 
-    summary = "attention over the neighbours (PyG's GATConv)"
+    summary = "attention over the neighbors (PyG's GATConv)"
     section = "Table 11"
 
     def __init__(self, data: Data, config: Config) -> None:
@@ -31,7 +31,7 @@ class _Network(Network):
     def __init__(self, model: GAT, in_channels: int, num_classes: int) -> None:
         super().__init__(model)
         c = model.config
-        # PyG divides hidden channels among the heads.
+        # PyG divides the hidden channels among the heads.
         hidden = c.hidden * c.heads
         self.gat = models.GAT(in_channels, hidden, c.layers, num_classes, heads=c.heads, add_self_loops=c.self_loops)
         self.edge_index = model.edge_index

@@ -6,6 +6,6 @@ from ..base import GraphModel
 
 
 class GCN(GraphModel):
-    r"""\( H \leftarrow \mathrm{ReLU}(\hat A H W) \): the backbone as it is."""
+    r"""\( H \leftarrow \mathrm{ReLU}(\hat A H W) \): the backbone without changes."""
 
     summary = "H <- ReLU(A H W), the unsigned baseline with weights"

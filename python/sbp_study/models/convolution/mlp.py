@@ -1,4 +1,4 @@
-"""No propagation: the linear layer of the SGC backbone on the features themselves."""
+"""No propagation: the linear layer of the SGC backbone on the input features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..base import Model
 
 
 class MLP(Model):
-    """The paper's row "MLP", read as its SGC backbone without steps: one linear layer, no hidden one."""
+    """The paper's row "MLP", interpreted as its SGC backbone without steps: one linear layer without hidden layers."""
 
     summary = "no propagation: one linear layer on the features"
     section = "Table 2"

@@ -1,4 +1,4 @@
-"""wGCN (Eliasof et al., ICML 2023): each channel learns how far a step smooths or sharpens."""
+"""wGCN (Eliasof et al., ICML 2023): each channel has a learned step size, which smooths or sharpens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..base import GraphModel
 class WGCN(GraphModel):
     r"""\( H \leftarrow \mathrm{ReLU}(Z + (\hat A Z - Z)\, \mathrm{diag}(\omega_l)) \), \( Z = H W \)."""
 
-    summary = "a learned step size a channel, sharpening where it is negative"
+    summary = "a learned step size per channel; negative ones sharpen"
     section = "Table 11"
 
     def __init__(self, data: Data, config: Config) -> None:

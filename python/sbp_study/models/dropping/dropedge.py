@@ -13,22 +13,22 @@ from ..base import GraphModel, directed, normalized
 
 
 class DropEdge(GraphModel):
-    """Each training epoch sees a random part of the edges, normalised anew; self-loops stay."""
+    """Each training epoch uses a random subset of the edges, renormalized; self-loops are never dropped."""
 
-    summary = "a random part of the edges each epoch, renormalised"
+    summary = "a random subset of the edges in each epoch, renormalized"
     fixed = False
     linear = True
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
         self.edge_index, self.num_nodes = directed(data, config), data.num_nodes
-        self.drawn = self.graph
+        self.sampled_graph = self.graph
 
-    def renew(self) -> None:
-        kept = torch.rand(self.edge_index.size(1)) >= self.config.drop_rate
-        edge_index = self.edge_index[:, kept.to(self.edge_index.device)]
-        self.drawn = SignedGraph(pos=normalized(edge_index, self.num_nodes, self.config))
+    def resample(self) -> None:
+        mask = torch.rand(self.edge_index.size(1)) >= self.config.drop_rate
+        edge_index = self.edge_index[:, mask.to(self.edge_index.device)]
+        self.sampled_graph = SignedGraph(pos=normalized(edge_index, self.num_nodes, self.config))
 
     def spread(self, x: Tensor) -> Tensor:
-        graph = self.drawn if self.training else self.graph
+        graph = self.sampled_graph if self.training else self.graph
         return signed_propagate(x, graph, backend=self.config.backend)

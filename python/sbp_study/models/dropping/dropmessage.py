@@ -9,12 +9,12 @@ from ..base import GraphModel
 
 
 class DropMessage(GraphModel):
-    r"""A random mask of the entries of \( \hat A X \) in training, as the paper's Table 5 reads it.
+    r"""A random mask of the entries of \( \hat A X \) in training, following Table 5 of arXiv 2502.11394.
 
-    The original masks each edge's message before they are summed.
+    The original masks the message of each edge before the sum.
     """
 
-    summary = "a random mask of the entries of A X each epoch"
+    summary = "a random mask of the entries of A X in each epoch"
     fixed = False
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ from ..base import GraphModel
 
 
 class BatchNorm(GraphModel):
-    r"""Each column of \( \hat A X \) minus its mean, over its deviation: \( \hat A^- = 11^\top/n\, \hat A \).
+    r"""Each column of \( \hat A X \) minus its mean, divided by its deviation: \( \hat A^- = 11^\top/n\, \hat A \).
 
-    With `column_scale` "length" over its Euclidean length, \( n^{1/2} \) deviations; between layers with weights the
-    scale is learned, and that is where it starts.
+    With `column_scale` "length" it is divided by its Euclidean length, \( n^{1/2} \) deviations. Between layers with
+    weights the scale is learned, starting from this value.
     """
 
-    summary = "centres and scales the columns of A X"
+    summary = "centers and scales the columns of A X"
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
@@ -29,7 +29,7 @@ class BatchNorm(GraphModel):
             self.norms = nn.ModuleList(norms)
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:
-        # By the statistics of all nodes: a step of the SGC backbone has no training mode.
+        # Use the statistics of all nodes, because a step of the SGC backbone has no training mode.
         return self.scale * F.batch_norm(z, None, None, training=True)
 
     def layer(self, x: Tensor, before: Tensor, index: int) -> Tensor:

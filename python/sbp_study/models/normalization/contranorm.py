@@ -1,4 +1,4 @@
-"""ContraNorm (Guo et al., arXiv 2303.06562), exact at any size: its n x n softmax is streamed."""
+"""ContraNorm (Guo et al., arXiv 2303.06562), exact at any size, because its n x n softmax is streamed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..base import GraphModel
 class ContraNorm(GraphModel):
     r"""\( H \leftarrow (1 + s) H - s\, \mathrm{softmax}(\bar H \bar H^\top / \tau) H \) on \( H = \hat A X \).
 
-    \( \bar H \) has the rows of H at length 1, as in the authors' code for graphs.
+    \( \bar H \) has the rows of H, scaled to length 1, as in the authors' code for graphs.
     """
 
-    summary = "repels each node from those like it, after A X"
+    summary = "repels similar nodes after A X"
 
     def after(self, z: Tensor, before: Tensor) -> Tensor:
         c = self.config
         if not bool(torch.isfinite(z).all()):
-            # Up to 1 + s times as large in every step, and without a row's direction once it has overflowed.
+            # Features may grow by 1 + s in every step; rows that have overflowed have no direction.
             return z
-        alike = SignedGraph(neg=Similarity(F.normalize(z, dim=1), sign=1.0, temperature=c.temperature))
-        # lam = 1/2 and twice the coefficients: the residual carries the sum of both terms in one pass.
-        moved = signed_propagate(
-            z, alike, beta=2.0 * c.norm_scale, lam=0.5, residual=(2.0 + 2.0 * c.norm_scale) * z, backend=c.backend
+        repulsion = SignedGraph(neg=Similarity(F.normalize(z, dim=1), sign=1.0, temperature=c.temperature))
+        # With lam = 1/2 and doubled coefficients, the residual adds both terms in one pass.
+        propagated = signed_propagate(
+            z, repulsion, beta=2.0 * c.norm_scale, lam=0.5, residual=(2.0 + 2.0 * c.norm_scale) * z, backend=c.backend
         )
-        return super().after(moved, before)
+        return super().after(propagated, before)

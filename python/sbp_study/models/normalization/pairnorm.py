@@ -11,12 +11,12 @@ from ..base import GraphModel
 
 
 class PairNorm(GraphModel):
-    r"""Columns of \( \hat A X \) centred, then one scale for all rows (PN) or one a row (PN-SI, PN-SCS).
+    r"""Centers the columns of \( \hat A X \), then scales all rows together (PN) or each row (PN-SI, PN-SCS).
 
-    PN-SCS divides each row by its own length before the centring.
+    PN-SCS divides each row by its length before centering.
     """
 
-    summary = "centres the columns of A X, one scale for all"
+    summary = "centers the columns of A X, one scale for all rows"
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)

@@ -1,4 +1,4 @@
-"""Feature-SBP: nodes of unlike initial features repel each other (arXiv 2502.11394, section 4.2)."""
+"""Feature-SBP: nodes with dissimilar initial features repel each other (arXiv 2502.11394, section 4.2)."""
 
 from __future__ import annotations
 

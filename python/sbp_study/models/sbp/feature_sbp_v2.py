@@ -1,6 +1,6 @@
 """Feature-SBP-v2, the paper's approximation for large graphs (arXiv 2502.11394, section 4.2).
 
-This package needs no approximation: `feature-sbp` streams the n x n softmax in O(n d) memory.
+This package does not need the approximation: `feature-sbp` streams the n x n softmax in O(n d) memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..base import GraphModel
 class FeatureSBPv2(GraphModel):
     r"""\( X \leftarrow (1-\lambda) X + \lambda (\alpha \hat A X - \beta X\, \mathrm{softmax}(-X_0^\top X_0)) \).
 
-    The softmax, over rows of a d x d matrix, mixes features where that of Feature-SBP mixes nodes. Between layers
-    with weights, X0 is the X at hand: the initial features have another width.
+    The softmax runs over rows of a d x d matrix and mixes features; that of Feature-SBP mixes nodes. Between layers
+    with weights, X0 is the current X, because the initial features have a different width.
     """
 
     summary = "the paper's approximation: a d x d softmax of features from the right"
@@ -42,8 +42,8 @@ class FeatureSBPv2(GraphModel):
 
     def _step(self, x: Tensor, mix: Tensor | None) -> Tensor:
         c = self.config
-        moved = signed_propagate(x, self.graph, alpha=c.alpha, lam=c.lam, backend=c.backend)
-        x = moved if mix is None else moved - c.lam * c.beta * (x @ mix)
+        propagated = signed_propagate(x, self.graph, alpha=c.alpha, lam=c.lam, backend=c.backend)
+        x = propagated if mix is None else propagated - c.lam * c.beta * (x @ mix)
         return F.layer_norm(x, (x.size(1),)) if c.layer_norm == "every" else x
 
 

@@ -20,7 +20,7 @@ class LabelSBP(SignedModel):
         known = data.train_mask
         if self.config.label_ratio < 1.0:
             nodes = known.nonzero().squeeze(1).cpu()
-            # The same nodes for every seed and ratio: a larger ratio adds to a smaller one.
+            # All seeds use the same order, and a larger ratio contains the nodes of a smaller one.
             order = torch.randperm(nodes.numel(), generator=torch.Generator().manual_seed(0))
             known = torch.zeros_like(known)
             known[nodes[order[: round(self.config.label_ratio * nodes.numel())]]] = True

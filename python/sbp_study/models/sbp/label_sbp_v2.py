@@ -1,6 +1,6 @@
 """Label-SBP-v2, the paper's approximation for large graphs (arXiv 2502.11394, section 4.2).
 
-This package needs no approximation: `label-sbp` is exact at the cost of one pass over the rows.
+This package does not need the approximation: `label-sbp` is exact at the cost of one pass over the rows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..base import GraphModel
 class LabelSBPv2(GraphModel):
     r"""\( X \leftarrow (1 - \lambda) X + \lambda \alpha \hat A^+ X \) without edges between known different labels.
 
-    The edges go before the adjacency is normalised, so that its rows still sum to what they did.
+    The edges are removed before the adjacency is normalized, so its row sums are unchanged.
     """
 
-    summary = "the paper's approximation: no negative edges, training labels cut edges"
+    summary = "the paper's approximation: no negative edges, training labels remove edges"
     section = "4.2"
 
     def __init__(self, data: Data, config: Config) -> None:

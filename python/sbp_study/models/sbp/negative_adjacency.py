@@ -10,7 +10,7 @@ from sbp_kernels import ClassBlock, Similarity
 
 def label_negative(y: Tensor, train_mask: Tensor, softmax_over: str = "all") -> ClassBlock:
     """Return softmax of the label matrix (1 different, -1 same, 0 unknown), `[n, n]`, from training labels only."""
-    # Labels outside the mask are erased here, so that nothing downstream can read them.
+    # Labels outside the mask are removed here, so that no later code can read them.
     return ClassBlock.from_labels(torch.where(train_mask, y, 0), train_mask, softmax_over)
 
 

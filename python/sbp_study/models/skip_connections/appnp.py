@@ -12,10 +12,10 @@ from ..base import GraphModel
 class APPNP(GraphModel):
     r"""\( X \leftarrow (1 - a) \hat A X + a X_0 \).
 
-    Linear, so the linear layer may follow: the same function as the original's, which comes before.
+    The steps are linear, so a linear layer after them computes the same function as the original's before them.
     """
 
-    summary = "each step returns to X0 by a share a"
+    summary = "each step adds X0 with weight a"
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)

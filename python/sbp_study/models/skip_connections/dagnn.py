@@ -1,4 +1,4 @@
-"""DAGNN (Liu et al., arXiv 2007.09296): every node weighs the depths for itself."""
+"""DAGNN (Liu et al., arXiv 2007.09296): every node has its own weights of the depths."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..base import GraphModel
 
 
 class DAGNN(GraphModel):
-    r"""\( \sum_k \mathrm{diag}(s_k) \hat A^k Z \), \( s_k = \sigma(\hat A^k Z w) \), Z a linear layer's scores."""
+    r"""\( \sum_k \mathrm{diag}(s_k) \hat A^k Z \), \( s_k = \sigma(\hat A^k Z w) \), Z the scores of a linear layer."""
 
-    summary = "a learned gate a node joins all depths"
+    summary = "combines all depths with learned gates per node"
     adds_up = False
     fixed = False
     linear = True
 
     def __init__(self, data: Data, config: Config) -> None:
         super().__init__(data, config)
-        # The width of Z, the number of classes, is known at the first call only.
+        # The width of Z, the number of classes, is only known at the first call.
         self.gate = nn.LazyLinear(1)
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:

@@ -11,9 +11,9 @@ from ..base import GraphModel
 
 
 class JKNet(GraphModel):
-    r"""All depths joined: the mean, maximum, concatenation or a learned convex sum of \( \hat A^k X, k = 0..K \)."""
+    r"""All depths combined: the mean, maximum, concatenation or a learned convex sum of \( \hat A^k X, k = 0..K \)."""
 
-    summary = "joins the features of all depths"
+    summary = "combines the features of all depths"
     adds_up = False
 
     def __init__(self, data: Data, config: Config) -> None:

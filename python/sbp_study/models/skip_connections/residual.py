@@ -8,9 +8,9 @@ from ..base import GraphModel
 
 
 class Residual(GraphModel):
-    r"""\( X \leftarrow (1 - \lambda) X + \lambda \hat A X \); between layers with weights the sum \( Z + H \)."""
+    r"""\( X \leftarrow (1 - \lambda) X + \lambda \hat A X \); between layers with weights, the sum \( Z + H \)."""
 
-    summary = "each step keeps a part of X"
+    summary = "each step adds a residual connection"
 
     def propagate(self, x: Tensor, num_steps: int) -> Tensor:
         return self.steps(x, num_steps, lam=self.config.lam)
