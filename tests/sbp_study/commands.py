@@ -1,4 +1,4 @@
-"""Commands in this process and in processes of their own, for tests of how they end."""
+"""Helpers that run commands in this process and in separate processes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 @contextmanager
 def started(*argv: str, code: str = "", **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start `python -m sbp_study argv` in a session of its own and end it with the block; `code` runs before it."""
+    """Start `python -m sbp_study argv` in its own session and kill it at the end of the block; `code` runs first."""
     run = "import runpy; runpy.run_module('sbp_study', run_name='__main__', alter_sys=True)"
     path = os.pathsep.join([str(ROOT / "python"), str(ROOT), *(entry for entry in sys.path if entry)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONUNBUFFERED", None)
     plain = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    # A suite that runs in the background of a shell ignores interrupts, and would hand that on.
+    # A suite in the background of a shell ignores SIGINT, and a child process would inherit that.
     plain["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-c", f"{code}\n{run}", *argv]
     with subprocess.Popen(command, env=environment, **{**plain, **options}) as process:
@@ -51,9 +51,9 @@ def started(*argv: str, code: str = "", **options: Any) -> Iterator[subprocess.P
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120.0) -> None:
-    """Poll until `true()`; fail where the process ends first or the time is over."""
+    """Poll until `true()`; fail if the process exits or time runs out first."""
     end = time.monotonic() + seconds
     while not true():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come about in time"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.005)

@@ -15,13 +15,13 @@ import scipy.io
 import scipy.sparse
 
 CLASSES, FEATURES, NODES = 3, 12, 60
-# The public split takes the 500 nodes after the training ones for validation.
+# The public split uses the 500 nodes after the training nodes for validation.
 TRAIN, VAL, TEST = 15, 500, 45
 
 
 @dataclass
 class Written:
-    """What the files of a graph hold: edges as pairs, a role 0, 1, 2 (training, validation, test) `[splits, n]`."""
+    """The content of the files of a graph. `role` `[splits, n]` is 0, 1, 2 for training, validation, test."""
 
     x: np.ndarray
     y: np.ndarray
@@ -31,7 +31,7 @@ class Written:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Know no host's address: a download fails at once, whatever this machine can reach."""
+    """Resolve no host name, so that a download fails at once on every machine."""
 
     def refuse(*args: Any, **kwargs: Any) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "no network in tests")
@@ -40,13 +40,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _features(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Binary features of which a third leans to each class."""
+    """Return binary features, a third of which is more frequent in each class."""
     share = np.where(np.arange(FEATURES)[None] % CLASSES == y[:, None], 0.6, 0.2)
     return (rng.random(share.shape) < share).astype(np.float32)
 
 
 def _edges(y: np.ndarray, rng: np.random.Generator, per_node: int = 3) -> list[tuple[int, int]]:
-    """Directed edges, four of five to the own class."""
+    """Return directed edges; four of five stay inside the class."""
     edges = set()
     for node, own in enumerate(y):
         for _ in range(per_node):
@@ -58,7 +58,7 @@ def _edges(y: np.ndarray, rng: np.random.Generator, per_node: int = 3) -> list[t
 def _draw(seed: int, splits: int) -> Written:
     rng = np.random.default_rng(seed)
     y = np.arange(NODES) % CLASSES
-    # The last node has the last feature: some formats tell the width by the largest index.
+    # The last node has the last feature, because some formats define the width by the largest index.
     x = _features(y, rng)
     x[-1, -1] = 1.0
     role = np.stack([rng.permutation(np.arange(NODES) % 3) for _ in range(splits)])
@@ -67,7 +67,7 @@ def _draw(seed: int, splits: int) -> Written:
 
 @pytest.fixture(scope="session")
 def planetoid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with 560 nodes under Cora's name: pickled sparse matrices, a dict of lists, a text index."""
+    """Return a root with a graph of 560 nodes named Cora: pickled sparse matrices, a dict of lists, a text index."""
     rng = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("planetoid")
     raw = root / "Cora" / "raw"
@@ -95,7 +95,7 @@ def planetoid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _write_geom_gcn(raw: Path, prefix: str, indices: bool = False) -> Written:
-    """Two tab-separated tables, features in full or as indices of the ones, and ten split archives."""
+    """Write two tab-separated tables, with features as values or indices of ones, and ten split archives."""
     raw.mkdir(parents=True)
     graph = _draw(1, 10)
     nodes = ["node_id\tfeature\tlabel"]
@@ -111,7 +111,7 @@ def _write_geom_gcn(raw: Path, prefix: str, indices: bool = False) -> Written:
 
 
 def _write_heterophilous(raw: Path, stem: str) -> Written:
-    """One archive; an undirected edge is there once."""
+    """Write one archive, with each undirected edge once."""
     raw.mkdir(parents=True)
     graph = _draw(2, 10)
     graph.edges = sorted({(min(e), max(e)) for e in graph.edges})
@@ -122,7 +122,7 @@ def _write_heterophilous(raw: Path, stem: str) -> Written:
 
 
 def _write_penn94(raw: Path) -> Written:
-    """A Matlab file with a table of persons, unknown gender 0, and pickled splits that hold those persons too."""
+    """Write a Matlab file with a table of persons, gender 0 if unknown, and pickled splits with all persons."""
     raw.mkdir(parents=True)
     graph = _draw(3, 5)
     graph.y = graph.y - 1
@@ -141,11 +141,11 @@ def _write_penn94(raw: Path) -> Written:
 
 
 def _write_ogbn(folder: Path, by: str, years: bool) -> Written:
-    """Compressed tables without heads, as OGB's archive unpacks."""
+    """Write compressed tables without headers, in the layout of OGB's archive."""
     graph = _draw(5, 1)
     tables = {
         "raw/edge": np.array(graph.edges),
-        # A column of whole numbers alone would be read as integers.
+        # A column of whole numbers would be read as integers.
         "raw/node-feat": graph.x + 0.25,
         "raw/node-label": graph.y[:, None],
         "raw/num-node-list": np.array([[NODES]]),
@@ -166,7 +166,7 @@ def _write_ogbn(folder: Path, by: str, years: bool) -> Written:
 
 @pytest.fixture(scope="session")
 def raw_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Written]]:
-    """A root with 60 nodes under the name of one dataset of each format, and what was written."""
+    """Return a root with a graph of 60 nodes for one dataset per format, and the graphs."""
     root = tmp_path_factory.mktemp("raw")
     graphs = {
         "texas": _write_geom_gcn(root / "texas" / "raw", "texas"),
@@ -182,5 +182,5 @@ def raw_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 @pytest.fixture(scope="session")
 def webkb_root(raw_files: tuple[Path, dict[str, Written]]) -> Path:
-    """A root with 60 pages under Texas's name."""
+    """Return a root with a graph of 60 nodes named Texas."""
     return raw_files[0]

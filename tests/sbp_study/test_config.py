@@ -1,4 +1,4 @@
-"""Presets and how they are overridden."""
+"""Presets, rules and overrides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_registries_and_presets_agree() -> None:
 @pytest.mark.parametrize("dataset", sorted(DATASETS))
 @pytest.mark.parametrize("model", sorted(MODELS))
 @pytest.mark.parametrize("layers", [0, 2, 300])
-def test_every_pair_resolves(dataset: str, model: str, layers: int) -> None:
+def test_every_model_resolves_on_every_dataset(dataset: str, model: str, layers: int) -> None:
     config = resolve(dataset, model, layers)
     assert config.lr > 0 and config.backbone == MODEL_PRESETS[model].backbones[0]
     used = {*COMMON, *BACKBONE_PRESETS[config.backbone], *MODEL_PRESETS[model].settings}
@@ -37,7 +37,7 @@ def test_every_pair_resolves(dataset: str, model: str, layers: int) -> None:
 @pytest.mark.parametrize(
     ("layers", "lam"), [(1, 0.9), (2, 0.9), (3, 0.5), (10, 0.5), (11, 0.1), (30, 0.1), (300, 0.01)]
 )
-def test_lambda_follows_depth(layers: int, lam: float) -> None:
+def test_lambda_depends_on_depth(layers: int, lam: float) -> None:
     assert resolve("cora", "label-sbp", layers).lam == lam
     assert resolve("cora", "label-sbp", layers, lam=0.3).lam == 0.3
 

@@ -1,4 +1,4 @@
-"""Training, depth sweeps, and that results repeat."""
+"""Training, depth sweeps, and reproducibility of results."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def _fit(seeds: list[int], **options: Any) -> list[torch.Tensor]:
     return list(fit_linear(data.x, data.y, data.train_mask, 2, seeds, **settings))
 
 
-def test_a_seed_does_not_see_the_others() -> None:
+def test_seeds_are_independent() -> None:
     together = _fit([42, 43, 44])
     for seed, predicted in zip((42, 43, 44), together, strict=True):
         assert torch.equal(_fit([seed])[0], predicted)
-    # Few epochs, so that the initial weights still show.
+    # With few epochs the results still depend on the initial weights.
     assert not torch.equal(_fit([1], epochs=1)[0], _fit([2], epochs=1)[0])
 
 
-def test_fit_learns_and_leaves_torch_as_it_was() -> None:
+def test_fit_learns_and_preserves_the_state_of_torch() -> None:
     threads = torch.get_num_threads()
     torch.manual_seed(3)
     wanted = torch.rand(2)
@@ -43,7 +43,7 @@ def test_fit_learns_and_leaves_torch_as_it_was() -> None:
     assert torch.equal(torch.rand(2), wanted)
 
 
-def test_the_closed_form_is_autograd_s_gradient() -> None:
+def test_the_closed_form_equals_the_gradient_of_autograd() -> None:
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
     layer = torch.nn.Linear(4, 3).double()
     torch.nn.functional.cross_entropy(layer(x), y).backward()
@@ -58,7 +58,7 @@ FIXED = [m for m in sorted(MODELS) if "sgc" in MODEL_PRESETS[m].backbones and MO
 
 @pytest.mark.parametrize("model", FIXED)
 @pytest.mark.parametrize("layer_norm", ["none", "final", "every"])
-def test_depths_in_turn_equal_each_from_scratch(model: str, layer_norm: str) -> None:
+def test_continued_depths_equal_depths_from_scratch(model: str, layer_norm: str) -> None:
     settings = {} if model == "mlp" else {"layer_norm": layer_norm}
     configs = [resolve("karate", model, layers, **settings) for layers in (0, 2, 5, 12, 30, 4)]
     data = prepare(load_dataset("karate"), configs[0])
@@ -67,7 +67,7 @@ def test_depths_in_turn_equal_each_from_scratch(model: str, layer_norm: str) -> 
         assert torch.equal(sweep.features(config), Sweep(data).features(config))
 
 
-def test_sweep_goes_on_instead_of_starting_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_continues_from_the_previous_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     plain = MODELS["sgc"].propagate
 
@@ -80,7 +80,7 @@ def test_sweep_goes_on_instead_of_starting_over(monkeypatch: pytest.MonkeyPatch)
     assert taken == [2, 8, 20]
 
 
-def test_results_repeat_exactly() -> None:
+def test_results_are_reproducible() -> None:
     first, again = (train("karate", "label-sbp", 5, seeds=3, options=Options(metrics=True)).to_dict() for _ in range(2))
     del first["seconds"], again["seconds"]
     assert first == again
@@ -101,7 +101,7 @@ def test_planetoid_graph_trains(planetoid_root: Path) -> None:
     assert result.graph["nodes"] == 560 and (result.accuracy() or (0,))[0] > 60
 
 
-def test_depth_orders_and_adds_the_ablation() -> None:
+def test_depth_sorts_depths_and_adds_the_ablation() -> None:
     results = depth("karate", ["sgc", "label-sbp"], [4, 0], ablation=True, seeds=1, epochs=2, beta=0.5)
     assert [(r.label, r.config.layers) for r in results] == [
         ("sgc", 0),
@@ -120,7 +120,7 @@ def test_label_sbp_resists_depth_where_sgc_collapses() -> None:
     assert (deep["sgc"].effective_rank or 9) < 1.1 < 1.5 < (deep["label-sbp"].effective_rank or 0)
 
 
-def test_divergence_is_no_accuracy() -> None:
+def test_diverged_features_have_no_accuracy() -> None:
     result = train("karate", "label-sbp", 200, beta=1e9, seeds=2, options=Options(metrics=True))
     assert result.accuracy() is None and result.effective_rank is None and len(result.runs) == 2
 
@@ -141,6 +141,6 @@ def test_wrong_studies(arguments: dict[str, Any], message: str) -> None:
         depth(**{"dataset": "karate", "layers": [2], **arguments})
 
 
-def test_configs_are_values() -> None:
+def test_configs_are_hashable_values() -> None:
     config = resolve("cora", "label-sbp")
     assert replace(config, layers=0) == replace(resolve("cora", "label-sbp", 1), layers=0)

@@ -18,9 +18,9 @@ def load(root: str, split: int, phi: float = 1 / 3) -> Data:
     r"""Generate graph number `split`: two classes of 100 nodes, 80 % of the nodes with training labels.
 
     Edge probability \( p = (1 + \varphi)\, s / 2 \) inside a class, \( q = (1 - \varphi)\, s / 2 \) across,
-    \( s = 3 \log(100) / 100 \); features \( N(\pm 1, I_8) \). So \( \varphi = (p - q) / (p + q) \) sets the homophily,
+    \( s = 3 \log(100) / 100 \); features \( N(\pm 1, I_8) \). So \( \varphi = (p - q) / (p + q) \) sets the homophily
     at a constant expected degree of \( 100 s - p \): -1 puts all edges between the classes, 1 puts all edges inside a
-    class, and 1/3 gives the paper's \( p = 2q = 2 \log(100) / 100 \). The features do not depend on \( \varphi \), unlike
+    class, and 1/3 gives the paper's \( p = 2q = 2 \log(100) / 100 \). Features do not depend on \( \varphi \), unlike
     those of GPR-GNN (arXiv 2006.07988).
     """
     if not -1 <= phi <= 1:

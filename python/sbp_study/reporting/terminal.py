@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ..training.result import ROLES, Result
+from ..datasets.description import ROLES
+from ..training.result import Result
 
 if TYPE_CHECKING:
     from ..theory.dataset_report import GraphReport

@@ -14,9 +14,9 @@ from torch_geometric.utils import remove_self_loops, to_undirected
 from sbp_kernels import CSR, ClassBlock, SignedGraph, signed_pair
 
 from ..datasets import load_dataset
+from ..datasets.description import describe
 from ..errors import UserError
 from ..models.sbp.negative_adjacency import feature_negative, label_negative
-from ..training.runner import describe
 from . import layers_as_graphs as layers
 from .balance import critical_beta, two_groups, weak_groups
 from .imbalance import structural_imbalance

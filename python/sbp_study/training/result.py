@@ -8,9 +8,9 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from ..config import Config
+from ..datasets.description import GRAPH_FIELDS, ROLES
 from .json_decoding import decode
 
-ROLES = ("train", "val", "test")
 # The format version of the files of finished runs.
 FORMAT = 1
 
@@ -33,10 +33,6 @@ class Layer:
     step: int
     energy: float | None
     rank: float | None
-
-
-# The keys of `runner.describe`.
-GRAPH_FIELDS = frozenset({"nodes", "edges", "features", "classes", "homophily", *ROLES})
 
 
 @dataclass

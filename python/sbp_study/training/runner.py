@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
-from torch_geometric.utils import homophily
 
 from sbp_kernels.backends import check_name
 
 from ..config import Config
 from ..datasets import load_dataset, load_stand_in
+from ..datasets.description import ROLES, describe, num_classes
 from ..errors import UserError
 from ..models import MODELS, Model
 from ..presets import MODEL_PRESETS
@@ -26,7 +26,7 @@ from .limits import too_much_memory
 from .linear_classifier import fit_linear
 from .metrics import accuracy, dirichlet_energy, effective_rank
 from .progress import ProgressBar
-from .result import ROLES, Layer, Part, Result, Run
+from .result import Layer, Part, Result, Run
 from .run_cache import RunCache
 from .trainer import Trainer
 
@@ -126,7 +126,7 @@ def require_runnable(configs: Sequence[Config]) -> None:
 
 def require_memory(config: Config, data: Data) -> None:
     """Raise a `UserError` for a run that needs more memory than this machine has, before allocating it."""
-    why = too_much_memory(config, data.num_nodes, data.num_edges, data.num_features, _classes(data))
+    why = too_much_memory(config, data.num_nodes, data.num_edges, data.num_features, num_classes(data))
     if why:
         raise UserError(f"{label(config)} with {config.layers} layers is {why}")
 
@@ -140,24 +140,6 @@ def label(config: Config) -> str:
 def is_signed(config: Config) -> bool:
     """Return whether the setting has negative edges, so that beta = 0 is its ablation."""
     return MODELS[config.model].signed and config.beta != 0
-
-
-def describe(data: Data) -> dict[str, Any]:
-    """Return the size of a graph, with directed edges as stored, and its edge homophily over known labels."""
-    known = (data.y[data.edge_index] >= 0).all(dim=0)
-    ratio = homophily(data.edge_index[:, known], data.y) if bool(known.any()) else None
-    return {
-        "nodes": data.num_nodes,
-        "edges": data.num_edges,
-        "features": data.num_features,
-        "classes": _classes(data),
-        "homophily": None if ratio is None else round(ratio, 4),
-        **{role: int(data[f"{role}_mask"].sum()) for role in ROLES},
-    }
-
-
-def _classes(data: Data) -> int:
-    return int(data.y.max()) + 1
 
 
 def _on(config: Config) -> str:
@@ -196,7 +178,7 @@ def _fixed(config: Config, sweep: Sweep, options: Options) -> Part:
             x,
             data.y,
             data.train_mask,
-            _classes(data),
+            num_classes(data),
             config.seeds,
             epochs=config.epochs,
             lr=config.lr,
@@ -218,7 +200,7 @@ def _trained(config: Config, sweep: Sweep, options: Options) -> Part:
         checkpoint = options.run_cache.run_path(data, config, options.metrics, options.per_layer).with_suffix(".pt")
     # The run uses the global generators of torch; `fork_rng` restores them afterwards.
     with torch.random.fork_rng(), _clock(part, "train"):
-        trainer = Trainer(data, config, _classes(data), seed, checkpoint)
+        trainer = Trainer(data, config, num_classes(data), seed, checkpoint)
         # The run cache removes the checkpoint once the run is written.
         part.runs = [_score(data, trainer.fit(options.progress, resume=not fresh, remove=False), config, seed)]
     part.seconds["train"] += trainer.seconds

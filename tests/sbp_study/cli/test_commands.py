@@ -90,7 +90,7 @@ def test_depth_table_and_figure_repeat(capsys: pytest.CaptureFixture[str], tmp_p
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_diverged_depth_is_shown_as_a_gap(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_diverged_depth_is_a_gap(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = ["depth", "--dataset", "karate", "--models", "label-sbp", "--layers", "2,300", "--beta", "1e9"]
     document = _json(capsys, *argv, "--out", str(tmp_path), *FAST)
     assert document["results"][1]["accuracy"]["test"] is None
@@ -107,7 +107,7 @@ def test_signed(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["SGC"]["beta_ratio"] == "inf" and rows["SGC"]["balance"] == "balanced"
     assert rows["edges signed by label"]["balance"] == "balanced" and rows["Residual"]["balance"] == "unbalanced"
     assert 0 < rows["mean centring"]["beta_ratio"] < 1 and rows["Label-SBP"]["balance"] is None
-    # Four communities: the enemy of an enemy may be an enemy.
+    # With four communities the graph is only weakly balanced.
     assert main(["signed", "--dataset", "karate"]) == 0
     out = capsys.readouterr().out
     assert "SID" in out and "weakly balanced" in out and "beta* / alpha" in out
@@ -169,7 +169,7 @@ def test_missing_files_are_a_user_error(
     assert out == "" and err.startswith("error: cora could not be downloaded") and "ind.cora.graph" in err
 
 
-def test_a_file_in_the_way_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_output_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert main(["depth", "--dataset", "karate", "--out", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
@@ -189,8 +189,8 @@ def test_module_runs() -> None:
     assert bad.returncode == 2 and bad.stderr.startswith("error: unknown model 'sgcc'") and bad.stdout == ""
 
 
-def test_help_is_quick_and_shows_examples() -> None:
-    # Help must not import torch: it would take seconds.
+def test_help_does_not_import_torch_and_shows_examples() -> None:
+    # Importing torch would take seconds.
     code = """
 import sys
 from sbp_study.cli.commands import main

@@ -1,4 +1,4 @@
-"""How commands end: signals at any moment, a pipe that closes, output that cannot be written."""
+"""Exit status and message: signals at any moment, a closed pipe, and output that cannot be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUDY = ("depth", "--dataset", "karate", "--models", "gcn", "--layers", "2", "--
 STATUS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 _UNBUFFERED = "import io, sys; sys.stdout = io.TextIOWrapper(io.FileIO(1, 'w'), write_through=True)"
 _CALL = "import os, signal; call = lambda: os.kill(os.getpid(), signal.{name})\n"
-# Moments at which a process sends itself the signal, as code that runs before the command.
+# Moments at which a process signals itself, as code that runs before the command.
 MOMENTS = {
     "in the imports": """
 import sys
@@ -53,7 +53,7 @@ plain = ProgressBar.__init__
 def init(self, *a, **k): plain(self, *a, **k); Late()
 ProgressBar.__init__ = init
 """,
-    "where a library catches everything": """
+    "in a library that catches every exception": """
 import sbp_study.cli.exit_handler
 from sbp_study.training.progress import ProgressBar
 sbp_study.cli.exit_handler._GRACE_SECONDS = 0.5
@@ -107,7 +107,7 @@ def test_a_signal_at_any_moment(number: signal.Signals, moment: str, code: str) 
 
 @pytest.mark.parametrize("delay", [0.0, 0.7, 2.0, 5.0])
 def test_a_signal_after_a_while(delay: float) -> None:
-    # Only the interpreter's own start, before any module of ours, is not covered.
+    # The start of the interpreter, before any module of the study, is not covered.
     mine, theirs = os.pipe()
     code = f"""
 import os, sbp_study.cli.exit_handler
@@ -136,7 +136,7 @@ def test_the_line_says_how_to_resume(number: signal.Signals, extra: tuple[str], 
         wait_until(lambda: bool(list(tmp_path.glob("runs/*.pt"))), process)
         process.send_signal(number)
         _ends(process, number, f"finished runs are in {tmp_path / 'runs'}; {hint}")
-    # The checkpoint is whole, and nothing half is beside it.
+    # The checkpoint is complete, and there is no temporary file.
     (checkpoint,) = tmp_path.glob("runs/*.pt")
     assert torch.load(checkpoint, weights_only=True)["epoch"] > 0 and not list(tmp_path.glob("runs/.*"))
 
@@ -147,9 +147,9 @@ def test_the_line_says_that_no_run_was_saved() -> None:
         _ends(process, signal.SIGINT, "no run was saved; with --keep the same command resumes")
 
 
-def test_in_a_terminal_the_progress_bar_makes_room_for_the_line(tmp_path: Path) -> None:
+def test_in_a_terminal_the_line_replaces_the_progress_bars(tmp_path: Path) -> None:
     mine, theirs = pty.openpty()
-    # Of no size it would get an empty bar.
+    # In a terminal without a size the bar would be empty.
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     with started(*STUDY, "--out", str(tmp_path), stderr=theirs, stdout=subprocess.DEVNULL) as process:
         os.close(theirs)
@@ -158,7 +158,7 @@ def test_in_a_terminal_the_progress_bar_makes_room_for_the_line(tmp_path: Path) 
             assert select.select([mine], [], [], 60)[0], seen
             seen += os.read(mine, 4096)
         process.send_signal(signal.SIGINT)
-        # Linux ends a terminal whose other end is closed with an error.
+        # On Linux, reading raises an error once the other end of the terminal is closed.
         with suppress(OSError):
             while part := os.read(mine, 4096):
                 seen += part
@@ -170,7 +170,7 @@ def test_in_a_terminal_the_progress_bar_makes_room_for_the_line(tmp_path: Path) 
 
 
 def test_ignored_signals_stay_ignored() -> None:
-    # As under nohup, or of a job that a shell runs in the background.
+    # A shell ignores SIGINT for its background jobs, and nohup ignores SIGHUP.
     code = _CALL.format(name="SIGINT") + MOMENTS["in the imports"].format(module="sbp_study.cli.commands")
     with started("list", code=code, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
         assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
@@ -188,7 +188,7 @@ def test_an_interrupt_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @pytest.mark.parametrize("argv", [("list",), ("list", "--json"), ("--help",)])
-def test_a_pipe_that_nobody_reads_ends_quietly(argv: tuple[str, ...]) -> None:
+def test_a_closed_pipe_ends_the_command_silently(argv: tuple[str, ...]) -> None:
     mine, theirs = os.pipe()
     os.close(mine)
     with started(*argv, stdout=theirs) as process:
@@ -197,7 +197,7 @@ def test_a_pipe_that_nobody_reads_ends_quietly(argv: tuple[str, ...]) -> None:
 
 
 def test_head_of_a_long_output() -> None:
-    # Lines are written as they are printed, so that the pipe closes in the middle of them.
+    # Output is unbuffered, so the pipe closes between lines.
     with started("list", code=_UNBUFFERED) as process:
         assert process.stdout is not None and process.stdout.readline()
         process.stdout.close()
@@ -210,7 +210,7 @@ def test_head_of_a_long_output() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("argv", [("list",), ("--help",)])
 @pytest.mark.parametrize("code", ["", _UNBUFFERED], ids=["buffered", "unbuffered"])
-def test_a_full_disk_behind_stdout_is_said(argv: tuple[str, ...], code: str) -> None:
+def test_a_full_disk_behind_stdout_is_reported(argv: tuple[str, ...], code: str) -> None:
     with open("/dev/full", "w") as full, started(*argv, stdout=full, code=code) as process:
         err = process.communicate(timeout=60)[1]
     assert (process.returncode, err) == (2, "error: standard output: No space left on device\n")

@@ -22,7 +22,7 @@ from tests.sbp_study.commands import refused
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
     action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
 )
-# A command that is right, to which a flag is added.
+# Valid commands, to which a flag is added.
 RIGHT = {
     "train": ("--dataset", "karate", "--model", "sgc"),
     "depth": ("--dataset", "karate", "--models", "sgc"),
@@ -31,7 +31,7 @@ RIGHT = {
     "reproduce": ("fig3",),
     "list": (),
 }
-# Words for flags whose words are checked: by themselves, and with what the message says.
+# Invalid words for flags with choices, and the expected message.
 WORDS: dict[str, list[tuple[str, str]]] = {
     "dataset": [("kartae", "did you mean karate"), ("", "unknown dataset ''"), ("../karate", "unknown dataset")],
     "model": [("gnc", "did you mean"), ("", "unknown model ''"), ("SGC", "did you mean sgc")],
@@ -44,7 +44,7 @@ WORDS: dict[str, list[tuple[str, str]]] = {
     "backend": [("cuda", "backend must be one of"), ("", "backend must be one of")],
     "device": [("gpu", "device gpu cannot be used"), ("meta", "it holds no numbers"), ("cpu:x", "cannot be used")],
 }
-# The same for depths, where a command takes several.
+# The same for commands that take several depths.
 DEPTHS = [
     *(("", "got nothing"), ("2,,5", "numbers with commas"), ("2,x", "numbers with commas"), ("nan", "numbers with")),
     *(("-1", "layers must be >= 0, got -1"), ("1000000000", "layers must be <= 100,000, got 1e+09")),
@@ -61,7 +61,7 @@ def _flags() -> list[tuple[str, str, argparse.Action]]:
 
 
 def _bad(command: str, name: str, action: argparse.Action) -> list[tuple[str, str]]:
-    """Return bad values of a flag, each with what its message says."""
+    """Return bad values of a flag, each with its expected message."""
     if name == "split" and command == "signed":
         return [("x", "invalid int"), ("-1", "below 1 for karate"), ("9" * 20, "below 1 for karate")]
     if name == "layers" and command in ("depth", "reproduce"):
@@ -102,7 +102,7 @@ CASES = [(command, action, bad, why) for command, name, action in _flags() for b
 
 @pytest.fixture
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail where a command reads data: a bad flag must show before."""
+    """Fail if a command reads data: a bad flag must be reported before."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("data was read")
@@ -138,7 +138,7 @@ def test_every_flag_with_a_value_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_unknown_and_shortened_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_and_abbreviated_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--nonsense", "--jso", "extra"):
         assert f"unrecognized arguments: {flag}" in refused(capsys, command, *RIGHT[command], flag)
 
@@ -146,7 +146,7 @@ def test_unknown_and_shortened_flags(command: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("command", ["depth", "sweep", "reproduce", "train"])
 @pytest.mark.parametrize("out", ["file", "file/below", "dangling/below"])
 @pytest.mark.usefixtures("no_data")
-def test_an_output_folder_that_is_none(command: str, out: str, capsys: Any, tmp_path: Path) -> None:
+def test_an_output_folder_that_is_a_file(command: str, out: str, capsys: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "file")
     keep = ["--keep"] if command == "train" else []
@@ -157,14 +157,14 @@ def test_an_output_folder_that_is_none(command: str, out: str, capsys: Any, tmp_
 
 @pytest.mark.usefixtures("no_data")
 def test_an_output_folder_without_permission(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may write everywhere, so the system's answer is made up.
+    # Root may write everywhere, so the answer of the system is mocked.
     monkeypatch.setattr("sbp_study.training.files.os.access", lambda path, mode: False)
     message = refused(capsys, "depth", *RIGHT["depth"], "--out", str(tmp_path / "new"))
     assert f"must be writable, got {tmp_path / 'new'}: permission denied in {tmp_path}" in message
 
 
 @pytest.mark.parametrize("hidden", ["1000000"])
-def test_a_network_that_does_not_fit_is_refused_before_it_is_built(hidden: str, capsys: Any) -> None:
+def test_a_network_that_exceeds_memory_raises_before_it_is_built(hidden: str, capsys: Any) -> None:
     start = time.monotonic()
     message = refused(capsys, "train", "--dataset", "karate", "--model", "gcn", "--hidden", hidden, "--layers", "9")
     assert "gcn with 9 layers is too large: " in message and "hidden = 1,000,000" in message
@@ -179,7 +179,7 @@ def test_the_last_of_many_models_is_checked_before_the_first_runs(capsys: Any, t
     assert "layers must be >= 1 on the backbone gcn" in refused(capsys, "reproduce", "table11", "--layers", "0", *quick)
 
 
-def test_switches_of_a_sweep_are_read_as_such(capsys: Any, tmp_path: Path) -> None:
+def test_a_sweep_parses_switches_as_booleans(capsys: Any, tmp_path: Path) -> None:
     argv = ("sweep", "--dataset", "karate", "--models", "sgc", "--setting", "self_loops", "--epochs", "1")
     assert main([*argv, "--values", "false,True", "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["results"]
@@ -219,7 +219,7 @@ def test_wrong_types_from_python(settings: dict[str, Any], message: str) -> None
     assert message in str(error.value)
 
 
-def test_lists_that_are_too_long() -> None:
+def test_lists_that_are_too_long_raise() -> None:
     with pytest.raises(UserError, match="depths must be at most 1,000, got 1,001"):
         depth("karate", ["sgc"], range(1001), options=Options())
     with pytest.raises(UserError, match="values must be at most 1,000, got 1,001"):
@@ -237,7 +237,7 @@ def test_a_sweep_does_not_ignore_its_own_setting(capsys: Any) -> None:
     assert "sweep varies lr: it must not be set as well, got 0.2" in refused(capsys, *argv)
 
 
-def test_a_compiler_that_is_missing_is_said(capsys: Any) -> None:
+def test_a_missing_compiler_is_reported(capsys: Any) -> None:
     config = pytest.importorskip("torch._inductor.config")
     torch.compiler.reset()
     with config.patch({"cpp.cxx": (None, "/no/compiler")}):
@@ -246,8 +246,8 @@ def test_a_compiler_that_is_missing_is_said(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("settings", ["--model jknet --jump cat"])
-def test_steps_that_are_held_count_as_memory(settings: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A machine of 1 GiB.
+def test_saved_steps_count_as_memory(settings: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A machine with 1 GiB of memory.
     monkeypatch.setattr("sbp_study.training.limits.os.sysconf", lambda name: 2**15)
     argv = ("train", "--dataset", "karate", *settings.split(), "--layers", "100000")
     assert "with 100000 layers is too large: " in refused(capsys, *argv)

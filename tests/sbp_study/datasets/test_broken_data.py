@@ -1,4 +1,4 @@
-"""Raw files that are cut off, garbage, or would run code: one sentence with the file's name."""
+"""Raw files that are truncated, invalid, or would execute code: one sentence names the file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KINDS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture
 def root(planetoid_root: Path, raw_files: tuple[Path, Any], tmp_path: Path) -> Path:
-    """A copy of all made-up raw files, without what libraries made of them."""
+    """A copy of all generated raw files, without the processed files of the libraries."""
     for source in (planetoid_root, raw_files[0]):
         shutil.copytree(source, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("processed"))
     return tmp_path
@@ -53,7 +53,7 @@ def root(planetoid_root: Path, raw_files: tuple[Path, Any], tmp_path: Path) -> P
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "file"), FILES, ids=[file.rpartition("/")[2] for _, file in FILES])
-def test_a_broken_raw_file_is_named(name: str, file: str, kind: str, root: Path) -> None:
+def test_the_error_names_a_broken_raw_file(name: str, file: str, kind: str, root: Path) -> None:
     path = root / file
     content = path.read_bytes()
     path.write_bytes(KINDS[kind](content))
@@ -62,12 +62,12 @@ def test_a_broken_raw_file_is_named(name: str, file: str, kind: str, root: Path)
     message = str(error.value)
     assert message.startswith(f"{name} could not be read from ") and "\n" not in message
     assert path.name in message, message
-    # What the message says mends it.
+    # The remedy in the message works.
     path.write_bytes(content)
     assert load_dataset(name, str(root)).num_nodes in (60, 560)
 
 
-def test_a_command_says_it_in_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_reports_a_broken_file_in_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "texas/raw/out1_graph_edges.txt"
     path.write_bytes(path.read_bytes()[:-2])
     message = refused(capsys, "train", "--dataset", "texas", "--model", "sgc", "--root", str(root))
@@ -83,7 +83,7 @@ class _Bomb:
 
 
 def _planted(root: Path, name: str, ran: Path) -> Path:
-    """Put code into a pickled file of a dataset and return the file."""
+    """Insert code into a pickled file of a dataset and return the file."""
     if name == "cora":
         path = root / "Cora/raw/ind.cora.graph"
         path.write_bytes(pickle.dumps(_Bomb(ran)))
@@ -98,7 +98,7 @@ def _planted(root: Path, name: str, ran: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["cora", "penn94", "data.pt", "pre_transform.pt"])
-def test_no_file_runs_code(name: str, root: Path, tmp_path: Path) -> None:
+def test_no_file_executes_code(name: str, root: Path, tmp_path: Path) -> None:
     dataset = name if name in ("cora", "penn94") else "texas"
     if dataset == "texas":
         load_dataset("texas", str(root))
@@ -109,7 +109,7 @@ def test_no_file_runs_code(name: str, root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "half", "garbage"])
-def test_a_broken_cache_is_named_and_made_again_when_deleted(kind: str, root: Path) -> None:
+def test_the_error_names_a_broken_cache_which_is_rebuilt_after_deletion(kind: str, root: Path) -> None:
     whole = load_dataset("texas", str(root))
     path = root / "texas/processed/data.pt"
     path.write_bytes(KINDS[kind](path.read_bytes()))
@@ -125,7 +125,7 @@ def _nan(x: np.ndarray) -> np.ndarray:
     return np.where(np.arange(x.size).reshape(x.shape) == 5, np.nan, x)
 
 
-# An array of one archive, what it becomes, and what the message says.
+# An array of an archive, its replacement, and the expected message.
 UNFIT: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ("edges", lambda a: np.where(a == 7, 60, a), r"must join nodes in \[0, 60\)|number of nodes|out of bounds|invalid"),
     ("edges", lambda a: np.where(a == 7, -1, a), r"must join nodes in \[0, 60\)|negative|out of bounds|invalid"),
@@ -142,7 +142,7 @@ UNFIT: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "why"), UNFIT)
-def test_arrays_that_do_not_fit_are_refused(
+def test_inconsistent_arrays_raise_an_error(
     name: str, change: Callable[[np.ndarray], np.ndarray], why: str, root: Path
 ) -> None:
     path = root / "amazon_ratings/raw/amazon_ratings.npz"
@@ -153,14 +153,14 @@ def test_arrays_that_do_not_fit_are_refused(
         load_dataset("amazon-ratings", str(root))
 
 
-def test_a_missing_array_is_named_with_its_file(root: Path) -> None:
+def test_the_error_names_a_missing_array_and_its_file(root: Path) -> None:
     path = root / "texas/raw/texas_split_0.6_0.2_4.npz"
     np.savez(path, train_mask=np.ones(60))
     with pytest.raises(UserError, match=f"texas could not be read from {path} .*val_mask"):
         load_dataset("texas", str(root))
 
 
-def test_a_table_with_a_word_is_named(root: Path) -> None:
+def test_the_error_names_a_table_with_a_word(root: Path) -> None:
     path = root / "ogbn_arxiv/raw/node-feat.csv.gz"
     rows = gzip.decompress(path.read_bytes()).replace(b"0.25", b"x", 1)
     path.write_bytes(gzip.compress(rows))
@@ -169,7 +169,7 @@ def test_a_table_with_a_word_is_named(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default:.*its source states")
-def test_files_of_another_size_than_the_source_states_are_noticed(root: Path) -> None:
+def test_a_graph_of_another_size_than_published_gives_a_warning(root: Path) -> None:
     with pytest.warns(UserWarning, match="texas as read .* has 60 nodes and .*: are its files whole"):
         load_dataset("texas", str(root))
     with warnings.catch_warnings():
@@ -178,7 +178,7 @@ def test_files_of_another_size_than_the_source_states_are_noticed(root: Path) ->
         load_dataset("csbm")
 
 
-def test_whole_files_pass(root: Path) -> None:
+def test_complete_files_pass(root: Path) -> None:
     require_whole([str(root / file) for _, file in FILES])
 
 
@@ -187,7 +187,7 @@ def _load(root: str, name: str, results: Any) -> None:
     results.put((data.num_nodes, int(data.edge_index.sum()), int(data.train_mask.sum())))
 
 
-def test_processes_that_read_one_dataset_at_once(root: Path) -> None:
+def test_several_processes_read_one_dataset(root: Path) -> None:
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     processes = [context.Process(target=_load, args=(str(root), "texas", results)) for _ in range(4)]

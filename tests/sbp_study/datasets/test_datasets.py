@@ -1,4 +1,4 @@
-"""The registry, the citation graphs, the drawn graphs and the stand-ins; other formats in test_raw_files."""
+"""The registry, citation graphs, CSBM and stand-ins. test_raw_files tests the other formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch_geometric.utils import stochastic_blockmodel_graph
 
 from sbp_study import UserError, list_datasets, load_dataset, sweep, train
 from sbp_study.datasets import DATASETS, load_stand_in
-from sbp_study.training.runner import describe
+from sbp_study.datasets.description import describe
 
 
 def test_planetoid_format(planetoid_root: Path) -> None:
@@ -23,7 +23,7 @@ def test_planetoid_format(planetoid_root: Path) -> None:
     assert [int(data[f"{role}_mask"].sum()) for role in ("train", "val", "test")] == [15, 500, 45]
 
 
-def test_unknown_names_bring_the_nearest() -> None:
+def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown dataset 'Coar': did you mean cora"):
         load_dataset("Coar")
     with pytest.raises(UserError, match="split must be an index below 1 for karate, got 1"):
@@ -34,7 +34,7 @@ def test_unknown_names_bring_the_nearest() -> None:
         load_dataset("cora", phi=0.5)
 
 
-def test_embedded_sets_need_no_files() -> None:
+def test_embedded_datasets_need_no_files() -> None:
     karate = load_dataset("karate", "no such folder")
     assert karate.num_nodes == 34 and int(karate.train_mask.sum()) == 4 and int(karate.test_mask.sum()) == 30
     assert torch.equal(karate.x, torch.eye(34))
@@ -43,7 +43,7 @@ def test_embedded_sets_need_no_files() -> None:
     assert csbm.is_undirected() and not csbm.has_self_loops()
 
 
-def test_csbm_draws_repeat_and_differ_and_leave_the_generator_alone() -> None:
+def test_csbm_graphs_are_reproducible_distinct_and_preserve_the_generator() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
@@ -73,7 +73,7 @@ def test_csbm_default_is_the_graph_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("phi", [-1.0, -0.5, 0.0, 1 / 3, 1.0])
-def test_phi_moves_edges_at_one_expected_degree(phi: float) -> None:
+def test_phi_sets_homophily_at_a_constant_expected_degree(phi: float) -> None:
     graphs = [load_dataset("csbm", split=split, phi=phi) for split in range(20)]
     both = 3 * np.log(100) / 100
     p, q = (1 + phi) / 2 * both, (1 - phi) / 2 * both
@@ -83,7 +83,7 @@ def test_phi_moves_edges_at_one_expected_degree(phi: float) -> None:
     assert homophily == pytest.approx(99 * p / (99 * p + 100 * q), abs=0.01)
 
 
-def test_phi_reaches_the_runs() -> None:
+def test_phi_affects_the_runs() -> None:
     found = sweep("csbm", ["sgc"], "phi", [-1.0, 1.0], split=0)
     assert [result.graph["homophily"] for result in found] == [0.0, 1.0]
     with pytest.raises(UserError, match="cora has no option phi"):
@@ -129,7 +129,7 @@ def test_stand_ins(name: str) -> None:
         load_stand_in(name, source.num_splits)
 
 
-def test_every_dataset_says_what_it_is() -> None:
+def test_every_dataset_has_a_description() -> None:
     assert set(list_datasets()) == set(DATASETS)
     for name, summary in list_datasets().items():
         source = DATASETS[name]

@@ -1,4 +1,4 @@
-"""Loaders on the file formats of their sources: what is read, what is missing, what is broken."""
+"""Loaders on the file formats of their sources: complete, missing and broken files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import torch
 
 from sbp_study import UserError, load_dataset, train
 from sbp_study.datasets import DATASETS, ogbn
+from sbp_study.datasets.description import describe
 from sbp_study.theory.dataset_report import report_dataset
-from sbp_study.training.runner import describe
 
 Files = tuple[Path, dict[str, Any]]
 
 pytestmark = pytest.mark.usefixtures("no_network")
-# As the loader returns them; the others are directed, as stored.
+# The undirected graphs. The others are directed, as stored.
 UNDIRECTED = ("amazon-ratings", "penn94", "ogbn-arxiv", "ogbn-products")
-# The folder of each and the last file that belongs there.
+# The folder of each dataset and the last file that it needs.
 PLACES = {
     "cora": ("Cora/raw", "ind.cora.test.index"),
     "citeseer": ("CiteSeer/raw", "ind.citeseer.test.index"),
@@ -59,7 +59,7 @@ def test_raw_files_are_read(raw_files: Files, name: str, last: bool) -> None:
         assert np.array_equal(mask.numpy(), (written.role[split] == i) & (written.y >= 0))
 
 
-def test_people_without_a_label_count_nowhere(raw_files: Files) -> None:
+def test_nodes_without_a_label_are_in_no_mask(raw_files: Files) -> None:
     root, y = str(raw_files[0]), raw_files[1]["penn94"].y
     data = load_dataset("penn94", root)
     assert (y == -1).sum() == 20 and int(data.y.min()) == -1
@@ -84,7 +84,7 @@ def test_failed_download_names_folder_and_files(name: str, tmp_path: Path) -> No
         assert f"put these files into {tmp_path / folder}: " in message and file in message and "\n" not in message
 
 
-def test_every_dataset_with_files_has_its_place() -> None:
+def test_every_dataset_with_files_has_its_own_folder() -> None:
     assert set(PLACES) == {name for name, source in DATASETS.items() if not source.embedded}
 
 
@@ -99,14 +99,14 @@ def test_every_dataset_with_files_has_its_place() -> None:
         ("ogbn-arxiv", "ogbn_arxiv/raw/node-label.csv.gz"),
     ],
 )
-def test_broken_file_is_named(raw_files: Files, tmp_path: Path, name: str, file: str) -> None:
+def test_the_error_names_a_broken_file(raw_files: Files, tmp_path: Path, name: str, file: str) -> None:
     _copy(raw_files[0], tmp_path, file.split("/")[0])
     (tmp_path / file).write_text("a heading\nnot a number\n")
     with pytest.raises(UserError, match=f"{name} could not be read from .*{file.split('/')[0]}"):
         load_dataset(name, str(tmp_path))
 
 
-def test_ogb_never_asks_nor_deletes(raw_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ogb_never_prompts_nor_deletes(raw_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*args: object) -> str:
         raise AssertionError("asked on stdin")
 
@@ -120,7 +120,7 @@ def test_ogb_never_asks_nor_deletes(raw_files: Files, tmp_path: Path, monkeypatc
         assert (tmp_path / folder / "raw" / "node-feat.csv.gz").exists()
 
 
-def test_ogb_is_quiet_and_asks_for_no_version(raw_files: Files, tmp_path: Path, capfd: Any) -> None:
+def test_ogb_prints_nothing_and_checks_no_version(raw_files: Files, tmp_path: Path, capfd: Any) -> None:
     _copy(raw_files[0], tmp_path, "ogbn_arxiv")
     first, again = (load_dataset("ogbn-arxiv", str(tmp_path)) for _ in range(2))
     assert capfd.readouterr().out == ""
@@ -142,7 +142,7 @@ class _Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_ogb_cache_runs_no_code(raw_files: Files, tmp_path: Path) -> None:
+def test_the_ogb_cache_executes_no_code(raw_files: Files, tmp_path: Path) -> None:
     _copy(raw_files[0], tmp_path, "ogbn_arxiv")
     processed = tmp_path / "ogbn_arxiv" / "processed"
     load_dataset("ogbn-arxiv", str(tmp_path))

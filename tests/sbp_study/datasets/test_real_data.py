@@ -1,4 +1,4 @@
-"""Real data, where copies lie beside the repository: sizes, and accuracies that the method is known to reach."""
+"""Real data, if copies exist beside the repository: sizes, and accuracies that the method is known to reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from sbp_study import Options, depth, load_dataset, train
 from sbp_study.datasets import DATASETS
-from sbp_study.training.runner import describe
+from sbp_study.datasets.description import describe
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_cora = pytest.mark.skipif(not (SHARED / "Cora").is_dir(), reason="no copy of Cora beside the repository")

@@ -1,4 +1,4 @@
-"""Backbones that train, against dense formulas and PyG's own layers."""
+"""Trained backbones against dense formulas and PyG's layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _network(data: Data, model: str, layers: int, **settings: Any) -> Any:
     network = build(data, resolve("karate", model, layers, **settings), 2).double().eval()
     network(data.x)
     for parameter in network.parameters():
-        # Zero biases and unit scales would hide where they go.
+        # Zero biases and unit scales would hide where they are applied.
         torch.nn.init.normal_(parameter, std=0.5)
     return network
 
@@ -41,7 +41,7 @@ def _adjacency(data: Data) -> Tensor:
 
 
 def _gcn(network: Any, data: Data, between: Any) -> Tensor:
-    """The dense network: `between(x, before, index)` is what follows the weights of a hidden layer."""
+    """Return the scores of a dense network; `between(x, before, index)` follows the weights of a hidden layer."""
     h = data.x
     *hidden, last = network.linears
     for index, linear in enumerate(hidden):
@@ -74,7 +74,7 @@ def _between(model: str, network: Any, data: Data) -> Any:
 
 
 @pytest.mark.parametrize("model", ["gcn", "batchnorm", "residual", "wgcn", "label-sbp", "feature-sbp"])
-def test_gcn_backbone_is_its_definition(model: str) -> None:
+def test_gcn_backbone_equals_its_definition(model: str) -> None:
     data = _data()
     network = _network(data, model, 4, backbone="gcn")
     torch.testing.assert_close(network(data.x), _gcn(network, data, _between(model, network, data)))
@@ -82,7 +82,7 @@ def test_gcn_backbone_is_its_definition(model: str) -> None:
     assert len(hidden) == 3 and all(h.shape == (200, 32) for h in hidden)
 
 
-def test_gcnii_backbone_is_pygs() -> None:
+def test_gcnii_backbone_equals_pyg() -> None:
     data = _data()
     network = _network(data, "gcnii", 3)
     h = h0 = F.relu(network.first(data.x))
@@ -93,7 +93,7 @@ def test_gcnii_backbone_is_pygs() -> None:
     torch.testing.assert_close(network(data.x), network.last(h))
 
 
-def test_gat_is_pygs() -> None:
+def test_gat_equals_pyg() -> None:
     data = _data()
     network = _network(data, "gat", 3, heads=2)
     assert isinstance(network.gat, GAT)
@@ -101,18 +101,18 @@ def test_gat_is_pygs() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"layer_norm": "none"}, {"layer_norm": "every"}, {"layer_norm": "final"}])
-def test_sgc_backbone_with_learned_coefficients_starts_at_the_fixed_ones(settings: dict[str, Any]) -> None:
+def test_learned_coefficients_start_at_the_fixed_ones(settings: dict[str, Any]) -> None:
     data = _data()
     learned = build(data, resolve("karate", "label-sbp", 5, learn=True, **settings), 2).double().eval()
     fixed = build(data, resolve("karate", "label-sbp", 5, **settings), 2).double().eval()
     fixed.linear.load_state_dict(learned.linear.state_dict())
-    # lambda is kept as its logit, in float32 until the whole network became float64.
+    # The logit of lambda was float32 before the network was converted to float64.
     torch.testing.assert_close(learned(data.x), fixed(data.x), rtol=1e-5, atol=1e-6)
     learned(data.x).square().sum().backward()
     assert bool((learned.model.raw_coefficients.grad != 0).all())
 
 
-def test_sparse_features_are_read_from_their_nonzeros() -> None:
+def test_only_the_nonzeros_of_sparse_features_are_read() -> None:
     data = _data()
     data.x = F.dropout(data.x.repeat(1, 4), 0.95)
     network = _network(data, "label-sbp", 3, learn=True)
@@ -126,7 +126,7 @@ def test_sparse_features_are_read_from_their_nonzeros() -> None:
     assert network._nonzeros is None
 
 
-def test_random_parts_differ_by_epoch_and_repeat_by_seed() -> None:
+def test_random_parts_differ_between_epochs_and_repeat_with_the_seed() -> None:
     data = prepare(load_dataset("karate"), resolve("karate", "sgc"))
     for model in ("dropedge", "dropmessage"):
         config = resolve("karate", model, 2)

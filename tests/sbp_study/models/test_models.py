@@ -1,4 +1,4 @@
-"""Propagation rules against their dense definitions, and against leakage of labels."""
+"""Propagation rules against their dense definitions, and tests against label leakage."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_sgc_is_a_power_of_the_adjacency(norm: str, self_loops: bool) -> None:
     torch.testing.assert_close(got, a @ a @ a @ data.x)
 
 
-def test_mlp_sees_the_features_themselves() -> None:
+def test_mlp_uses_the_input_features() -> None:
     data = _data()
     assert torch.equal(_features(data, "mlp", 5), data.x)
 
 
 @pytest.mark.parametrize("layer_norm", ["none", "final", "every"])
-def test_label_sbp_is_its_definition(layer_norm: str) -> None:
+def test_label_sbp_equals_its_definition(layer_norm: str) -> None:
     data = _data()
     wanted = _steps(data.x, _dense_adjacency(data), _label_softmax(data), 4, 0.5, 0.9, layer_norm == "every")
     if layer_norm == "final":
@@ -77,7 +77,7 @@ def test_label_sbp_is_its_definition(layer_norm: str) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_feature_sbp_is_its_definition(temperature: float) -> None:
+def test_feature_sbp_equals_its_definition(temperature: float) -> None:
     data = _data()
     negative = torch.softmax(-data.x @ data.x.T / temperature, dim=1)
     wanted = _steps(data.x, _dense_adjacency(data), negative, 3, 0.9, 0.5)
@@ -86,7 +86,7 @@ def test_feature_sbp_is_its_definition(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("layer_norm", ["none", "every"])
-def test_label_sbp_v2_is_its_definition(layer_norm: str) -> None:
+def test_label_sbp_v2_equals_its_definition(layer_norm: str) -> None:
     data = _data()
     known = data.train_mask[:, None] & data.train_mask[None]
     a = _dense_adjacency(data) > 0
@@ -99,7 +99,7 @@ def test_label_sbp_v2_is_its_definition(layer_norm: str) -> None:
 
 
 @pytest.mark.parametrize("layer_norm", ["none", "every"])
-def test_feature_sbp_v2_is_its_definition(layer_norm: str) -> None:
+def test_feature_sbp_v2_equals_its_definition(layer_norm: str) -> None:
     data = _data()
     a, mix, wanted = _dense_adjacency(data), torch.softmax(-data.x.T @ data.x, dim=1), data.x
     for _ in range(3):
@@ -144,7 +144,7 @@ AFTER: dict[str, tuple[str, dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", sorted(AFTER))
-def test_normalisations_are_their_definitions(name: str) -> None:
+def test_normalizations_equal_their_definitions(name: str) -> None:
     model, settings, after = AFTER[name]
     data, wanted = _data(), _data().x
     for _ in range(3):
@@ -152,13 +152,13 @@ def test_normalisations_are_their_definitions(name: str) -> None:
     torch.testing.assert_close(_features(data, model, 3, **settings), wanted)
 
 
-def test_residual_appnp_and_dropped_messages_are_their_definitions() -> None:
+def test_residual_appnp_and_dropmessage_equal_their_definitions() -> None:
     data = _data()
     a, x = _dense_adjacency(data), data.x
     half = torch.eye(200, dtype=torch.float64) * 0.7 + 0.3 * a
     torch.testing.assert_close(_features(data, "residual", 2, lam=0.3), half @ half @ x)
     torch.testing.assert_close(_features(data, "appnp", 2, teleport=0.2), 0.8 * a @ (0.8 * a @ x + 0.2 * x) + 0.2 * x)
-    # At evaluation nothing is dropped.
+    # In evaluation mode nothing is dropped.
     rule = MODELS["dropmessage"](data, resolve("karate", "dropmessage", 1)).eval()
     torch.testing.assert_close(rule.propagate(x, 1), a @ x)
     dropped = rule.train().propagate(x, 1)
@@ -167,7 +167,7 @@ def test_residual_appnp_and_dropped_messages_are_their_definitions() -> None:
     torch.testing.assert_close(dropped[kept], 2.0 * (a @ x)[kept])
 
 
-def test_jumps_are_their_definitions() -> None:
+def test_jknet_equals_its_definitions() -> None:
     data = _data()
     a, x = _dense_adjacency(data), data.x
     powers = torch.stack([x, a @ x, a @ a @ x])
@@ -180,7 +180,7 @@ def test_jumps_are_their_definitions() -> None:
     torch.testing.assert_close(rule.propagate(x, 2), (share[:, None, None] * powers).sum(0), rtol=1e-6, atol=1e-6)
 
 
-def test_dagnn_is_its_definition() -> None:
+def test_dagnn_equals_its_definition() -> None:
     data = _data()
     a, x = _dense_adjacency(data), data.x
     rule = MODELS["dagnn"](data, resolve("karate", "dagnn", 2)).double()
@@ -189,7 +189,7 @@ def test_dagnn_is_its_definition() -> None:
     torch.testing.assert_close(got, sum(gate(z) * z for z in (x, a @ x, a @ a @ x)))
 
 
-def test_dropped_edges_are_a_part_of_the_graph_normalised_anew() -> None:
+def test_dropedge_renormalizes_a_subset_of_the_edges() -> None:
     data = _data()
     rule = MODELS["dropedge"](data, resolve("karate", "dropedge", 1, drop_rate=0.4, norm="row"))
     one = torch.eye(200, dtype=torch.float64)
@@ -205,7 +205,7 @@ def test_dropped_edges_are_a_part_of_the_graph_normalised_anew() -> None:
     assert not torch.equal(rule.propagate(one, 1), drawn)
 
 
-def test_label_ratio_takes_a_part_of_the_training_labels() -> None:
+def test_label_ratio_selects_a_subset_of_the_training_labels() -> None:
     data = _data()
     part = [MODELS["label-sbp"](data, resolve("karate", "label-sbp", label_ratio=r)) for r in (0.25, 0.5, 1.0)]
     known = [rule.signed_graph.neg.group < 2 for rule in part]
@@ -230,7 +230,7 @@ def test_approximations_train(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["label-sbp", "feature-sbp", "feature-sbp-v2"])
-def test_beta_zero_leaves_a_lazy_walk(model: str) -> None:
+def test_beta_zero_is_a_lazy_random_walk(model: str) -> None:
     data = _data()
     a = _dense_adjacency(data)
     wanted = _steps(data.x, a, torch.zeros_like(a), 3, 0.4, 0.0)
@@ -239,7 +239,7 @@ def test_beta_zero_leaves_a_lazy_walk(model: str) -> None:
 
 def test_edge_directions() -> None:
     data = _data()
-    # One way only, each edge: so that the three options differ.
+    # Each edge is stored in one direction only, so that the three options differ.
     data.edge_index = data.edge_index[:, data.edge_index[0] < data.edge_index[1]]
     stored, flipped = (_dense_adjacency(data, "row", flip=flip) for flip in (False, True))
     torch.testing.assert_close(_features(data, "sgc", 1, norm="row", edges="stored"), stored @ data.x)
@@ -254,7 +254,7 @@ EVERY = [(model, backbone) for model, entry in MODEL_PRESETS.items() for backbon
 
 @pytest.mark.parametrize(("model", "backbone"), EVERY)
 @pytest.mark.parametrize("softmax", ["all", "labelled"])
-def test_no_label_outside_the_training_nodes_reaches_the_scores(model: str, backbone: str, softmax: str) -> None:
+def test_labels_outside_the_training_nodes_do_not_affect_the_scores(model: str, backbone: str, softmax: str) -> None:
     settings = {"label_softmax": softmax, "label_ratio": 0.6} if model == "label-sbp" else {}
     config = resolve("karate", model, 6, backbone=backbone, **settings)
     data = _data(torch.float32)
@@ -267,14 +267,14 @@ def test_no_label_outside_the_training_nodes_reaches_the_scores(model: str, back
 
 
 def _scores(data: Data, config: Config, training: bool) -> Tensor:
-    """Scores of a network with the weights, dropout and masks of one seed."""
+    """Return the scores of a network with the weights, dropout and masks of one seed."""
     torch.manual_seed(5)
     network = build(data, config, 2).train(training)
     network.model.resample()
     return network(data.x)
 
 
-def test_training_labels_do_reach_label_sbp() -> None:
+def test_training_labels_affect_label_sbp() -> None:
     data = _data(torch.float32)
     before = _features(data, "label-sbp", 2)
     data.y = torch.where(
@@ -284,13 +284,13 @@ def test_training_labels_do_reach_label_sbp() -> None:
 
 
 @pytest.mark.parametrize("model", [model for model, backbone in EVERY if backbone == "sgc" and MODELS[model].adds_up])
-def test_steps_add_up(model: str) -> None:
+def test_steps_are_additive(model: str) -> None:
     data = _data(torch.float32)
     rule = MODELS[model](data, resolve("karate", model, 7)).eval()
     assert torch.equal(rule.propagate(rule.propagate(data.x, 3), 4), rule.propagate(data.x, 7))
 
 
-def test_every_model_says_what_it_is() -> None:
+def test_every_model_has_a_description() -> None:
     assert set(list_models()) == set(MODELS)
     for model in MODELS.values():
         assert model.summary and model.section

@@ -1,4 +1,4 @@
-"""The paper's tables and figures: every command on stand-ins, what is left out and why, going on after a stop."""
+"""Tables and figures of the paper: every command on synthetic graphs, skipped cells, and resuming."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sbp_study.training import runner
 from sbp_study.training.limits import too_large
 from sbp_study.training.run_cache import RunCache
 
-# Those with the most cells or the deepest, restricted to what still shows all that they do.
+# The largest and deepest tables, restricted to cells that still cover all their features.
 RESTRICTED = {
     "table2": ["--datasets", "cora,texas"],
     "table10": ["--layers", "2,20"],
@@ -40,14 +40,14 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_every_command_on_stand_ins(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_every_command_on_synthetic_graphs(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = _json(capsys, name, "--quick", "--out", str(tmp_path), *RESTRICTED.get(name, []))
     assert found["name"] == name and json.loads((tmp_path / f"{name}.json").read_text()) == found
     assert found["reading"].startswith("These numbers are meaningless: they come from synthetic graphs")
     if name == "table4":
         assert found["cells"] == [] and "the paper's values are not available here" in found["reading"]
         return
-    # Fifty steps with beta = 50 and LayerNorm at the end alone are past float32 on some graphs.
+    # 50 steps with beta = 50 and only a final LayerNorm overflow float32 on some graphs.
     empty = [cell for cell in found["cells"] if cell["ours_mean"] is None]
     assert all(name == "table12" and cell["note"] == "its features are no longer finite numbers" for cell in empty), (
         empty
@@ -63,7 +63,7 @@ def test_every_command_on_stand_ins(name: str, capsys: pytest.CaptureFixture[str
         assert any(cell["paper"] is not None for cell in found["cells"])
 
 
-def test_the_paper_s_numbers() -> None:
+def test_the_printed_values_of_the_paper() -> None:
     for printed in PAPER.values():
         assert all(len(values) == len(printed.columns) for values in printed.rows.values())
     assert PAPER["table2"].value("label-sbp", "texas") == 78.38
@@ -73,7 +73,7 @@ def test_the_paper_s_numbers() -> None:
     assert PAPER["table11"].value("gat", "64") == 28.38
     assert PAPER["table12"].value("beta=20", "50") == 59.46
     assert PAPER["table2"].value("gnc", "texas") is None and PAPER["table2"].value("sgc", "actor") is None
-    # Every printed value is in the plan of its table.
+    # The plan of a table contains every printed value.
     for name, printed in PAPER.items():
         cells = [c for c in make_plan(name.split()[0]).cells if name.split()[-1] in (name, c.dataset)]
         assert sum(c.paper is not None for c in cells) == len(printed.rows) * len(printed.columns), name
@@ -82,7 +82,7 @@ def test_the_paper_s_numbers() -> None:
 @pytest.mark.parametrize(
     "name", [name for name in PLANS if name not in ("table4", "table6", "table8", "table9", "fig4")]
 )
-def test_sbp_stands_beside_its_ablation_and_the_linear_model(name: str) -> None:
+def test_a_table_has_sbp_its_ablation_and_the_linear_model(name: str) -> None:
     cells = make_plan(name).cells
     rows = {c.row for c in cells}
     assert "mlp" in rows or name == "fig5"
@@ -91,7 +91,7 @@ def test_sbp_stands_beside_its_ablation_and_the_linear_model(name: str) -> None:
         assert {f"{row}, beta=0" for row in rows & {"label-sbp", "feature-sbp"}} <= rows
 
 
-def test_a_missing_dataset_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, no_network: None) -> None:
+def test_a_note_names_a_missing_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path, no_network: None) -> None:
     argv = ["table2", "--datasets", "citeseer", "--root", str(tmp_path / "none"), "--out", str(tmp_path), "--quiet"]
     assert main(["reproduce", *argv]) == 0
     out = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_a_missing_dataset_is_named(capsys: pytest.CaptureFixture[str], tmp_path
     assert "none/CiteSeer/raw" in out.replace("\n", "") and "71.88" in out
 
 
-def test_the_rule_of_size() -> None:
+def test_the_size_limit() -> None:
     arxiv, products = (169343, 2315598, 128), (2449029, 123718280, 100)
     assert too_large(resolve("ogbn-arxiv", "feature-sbp"), *arxiv) == ""
     assert too_large(resolve("ogbn-products", "label-sbp"), *products) == ""
@@ -109,7 +109,7 @@ def test_the_rule_of_size() -> None:
     assert "GiB" in too_large(resolve("ogbn-products", "sgc"), 10**12, 10, 100)
 
 
-def test_depths_stop_where_they_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_depths_that_are_too_large_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sbp_study.training.limits.MAX_PRODUCTS", 1e8)
     made, found = reproduce("fig3", Options(stand_ins=True), Request(layers=(2, 200), quick=True))
     assert [o.cell for o in found] == list(made.cells)
@@ -119,7 +119,7 @@ def test_depths_stop_where_they_are_too_large(monkeypatch: pytest.MonkeyPatch) -
     assert not [o for o in found if o.note]
 
 
-def test_a_stopped_table_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_table_resumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fitted: list[int] = []
     fit = runner.fit_linear
 
@@ -136,7 +136,7 @@ def test_a_stopped_table_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         reproduce("table12", options, request)
     stop = -1
     made, found = reproduce("table12", options, request)
-    # The linear model has no depth: its five cells are one run.
+    # The linear model has no depth, so its five cells are one run.
     finite = [outcome for outcome in found if outcome.value is not None]
     assert len(fitted) == len(finite) - 4 > 7
     again = reproduce("table12", options, request)[1]

@@ -1,4 +1,4 @@
-"""Balance, the critical beta and the clamped dynamics: by hand, by brute force, and as the theorems say."""
+"""Balance, critical beta and clamped dynamics: by hand, by brute force, and against the theorems."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _graph(n: int, pos: list[tuple[int, int]], neg: list[tuple[int, int]]) -> Si
 
 
 def _complete(group: list[int]) -> SignedGraph:
-    """All pairs: positive inside a group, negative across."""
+    """Return the complete graph: positive edges inside a group, negative edges between groups."""
     pairs = list(itertools.combinations(range(len(group)), 2))
     pos = [(i, j) for i, j in pairs if group[i] == group[j]]
     return _graph(len(group), pos, [pair for pair in pairs if pair not in set(pos)])
@@ -44,7 +44,7 @@ TRIANGLE = [(0, 1), (1, 2), (0, 2)]
         (TRIANGLE, [], [0, 0, 0], [0, 0, 0]),
         (TRIANGLE[:1], TRIANGLE[1:], [0, 0, 1], [0, 0, 1]),
         (TRIANGLE[:2], TRIANGLE[2:], None, None),
-        # The enemy of my enemy: three groups, not two.
+        # Three groups that repel each other: weakly balanced only.
         ([], TRIANGLE, None, [0, 1, 2]),
         ([], [], [0, 0, 0], [0, 1, 2]),
         ([], [(1, 1)], None, None),
@@ -66,8 +66,8 @@ def _fits(entry: Tensor, group: Tensor) -> bool:
 
 @given(st.integers(1, 5), st.integers(0, 8), st.integers(0, 10**6), st.booleans())
 @settings(max_examples=120, deadline=None)
-def test_groups_by_trying_them_all(n: int, num_edges: int, seed: int, plant: bool) -> None:
-    # Directed and weighted, and where planted of the signs of a random split, so that many are balanced.
+def test_groups_by_brute_force(n: int, num_edges: int, seed: int, plant: bool) -> None:
+    # Directed, weighted graphs. With `plant`, the signs are those of a random split, so that many are balanced.
     edge_index, weight = edges(num_edges, n, n, seed), values(num_edges, seed)
     generator = torch.Generator().manual_seed(seed)
     group = torch.randint(3, (n,), generator=generator)
@@ -83,14 +83,14 @@ def test_groups_by_trying_them_all(n: int, num_edges: int, seed: int, plant: boo
         assert got is None or (_fits(pos - neg, got) and int(got.max()) < num_groups)
 
 
-def test_entries_of_both_halves_add_up() -> None:
+def test_entries_of_both_halves_are_summed() -> None:
     one = CSR.from_edge_index(torch.tensor([[0], [1]]), num_nodes=2)
     assert signed_matrix(SignedGraph(one, one)).nnz == 0
     assert two_groups(SignedGraph(one, one.with_weight(torch.tensor([3.0])))).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["weighted+scaled", "duplicates", "bipartite", "no nodes", "row"])
-def test_scipy_and_back(name: str) -> None:
+def test_scipy_round_trip(name: str) -> None:
     half = GRAPHS[name]().pos
     matrix = to_scipy(half)
     np.testing.assert_allclose(matrix.toarray(), half.to_dense().numpy())
@@ -102,27 +102,27 @@ def test_critical_beta_by_hand() -> None:
     path = [(i, i + 1) for i in range(5)]
     assert critical_beta(_graph(6, path, [(0, 5)]), 0.4) == pytest.approx(0.4 / 5)
     assert critical_beta(_graph(6, path, [(1, 3)]), 0.4) == pytest.approx(0.4 / 2)
-    # Both halves alike: whatever attraction closes, repulsion of the same strength opens.
+    # With equal halves, beta* = alpha.
     assert critical_beta(_graph(6, path, path), 0.3) == pytest.approx(0.3)
-    # Mean centring on the complete graph: L+ = n I and L- = I away from the mean.
+    # Mean centering on the complete graph: L+ = n I and L- = I orthogonal to the mean.
     k5 = _complete([0] * 5)
     assert critical_beta(SignedGraph(k5.pos, ClassBlock.mean(5)), 0.2) == pytest.approx(1.0)
     assert critical_beta(_graph(2, [(0, 1)], [(0, 1)]), 0.5) == pytest.approx(0.5)
 
 
-def test_critical_beta_at_the_ends() -> None:
+def test_critical_beta_zero_and_infinite() -> None:
     assert critical_beta(_graph(3, TRIANGLE, []), 0.1) == math.inf
     assert critical_beta(SignedGraph(_graph(3, TRIANGLE, []).pos), 0.1) == math.inf
-    # A node cannot repel itself, in a graph of either solver.
+    # A node cannot repel itself, with either solver.
     for n in (3, 200):
         path = [(i, i + 1) for i in range(n - 1)]
         assert critical_beta(_graph(n, path, [(0, 0), (1, 1)]), 0.1) == math.inf
-    # Only repulsion connects node 2.
+    # Only negative edges connect node 2.
     assert critical_beta(_graph(3, [(0, 1)], [(1, 2)]), 0.1) == 0.0
 
 
 def _random(n: int, seed: int, extra: int = 2) -> SignedGraph:
-    """Connected by positive edges, weighted, with n / 2 negative ones."""
+    """Return a weighted graph that is connected by positive edges and has n / 2 negative edges."""
     generator = torch.Generator().manual_seed(seed)
     tree = torch.stack([torch.arange(1, n), (torch.rand(n - 1, generator=generator) * torch.arange(1, n)).long()])
     both = torch.cat([tree, edges(extra * n, n, n, seed)], 1), edges(max(n // 2, 1), n, n, seed + 1)
@@ -132,7 +132,7 @@ def _random(n: int, seed: int, extra: int = 2) -> SignedGraph:
 
 
 def _matrix(graph: SignedGraph, alpha: float, beta: float) -> Tensor:
-    """M = I - alpha L+ - beta L-_r, dense."""
+    """Return M = I - alpha L+ - beta L-_r, dense."""
     pos, neg = (torch.diag(a.sum(1)) - a for a in halves(graph))
     return torch.eye(graph.num_nodes, dtype=torch.float64) - alpha * pos + beta * neg
 
@@ -158,7 +158,7 @@ def test_critical_beta_solves_the_equation_of_theorem_32(n: int, seed: int) -> N
     assert critical_beta(graph, alpha) == beta
 
 
-def test_critical_beta_of_a_block_is_that_of_its_matrix() -> None:
+def test_critical_beta_of_a_class_block_equals_that_of_its_matrix() -> None:
     graph = _random(90, 3)
     block = torch.tensor([[0.0, 0.02], [0.02, 0.01]], dtype=torch.float64)
     implicit = SignedGraph(graph.pos, ClassBlock(torch.arange(90) % 2, block))
@@ -175,11 +175,11 @@ def _karate() -> SignedGraph:
 
 @pytest.mark.parametrize("make", [_karate, lambda: _random(150, 4)], ids=["karate", "random"])
 def test_two_regimes_of_theorem_32(make: Callable[[], SignedGraph]) -> None:
-    """2 % below beta* every node goes to the mean of the start, 2 % above it the norm diverges."""
+    """2 % below beta* every node converges to the initial mean; 2 % above it the norm diverges."""
     graph = make()
     n, alpha = graph.num_nodes, _alpha(graph)
     beta = critical_beta(graph, alpha)
-    # alpha A+ = I - alpha L+ and A- = -L-, so that a step of the package is X <- M X.
+    # alpha A+ = I - alpha L+ and A- = -L-, so one step of the package is X <- M X.
     pos, neg = (sp.diags_array(a.sum(axis=1)) - a for a in (to_scipy(graph.pos), to_scipy(graph.neg)))
     step = SignedGraph(from_scipy(sp.eye_array(n) / alpha - pos), from_scipy(-neg))
     x = torch.randn(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -212,7 +212,7 @@ def test_two_groups_of_theorem_42(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_of_theorem_g2(seed: int) -> None:
-    """m groups that all repel each other: each ends at one corner of the cube, and not all at the same."""
+    """m groups that repel each other: each converges to a corner of the cube, and not all to the same one."""
     group = torch.arange(12) % 4
     graph = _complete(group.tolist())
     x = torch.rand(12, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 4 - 2
@@ -223,7 +223,7 @@ def test_groups_of_theorem_g2(seed: int) -> None:
     assert two_groups(graph) is None and weak_groups(graph).tolist() == group.tolist()
 
 
-def test_dynamics_repeat_by_seed_and_leave_the_start_alone() -> None:
+def test_dynamics_are_reproducible_and_do_not_modify_the_input() -> None:
     graph, x = _complete([0, 0, 1]), torch.tensor([0.1, -0.2, 0.3])
     before = x.clone()
     run = lambda seed: constrained_dynamics(x, graph, alpha=0.3, beta=0.1, bound=1, num_steps=3, seed=seed)  # noqa: E731

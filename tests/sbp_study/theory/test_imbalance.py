@@ -1,4 +1,4 @@
-"""The structural imbalance degree against a count by hand, a count of every entry, and the paper's Table 6."""
+"""The structural imbalance degree against a count by hand, a dense count, and the paper's Table 6."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _by_definition(graph: SignedGraph, y: Tensor, alpha: float, beta: float) -> 
 
 
 def test_by_hand() -> None:
-    # Classes {0, 1} and {2}. Node 0: itself and 1 unjoined, 2 attracts. Node 1: 0 attracts, itself unjoined, 2
-    # repels. Node 2: itself attracts, 0 and 1 unjoined.
+    # Classes {0, 1} and {2}. Node 0 has no edge to itself and 1, and a positive edge to 2. Node 1 has a positive edge
+    # to 0, no edge to itself, and a negative edge to 2. Node 2 has a positive edge to itself, and none to 0 and 1.
     pos, neg = torch.tensor([[2, 0, 2], [0, 1, 2]]), torch.tensor([[2], [1]])
     got = structural_imbalance(SignedGraph.from_edge_index(pos, neg, 3), torch.tensor([0, 0, 1]))
     assert got._asdict() == pytest.approx({"sid": 1.0, "P": (2 + 1 + 0) / 3, "N": (1 + 0 + 2) / 3})
@@ -81,7 +81,7 @@ def test_any_two_halves(data: st.DataObject, n: int) -> None:
     )
 
 
-def test_halves_that_cancel_up_to_rounding_leave_no_sign() -> None:
+def test_halves_that_cancel_up_to_rounding_count_as_zero() -> None:
     weight = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     pos = CSR.from_edge_index(torch.tensor([[0, 0], [1, 1]]), weight[:2], 2)
     neg = CSR.from_edge_index(torch.tensor([[0], [1]]), weight[2:], 2)
@@ -91,7 +91,7 @@ def test_halves_that_cancel_up_to_rounding_leave_no_sign() -> None:
     assert structural_imbalance(dense, torch.tensor([0, 0]))[1] == 2.0
 
 
-def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_the_tile_size(monkeypatch: pytest.MonkeyPatch) -> None:
     y = torch.arange(23) % 3
     graphs = [GRAPHS["labels"](), GRAPHS["features"](), SignedGraph(GRAPHS["features"]().neg, GRAPHS["labels"]().neg)]
     before = [structural_imbalance(graph, y) for graph in graphs]
@@ -106,14 +106,14 @@ def test_a_softmax_that_underflows_still_repels() -> None:
     assert structural_imbalance(graph, torch.tensor([0, 1, 1])).N == 0.0
 
 
-def test_group_counts_serve_a_million_nodes() -> None:
+def test_group_counts_handle_a_million_nodes() -> None:
     n = 1_000_000
     y = torch.arange(n) % 10
     graph = layers_as_graphs.label_signs(
         CSR.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), num_nodes=n), y, y >= 0
     ).graph
     assert structural_imbalance(graph, y) == (0, 0, 0)
-    # Mean centring alone separates all classes and joins none.
+    # Mean centering alone separates all classes and attracts no nodes.
     assert structural_imbalance(SignedGraph(neg=ClassBlock.mean(n)), y) == (n / 20, n / 10, 0)
 
 
@@ -139,7 +139,7 @@ def _views(split: int) -> dict[str, layers_as_graphs.LayerGraph]:
 
 
 def test_table_6() -> None:
-    """CSBM, P and N of the paper: its order, and its values to the spread of five draws."""
+    """P and N on CSBM have the order of the paper, and its values up to the deviation of five graphs."""
     paper = {
         "DropEdge": (92.62, 100.00),
         "Residual": (90.87, 100.00),
@@ -152,7 +152,7 @@ def test_table_6() -> None:
         "ContraNorm": (89.87, 4.56),
         "Feature-SBP": (89.87, 4.56),
         "Label-SBP": (32.46, 36.16),
-        # Not in the paper: the signs of the matrix that its method multiplies by.
+        # The matrix that the method multiplies by; its signs are not in the paper.
         "Label-SBP, softmax": (89.87, 4.56),
     }
     draws = [_views(split) for split in range(5)]
@@ -167,14 +167,14 @@ def test_table_6() -> None:
     rising = ["Label-SBP", "Feature-SBP", "APPNP", "SGC", "Residual", "DropEdge"]
     assert [sid[name] for name in rising] == sorted(set(sid[name] for name in rising))
     assert sid["APPNP"] == sid["JKNet"] == sid["DAGNN"] == 50.0
-    # Equal but for the few entries where features outweigh an edge.
+    # Equal except for the few entries where features outweigh an edge.
     for name in ("PairNorm", "ContraNorm", "Feature-SBP"):
         assert sid[name] == pytest.approx(sid["BatchNorm"], abs=0.2)
 
 
 @pytest.mark.parametrize("labelled", [0, 30, 80, 100])
 def test_bound_of_proposition_h3(labelled: int) -> None:
-    """Two classes of n/2, a share p labelled in each: (1 - p) n/2 for a labelled node, (1 - p²) n/2 for the mean.
+    """Two classes of n/2, a fraction p of each labeled: (1 - p) n/2 for a labeled node, (1 - p²) n/2 for the mean.
 
     The paper states (1 - p) n/2 for the mean; its own Table 6, 34.31 for n = 200 and p = 0.8, is above it.
     """

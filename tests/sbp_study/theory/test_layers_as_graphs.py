@@ -1,4 +1,4 @@
-"""Published layers, PyG's where it has them, against signed propagation on the graph that Table 5 gives them."""
+"""Published layers, from PyG if it has them, against signed propagation on their graphs in Table 5."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ def _adjacency(mode: str = "sym", edge_index: Tensor = EDGES) -> CSR:
 
 
 def _step(view: LayerGraph, x: Tensor = X) -> Tensor:
-    """One signed step, which must also be its two halves."""
+    """Return one signed step; check that it equals the sum of its two halves."""
     y = signed_propagate(x, view.graph, alpha=view.alpha, beta=view.beta)
     pos, neg = signed_pair(x, view.graph)
     torch.testing.assert_close(y, view.alpha * pos - view.beta * neg)
     return y
 
 
-def test_sgc_is_pygs() -> None:
+def test_sgc_equals_pyg() -> None:
     layer = SGConv(8, 8, bias=False).double()
     layer.lin.weight.data = torch.eye(8, dtype=torch.float64)
     torch.testing.assert_close(_step(layers_as_graphs.sgc(_adjacency())), layer(X, EDGES))
 
 
 @pytest.mark.parametrize("mode", ["sym", "row"])
-def test_batch_norm_is_pygs_before_its_deviations(mode: str) -> None:
+def test_batch_norm_equals_pyg_before_division_by_deviations(mode: str) -> None:
     a = _adjacency(mode)
     h = a.to_dense() @ X
     layer = BatchNorm(8).double()
     deviation = (h.var(0, unbiased=False) + layer.module.eps).sqrt()
     got = _step(layers_as_graphs.batch_norm(a))
     torch.testing.assert_close(got / deviation, layer(h))
-    # The two calls that the docstring names for large graphs.
+    # The docstring recommends these two calls for large graphs.
     h = signed_propagate(X, SignedGraph(pos=a))
     centred = h - signed_propagate(h, SignedGraph(pos=ClassBlock.mean(N)))
     torch.testing.assert_close(got, centred)
 
 
 @pytest.mark.parametrize("individually", [False, True])
-def test_pair_norm_is_pygs_before_its_scale(individually: bool) -> None:
+def test_pair_norm_equals_pyg_before_scaling(individually: bool) -> None:
     a = _adjacency("row")
     layer = PairNorm(scale=0.7, scale_individually=individually, eps=1e-5)
     got = _step(layers_as_graphs.pair_norm(a))
@@ -65,14 +65,14 @@ def test_pair_norm_is_pygs_before_its_scale(individually: bool) -> None:
 
 
 @pytest.mark.parametrize(("scale", "temperature"), [(1.0, 1.0), (0.3, 2.0)])
-def test_contra_norm_is_its_formula(scale: float, temperature: float) -> None:
+def test_contra_norm_equals_its_formula(scale: float, temperature: float) -> None:
     a = _adjacency("row")
     h = a.to_dense() @ X
     wanted = (1 + scale) * h - scale * torch.softmax(h @ h.T / temperature, 1) @ h
     torch.testing.assert_close(_step(layers_as_graphs.contra_norm(a, X, scale, temperature)), wanted)
 
 
-def test_drop_edge_is_pygs_mask_before_it_is_normalised_anew() -> None:
+def test_drop_edge_equals_pyg_before_renormalization() -> None:
     torch.manual_seed(0)
     kept = dropout_edge(EDGES, p=0.3)[0]
     a = _adjacency("row")
@@ -93,7 +93,7 @@ def test_residual_is_the_change_of_a_step() -> None:
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 5])
-def test_appnp_is_pygs(num_steps: int) -> None:
+def test_appnp_equals_pyg(num_steps: int) -> None:
     layer = APPNP(K=num_steps, alpha=0.1)
     torch.testing.assert_close(_step(layers_as_graphs.appnp(_adjacency(), num_steps, keep=0.9)), layer(X, EDGES))
 
@@ -106,12 +106,12 @@ def _layers(num_steps: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("weight", [[1.0], [0.5, 0.5], [0.4, -0.1, 0.3, 0.4]])
-def test_jknet_is_its_weighted_layers(weight: list[float]) -> None:
+def test_jknet_equals_its_weighted_layers(weight: list[float]) -> None:
     wanted = sum(w * h for w, h in zip(weight, _layers(len(weight) - 1), strict=True))
     torch.testing.assert_close(_step(layers_as_graphs.jknet(_adjacency(), weight)), wanted)
 
 
-def test_dagnn_is_its_gated_layers() -> None:
+def test_dagnn_equals_its_gated_layers() -> None:
     layers = torch.stack(_layers(4), 1)
     w = torch.randn(8, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     gate = torch.sigmoid(layers @ w)
@@ -132,7 +132,7 @@ def test_table_5_names_these_halves() -> None:
     torch.testing.assert_close(layers_as_graphs.sgc(a).graph.pos.to_dense(), dense)
 
 
-def test_label_signs_are_what_the_method_takes_the_softmax_of() -> None:
+def test_label_sbp_applies_the_softmax_to_label_signs() -> None:
     view = layers_as_graphs.label_signs(_adjacency(), DATA.y, DATA.train_mask)
     softmax = F.softmax(view.graph.neg.to_dense(), dim=1)
     torch.testing.assert_close(softmax, label_negative(DATA.y, DATA.train_mask).to_dense())

@@ -1,4 +1,4 @@
-"""Files of finished runs, checkpoints and features that are broken: one sentence with their name, nothing lost."""
+"""Broken files of finished runs, checkpoints and features: one sentence names the file, and no file is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _last_seed(run: Any) -> None:
     run["runs"][-1]["seed"] = 7
 
 
-# A name, what the file holds then, and what the message says of it.
+# A name, the content of the file, and the expected message.
 BROKEN: list[tuple[str, Any, str]] = [
     ("empty object", b"{}", "lacks graph"),
     ("null", b"null", "must be of type object, got NoneType"),
@@ -69,7 +69,7 @@ BROKEN: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("content", "why"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
-def test_a_broken_run_file_is_named_and_left_alone(
+def test_the_error_names_a_broken_run_file_and_does_not_change_it(
     content: Any, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = _finished(tmp_path)
@@ -80,13 +80,13 @@ def test_a_broken_run_file_is_named_and_left_alone(
     message = refused(capsys, *SGC, "--out", str(tmp_path))
     assert str(path) in message and why in message and "delete it or run with --fresh" in message
     assert path.read_bytes() == bad and {p: p.read_bytes() for p in others} == others
-    # What the message says mends it.
+    # The remedy in the message works.
     assert main([*SGC, "--out", str(tmp_path), "--fresh"]) == 0
     again, wanted = json.loads(path.read_text()), json.loads(good)
     assert again["runs"] == wanted["runs"] and again["graph"] == wanted["graph"]
 
 
-def test_a_file_of_before_the_format_had_a_number_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_a_format_number_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _finished(tmp_path)
     old = _edited(path, lambda run: run.pop("format"))
     path.write_bytes(old)
@@ -96,20 +96,20 @@ def test_a_file_of_before_the_format_had_a_number_is_read(tmp_path: Path, capsys
     assert f"1 finished runs were read from {tmp_path / 'runs'}" in capsys.readouterr().err
 
 
-def test_a_folder_in_the_place_of_a_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_at_the_path_of_a_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _finished(tmp_path)
     path.unlink()
     path.mkdir()
     assert f"{path} could not be read: Is a directory" in refused(capsys, *SGC, "--out", str(tmp_path))
 
 
-def test_every_run_reads_back_as_it_was(tmp_path: Path) -> None:
+def test_every_run_survives_a_round_trip(tmp_path: Path) -> None:
     values = json.loads(_finished(tmp_path).read_text())
     assert Part.from_dict(values).to_dict() == values
 
 
 def _stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stop the training of a network after two epochs and return its checkpoint."""
+    """Interrupt the training of a network after two epochs and return its checkpoint."""
     plain = trainer.Trainer._step
 
     def stopping(self: trainer.Trainer) -> None:
@@ -161,7 +161,7 @@ BROKEN_CHECKPOINTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN_CHECKPOINTS)
-def test_a_broken_checkpoint_is_named_and_left_alone(
+def test_the_error_names_a_broken_checkpoint_and_does_not_change_it(
     kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = _stopped(tmp_path, monkeypatch)
@@ -175,7 +175,7 @@ def test_a_broken_checkpoint_is_named_and_left_alone(
     assert not path.exists()
 
 
-def test_fresh_does_not_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_ignores_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _stopped(tmp_path, monkeypatch)
     epochs: list[int] = []
     plain = trainer.Trainer._step
@@ -185,7 +185,7 @@ def test_fresh_does_not_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 50, "half", "list", "vector"])
-def test_broken_features_are_named(
+def test_the_error_names_a_broken_features_file(
     content: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_cache_module, "_MIN_SECONDS_TO_SAVE", 0.0)

@@ -21,7 +21,7 @@ from sbp_study.training.files import atomic, claimed, require_writable, write
 from tests.sbp_study.commands import ROOT, started
 
 STUDY = ("depth", "--dataset", "karate", "--models", "sgc,gcn", "--layers", "2,3", "--seeds", "2", "--epochs", "20")
-# Files of more bytes cannot be written: as on a full disk.
+# A limit on the file size simulates a full disk.
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
 KEEP_CHECKPOINTS = "import sbp_study.training.trainer; sbp_study.training.trainer._CHECKPOINT_SECONDS = 0.0\n"
 KEEP_FEATURES = "import sbp_study.training.run_cache; sbp_study.training.run_cache._MIN_SECONDS_TO_SAVE = 0.0\n"
@@ -40,7 +40,7 @@ def _refused(*argv: str, code: str = "") -> str:
     return err
 
 
-# Which file is the first that does not fit.
+# The first file that exceeds the limit.
 FULL: dict[str, tuple[str, int, str]] = {
     "run file": ("", 100, "runs/karate-sgc-"),
     "checkpoint": (KEEP_CHECKPOINTS, 1500, "runs/karate-gcn-"),
@@ -51,13 +51,13 @@ FULL: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("kind", FULL)
-def test_a_full_disk_names_the_file_and_leaves_the_others(kind: str, tmp_path: Path) -> None:
+def test_a_full_disk_names_the_file_and_preserves_the_others(kind: str, tmp_path: Path) -> None:
     code, limit, name = FULL[kind]
     message = _refused(*STUDY, "--out", str(tmp_path), code=code + LIMIT.format(limit))
     assert f"{tmp_path}/{name}" in message and "could not be written: File too large" in message
     assert "files written before are unchanged" in message
     there = _content(tmp_path)
-    # What was written before is whole; nothing half is there under any name.
+    # Files that were written before are complete, and there is no partial file.
     assert all(path.suffix in (".json", ".csv", ".pt") for path in there) and not list(tmp_path.rglob(".*"))
     runs = {path: content for path, content in there.items() if path.match("runs/*.json")}
     assert all(json.loads(content)["format"] == 1 for content in runs.values())
@@ -72,14 +72,14 @@ def _ends_well(out: Path) -> bool:
     return sum(path.parent == out for path in _content(out)) == 4
 
 
-def test_earlier_results_outlive_a_full_disk(tmp_path: Path) -> None:
+def test_earlier_results_survive_a_full_disk(tmp_path: Path) -> None:
     assert _ends_well(tmp_path)
     before = _content(tmp_path)
     message = _refused(*STUDY, "--out", str(tmp_path), "--fresh", code=LIMIT.format(300))
     assert "could not be written" in message and _content(tmp_path) == before
 
 
-def test_tables_of_the_paper_outlive_a_full_disk(tmp_path: Path) -> None:
+def test_tables_of_the_paper_survive_a_full_disk(tmp_path: Path) -> None:
     argv = ("reproduce", "table10", "--quick", "--layers", "2", "--quiet", "--out", str(tmp_path))
     with started(*argv) as process:
         assert process.communicate(timeout=120) and process.returncode == 0
@@ -89,7 +89,7 @@ def test_tables_of_the_paper_outlive_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+def test_a_real_full_disk(tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no permission to mount")
@@ -107,7 +107,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_the_error_names_a_tensor_file_that_does_not_fit_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     torch.save(torch.ones(3), path)
     before = path.read_bytes()
@@ -129,8 +129,8 @@ except ValueError as error:
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.pt"]
 
 
-def test_permission_denied_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may write everywhere, so the system's answer is made up.
+def test_a_permission_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write everywhere, so the answer of the system is mocked.
     plain = Path.open
 
     def deny(self: Path, mode: str = "r", *more: Any) -> Any:
@@ -143,7 +143,7 @@ def test_permission_denied_names_the_file(tmp_path: Path, monkeypatch: pytest.Mo
         write(tmp_path / "a", "text")
 
 
-def test_a_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_at_the_path_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(UserError, match=f"{tmp_path}/a could not be written: Is a directory"):
         write(tmp_path / "a", "text")
@@ -151,7 +151,7 @@ def test_a_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
-def test_an_error_inside_leaves_the_file_as_it_was(error: type[BaseException], tmp_path: Path) -> None:
+def test_an_error_in_the_block_does_not_change_the_file(error: type[BaseException], tmp_path: Path) -> None:
     write(tmp_path / "a", "before")
     with pytest.raises(error), atomic(tmp_path / "a") as file:
         file.write(b"half")
@@ -163,7 +163,7 @@ def test_modes_links_and_folders(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write(tmp_path / "new" / "folder" / "a", "ä")
     assert (tmp_path / "new/folder/a").read_bytes() == "ä".encode()
-    # As any new file: readable by whom the user's mask says.
+    # Permissions follow the umask, as for any new file.
     assert (tmp_path / "new/folder/a").stat().st_mode == (tmp_path / "plain").stat().st_mode
     (tmp_path / "link").symlink_to(tmp_path / "plain")
     write(tmp_path / "link", "through")
@@ -180,14 +180,14 @@ def _write_often(path: Path, text: str) -> None:
 
 def _claim(path: Path, seconds: float) -> None:
     with claimed(path):
-        # Whoever is second finds the file of the first.
+        # The second process finds the file of the first one.
         if not path.exists():
             time.sleep(seconds)
             write(path, str(os.getpid()))
 
 
 def _at_once(*tasks: tuple[Callable[..., None], tuple[Any, ...]]) -> list[int]:
-    """Run functions in processes of their own at once; return their ids."""
+    """Run functions concurrently in separate processes; return their ids."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=function, args=arguments) for function, arguments in tasks]
     for process in processes:
@@ -206,7 +206,7 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
     processes = [context.Process(target=function, args=arguments) for function, arguments in tasks]
     for process in processes:
         process.start()
-    # At every moment the file is one of the whole texts.
+    # At every moment the file contains one complete text.
     seen = set()
     while any(process.is_alive() for process in processes):
         text = path.read_text()
@@ -216,14 +216,14 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_one_process_computes_and_the_other_waits(tmp_path: Path) -> None:
+def test_one_process_computes_while_the_other_waits(tmp_path: Path) -> None:
     path = tmp_path / "a"
     pids = _at_once(*[(_claim, (path, 0.5))] * 3)
     assert int(path.read_text()) in pids
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_killed_process_frees_its_claim(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     first = context.Process(target=_claim, args=(tmp_path / "a", 600))
     first.start()
@@ -252,7 +252,7 @@ def test_two_commands_share_their_runs(tmp_path: Path) -> None:
         texts = [process.communicate(timeout=300)[1] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], texts
     made = [int(text.rpartition("made ")[2]) for text in texts]
-    # Two depths of one fixed method, two depths and two seeds of a network: each once, whoever made it.
+    # Two depths of a fixed method, two depths and two seeds of a network: one process computes each of them.
     assert sum(made) == 6, texts
     with started(*argv[:-1], str(tmp_path / "alone")) as alone:
         assert alone.communicate(timeout=300) and alone.returncode == 0
@@ -261,7 +261,7 @@ def test_two_commands_share_their_runs(tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "both" / "runs").iterdir()} == {".json"}
 
 
-def test_waiting_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_waiting_process_prints_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     context = multiprocessing.get_context("spawn")
     first = context.Process(target=_claim, args=(tmp_path / "a", 1.5))
     first.start()

@@ -9,7 +9,7 @@ from sbp_study.training import metrics
 from sbp_study.training.metrics import accuracy, dirichlet_energy, effective_rank
 
 
-def test_accuracy_is_a_share_of_the_mask() -> None:
+def test_accuracy_is_a_percentage_of_the_mask() -> None:
     y = torch.tensor([0, 1, 2, 1])
     predicted = torch.tensor([0, 1, 1, 0])
     assert accuracy(predicted, y, torch.tensor([True, True, True, False])) == pytest.approx(200 / 3)
@@ -26,7 +26,7 @@ def test_dirichlet_energy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dirichlet_energy(x, edges) == pytest.approx(wanted)
 
 
-def test_dirichlet_energy_of_nearly_equal_rows_keeps_its_digits() -> None:
+def test_dirichlet_energy_of_nearly_equal_rows_is_accurate() -> None:
     x = torch.full((2, 1), 1000.0)
     x[1] += 2**-10
     assert dirichlet_energy(x, torch.tensor([[0, 1], [1, 0]])) == pytest.approx(2.0**-20)

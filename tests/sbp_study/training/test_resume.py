@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a study and of a network's training, then the same command again: the same bits."""
+"""After SIGKILL during a study or during training, the same command gives the same bits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEPTH = (
     "20",
 )
 NETWORK = ("depth", "--dataset", "karate", "--models", "gcn", "--layers", "2,4", "--seeds", "2", "--epochs", "400")
-# Code that counts epochs and fits, takes time over them so that there is time to kill, and sets the checkpoints' rate.
+# Code that counts epochs and fits, delays them so that a test can kill the process, and sets the checkpoint interval.
 COUNTED = """
 import atexit, sys, time
 import sbp_study.training.runner, sbp_study.training.trainer
@@ -43,7 +43,7 @@ atexit.register(lambda: print(f"counted {{len(steps)}} epochs, {{len(fits)}} fit
 
 
 def _run(argv: tuple[str, ...], out: Path, seconds: float = 30.0, *more: str) -> tuple[int, int, str]:
-    """Run a command to its end; return how many epochs and fits it computed, and what it said on stderr."""
+    """Run a command to its end; return the numbers of epochs and fits it computed, and its stderr."""
     with started(*argv, *more, "--out", str(out), code=COUNTED.format(seconds=seconds, pause=0)) as process:
         err = process.communicate(timeout=300)[1]
     assert process.returncode == 0, err
@@ -53,7 +53,7 @@ def _run(argv: tuple[str, ...], out: Path, seconds: float = 30.0, *more: str) ->
 
 
 def _results(out: Path) -> dict[str, Any]:
-    """Return the files of a study, its document without the seconds, which differ from run to run."""
+    """Return the files of a study, with its JSON document without seconds, which differ between runs."""
     found: dict[str, Any] = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     (document,) = (name for name in found if name.endswith(".json"))
     content = json.loads(found[document])
@@ -69,7 +69,7 @@ def _kill(argv: tuple[str, ...], out: Path, partial: Any, seconds: float) -> Non
         wait_until(partial, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
-    # It had no time for its own results.
+    # The killed process did not write its results.
     assert [path.name for path in out.iterdir() if path.is_file()] == []
 
 
@@ -98,7 +98,7 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     runs = broken / "runs"
 
     def partial(least: int) -> bool:
-        # The first network is done, the second has checkpoints.
+        # The first network is finished, and the second one has a checkpoint.
         return len(list(runs.glob("*.json"))) == least and bool(list(runs.glob("*.pt")))
 
     _kill(NETWORK, broken, lambda: partial(0), 0.3)
@@ -109,21 +109,21 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert found is not None and found[2] == str(checkpoint) and int(found[1]) > 0
     assert epochs == 3 * 400 - int(found[1])
     assert _results(broken) == _results(whole)
-    # Nothing of the killed processes is left that matters: temporary files of theirs at most.
+    # The killed processes left only temporary files.
     assert not list(runs.glob("*.pt")) and len(list(runs.glob("*.json"))) == 4
 
 
-def test_the_seconds_of_a_resumed_training_are_those_of_both_processes(tmp_path: Path) -> None:
+def test_the_seconds_of_a_resumed_training_include_both_processes(tmp_path: Path) -> None:
     argv = ("depth", "--dataset", "karate", "--models", "gcn", "--layers", "2", "--seeds", "1", "--epochs", "200")
     runs = tmp_path / "runs"
     _kill(argv, tmp_path, lambda: bool(list(runs.glob("*.pt"))), 1.0)
     _run(argv, tmp_path)
     (path,) = runs.glob("*.json")
-    # A hundredth of a second an epoch, a second before the first checkpoint.
+    # An epoch takes 0.01 s, and the first checkpoint is written after 1 s.
     assert json.loads(path.read_text())["seconds"]["train"] > 1.0
 
 
-def test_a_run_that_is_killed_after_its_training_keeps_the_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_after_its_training_leaves_the_checkpoint(tmp_path: Path) -> None:
     # Metrics are computed after the training, and the run is written after them.
     argv = (*NETWORK, "--metrics")
     code = (

@@ -1,4 +1,4 @@
-"""Training networks: which epoch is reported, going on from a checkpoint, and what is kept of finished runs."""
+"""Training networks: the reported epoch, resuming from a checkpoint, and the cache of finished runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_best_epoch_on_validation_is_reported(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("model", ["label-sbp", "dropedge", "batchnorm"])
-def test_a_stopped_training_goes_on_to_the_same_bits(
+def test_an_interrupted_training_resumes_to_the_same_bits(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, config, checkpoint = _csbm(), _config(model), tmp_path / "seed.pt"
@@ -80,21 +80,21 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert not checkpoint.exists()
 
 
-def test_scores_that_are_not_finite_are_no_accuracy() -> None:
+def test_scores_that_are_not_finite_have_no_accuracy() -> None:
     assert Trainer(_csbm(), _config(lr=1e38, epochs=3), 2, 0).fit() is None
     result = train("karate", "gcn", 2, seeds=1, lr=1e38, epochs=3)
     assert result.accuracy() is None
 
 
 @pytest.mark.parametrize("switch", ["amp", "compile"])
-def test_switches_train_as_well(switch: str) -> None:
+def test_amp_and_compile_train_as_well(switch: str) -> None:
     pytest.importorskip("torch._inductor") if switch == "compile" else None
     spread = train("karate", "label-sbp", 2, backbone="gcn", seeds=1, epochs=30, lr=0.05, **{switch: True}).accuracy()
     plain = train("karate", "label-sbp", 2, backbone="gcn", seeds=1, epochs=30, lr=0.05).accuracy()
     assert spread is not None and plain is not None and abs(spread[0] - plain[0]) < 10.0
 
 
-def test_networks_repeat_and_seeds_do_not_see_each_other() -> None:
+def test_networks_are_reproducible_and_seeds_are_independent() -> None:
     torch.manual_seed(9)
     before = torch.get_rng_state()
     both = train("karate", "gcn", 3, seeds=2, epochs=5)
@@ -102,7 +102,7 @@ def test_networks_repeat_and_seeds_do_not_see_each_other() -> None:
     assert train("karate", "gcn", 3, seeds=1, first_seed=1, epochs=5).runs == both.runs[1:]
 
 
-def test_learned_coefficients_move() -> None:
+def test_learned_coefficients_change() -> None:
     data = _csbm()
     trainer = Trainer(data, resolve("karate", "label-sbp", 5, learn=True), 2, 0)
     start = trainer.network.model.raw_coefficients.detach().clone()
@@ -110,7 +110,7 @@ def test_learned_coefficients_move() -> None:
     assert bool((trainer.network.model.raw_coefficients.detach() != start).all())
 
 
-def test_finished_runs_are_read_and_others_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_read_and_others_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, int]] = []
     from sbp_study.training import runner
 
@@ -165,7 +165,7 @@ def test_slow_features_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(calls) == 2
     monkeypatch.setattr(module, "_MIN_SECONDS_TO_SAVE", 0.0)
     wanted = run_cache.features(data, config, make)
-    # The learning rate does not matter to the features.
+    # The features do not depend on the learning rate.
     assert torch.equal(run_cache.features(data, replace(config, lr=9.0), make), wanted) and len(calls) == 3
 
 
