@@ -22,6 +22,7 @@ examples:
   python -m sbp_study list                                              models and datasets
 
 Settings that are not given come from presets of the model and dataset; `train --help` lists them.
+`sbp-study` is the same command as `python -m sbp_study`.
 Datasets are read from --root in the layout of PyG (root/Cora/raw/...), or downloaded there.
 """
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from ..paper.cell_values import Outcome
 from ..paper.table_plan import Plan
-from .study_figure import COLOURS, MARKERS, STYLE, write
+from .study_figure import COLORS, MARKERS, STYLE, write
 
 _ABLATED = ", beta=0"
 _PAPER, _OURS = "paper", "ours"
@@ -85,7 +85,7 @@ def _style(row: str, labels: Sequence[str]) -> dict[str, Any]:
     whole = row.replace(_ABLATED, "")
     names = list(dict.fromkeys(label.replace(_ABLATED, "") for label in labels))
     place = names.index(whole)
-    style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    style: dict[str, Any] = {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
     style |= {"markersize": 4.5, "linewidth": 1.4}
     return style | ({"linestyle": (0, (4, 2)), "markersize": 2.5, "linewidth": 1.0} if row != whole else {})
 
@@ -105,9 +105,9 @@ def _pairs(plan: Plan, outcomes: Sequence[Outcome]) -> Figure:
             if isinstance(paper, float) and o.value is not None:
                 axes.plot([paper, o.value], [y, y], color="0.7", linewidth=1.2, zorder=1)
             if isinstance(paper, float):
-                axes.scatter([paper], [y], s=42, facecolor="white", edgecolor=COLOURS[1], label=_PAPER, zorder=2)
+                axes.scatter([paper], [y], s=42, facecolor="white", edgecolor=COLORS[1], label=_PAPER, zorder=2)
             if o.value is not None:
-                axes.errorbar([o.value], [y], xerr=o.std, fmt="o", color=COLOURS[0], markersize=4.5, label=_OURS)
+                axes.errorbar([o.value], [y], xerr=o.std, fmt="o", color=COLORS[0], markersize=4.5, label=_OURS)
         axes.set_title(column, fontsize=9)
     for axes in grid[len(columns) :]:
         axes.set_axis_off()
@@ -134,7 +134,7 @@ def _embeddings(outcomes: Sequence[Outcome]) -> Figure:
         if o.points:
             x, y, classes = zip(*o.points, strict=True)
             size = 9 if len(x) < 1000 else 2
-            axes.scatter(x, y, s=size, c=[COLOURS[c % len(COLOURS)] for c in classes], linewidths=0)
+            axes.scatter(x, y, s=size, c=[COLORS[c % len(COLORS)] for c in classes], linewidths=0)
         value = "" if o.value is None else f", silhouette {o.value:.2f}"
         axes.set_title(f"{o.cell.column} layers{value}", fontsize=8)
     for axes, (panel, row) in zip(grid[:, 0], rows, strict=True):

@@ -15,7 +15,7 @@ from ..training.files import atomic
 from ..training.result import Result
 
 # The palette of Okabe and Ito, without its yellow: it can be distinguished with color blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X<>hd"
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -130,7 +130,7 @@ def _style(rank: int, label: str, labels: Sequence[str]) -> dict[str, Any]:
     """Return the color and marker of a model. Its ablation has the same, with a dashed line and a hollow marker."""
     whole = label.replace(_ABLATED, "")
     place = labels.index(whole) if whole in labels else rank
-    style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    style: dict[str, Any] = {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
     style |= {"markersize": 4.5, "linewidth": 1.4}
     if label != whole:
         style |= {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..datasets.description import ROLES
+from ..training.progress import RaisingConsole
 from ..training.result import Result
 
 if TYPE_CHECKING:
@@ -116,15 +117,10 @@ def show_dataset_report(dataset: str, readings: Sequence[GraphReport]) -> None:
     console.print(table)
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        # rich would exit the process here; instead, `ExitHandler` sets the exit status.
-        raise
-
-
 def open_console() -> Console:
     """Return a console with the width of the terminal, or a fixed width if there is none."""
-    return _Console() if sys.stdout is not None and sys.stdout.isatty() else _Console(width=_PIPE_WIDTH)
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return RaisingConsole() if is_terminal else RaisingConsole(width=_PIPE_WIDTH)
 
 
 def new_table() -> Table:

@@ -12,10 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 _SECONDS_PER_REDRAW = 0.1
 
 
+class RaisingConsole(Console):
+    """A rich console that raises BrokenPipeError, which `ExitHandler` converts, instead of exiting the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 @cache
 def stderr_console() -> Console:
-    """Return the one console on stderr: bars that are nested, and lines above them, must share it."""
-    return Console(stderr=True)
+    """Return the console on stderr, which nested bars and the lines above them must share."""
+    return RaisingConsole(stderr=True)
 
 
 def note(text: str) -> None:
