@@ -141,6 +141,13 @@ def test_study_modules_have_no_import_cycle():
     assert not edges, f"import cycle among {sorted(edges)}"
 
 
+@pytest.mark.parametrize("root", ["sbp_kernels", "python/sbp_study"])
+def test_every_folder_is_a_package(root):
+    # setuptools leaves a folder without `__init__.py` out of a wheel.
+    for folder in {p.parent for p in (ROOT / root).rglob("*.py")}:
+        assert (folder / "__init__.py").exists(), f"{name_of(folder)} has no __init__.py"
+
+
 @pytest.mark.parametrize("root", ["python/sbp_study", "tests/sbp_study"])
 def test_study_folders_have_few_files(root):
     folders = {p.parent for p in (ROOT / root).rglob("*.py")}
