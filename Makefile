@@ -35,7 +35,7 @@ $(INSTALLED): $(SOURCES)
 
 demo: $(INSTALLED)
 	$(BIN)/python -c "import sbp_kernels; print(sbp_kernels.show_config())"
-	$(BIN)/python -m sbp depth --dataset csbm --models sgc,label-sbp --layers 2,5,10,50 --out out
+	$(BIN)/python -m sbp_study depth --dataset csbm --models sgc,label-sbp --layers 2,5,10,50 --out out
 	$(BIN)/python -m benchmarks.bench_propagate --demo
 
 # One thread a worker: tests that need several set their number.

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from sbp.errors import UserError
+from sbp_study.errors import UserError
 
 from . import records
 from .cells import PRESETS, Cell, custom

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from sbp import Options
-from sbp.comparison import rows, show, write, write_rows
-from sbp.experiments import PLANS
-from sbp.reproduce import reproduce
-from sbp.store import Store
+from sbp_study import Options
+from sbp_study.paper.reproduce import reproduce
+from sbp_study.paper.tables import PLANS
+from sbp_study.reporting.paper_comparison import rows, show, write, write_rows
+from sbp_study.training.run_cache import RunCache
 
 from . import records
 
-# Those within minutes; the networks of the others train for hours (python -m sbp reproduce NAME).
+# Those within minutes; the networks of the others train for hours (python -m sbp_study reproduce NAME).
 TABLES = ("table2", "table6", "table8", "table10", "table12", "table13", "fig3")
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     for name in args.tables:
-        plan, outcomes = reproduce(name, Options(args.root, Store(args.out, args.fresh), progress=True))
+        plan, outcomes = reproduce(name, Options(args.root, RunCache(args.out, args.fresh), progress=True))
         show(plan, outcomes)
         write(plan, outcomes, args.out)
         # Why a dataset is not here is a matter of this machine alone.

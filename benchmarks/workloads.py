@@ -141,7 +141,7 @@ def _draw_streets(num_nodes: int, count: int, generator: torch.Generator) -> Ten
     return streets[:, torch.randperm(streets.size(1), generator=generator, device=generator.device)[:count]]
 
 
-# Real graphs that `python -m sbp` can read, by the name of their twin here.
+# Real graphs that `python -m sbp_study` can read, by the name of their twin here.
 REAL = {"cora": "cora", "pubmed": "pubmed", "arxiv": "ogbn-arxiv", "products": "ogbn-products"}
 
 
@@ -154,7 +154,7 @@ def _read(name: str, root: Path, generator: torch.Generator) -> Workload | None:
         return _read_signed(name, root / "signed" / "bitcoin_otc.csv")
     if name not in REAL:
         return None
-    from sbp.datasets import load_dataset
+    from sbp_study.datasets import load_dataset
 
     data = load_dataset(REAL[name], root=str(root))
     n, (source, target) = int(data.num_nodes), data.edge_index

@@ -1,74 +1,101 @@
-"""The shape of the project: dependencies run one way, files and functions stay short."""
+"""The shape of the project: dependencies run one way, files, functions and folders stay small."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(p for d in ("sbp_kernels", "python", "benchmarks") for p in (ROOT / d).rglob("*.py"))
-MODULES = sorted((ROOT / "sbp_kernels").rglob("*.py"))
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
 ALLOWED = {
     "sbp_kernels": set(),
-    "sbp": {"sbp_kernels"},
-    "examples": {"sbp_kernels", "sbp"},
-    "benchmarks": {"sbp_kernels", "sbp"},
+    "sbp_study": {"sbp_kernels"},
+    "examples": {"sbp_kernels", "sbp_study"},
+    "benchmarks": {"sbp_kernels", "sbp_study"},
 }
-# Modules of sbp_kernels from the lowest layer up; a folder without entries of its own is one layer.
+# Modules and folders of a package from the lowest layer up: each imports only its own layer and those before it. A
+# folder stands for its modules, unless they have entries of their own.
 LAYERS = {
-    name: rank
-    for rank, names in enumerate(
-        [
-            {"backends.interface", "layer_norm", "transforms"},
-            {"backends", "tensor_cache"},
-            {"adjacency.checks", "adjacency.sparsity", "adjacency.base"},
-            {"adjacency.edge_weight", "adjacency.low_rank"},
-            {"adjacency.sparse_matrix", "adjacency.normalization"},
-            {"adjacency.csr", "adjacency.class_block", "adjacency.similarity"},
-            {"merged_csr"},
-            {"graph"},
-            {"dispatch"},
-            {"composed"},
-            {"autograd"},
-            {"multi_step"},
-            {"propagate", "config"},
-            {"pyg"},
-            {"nn"},
-        ]
-    )
-    for name in names
+    "sbp_kernels": [
+        {"backends.interface", "layer_norm", "transforms"},
+        {"backends", "tensor_cache"},
+        {"adjacency.base", "adjacency.checks", "adjacency.sparsity"},
+        {"adjacency.edge_weight", "adjacency.low_rank"},
+        {"adjacency.sparse_matrix"},
+        {"adjacency.normalization"},
+        {"adjacency.class_block", "adjacency.csr", "adjacency.similarity"},
+        {"merged_csr"},
+        {"graph"},
+        {"dispatch"},
+        {"composed"},
+        {"autograd"},
+        {"multi_step"},
+        {"config", "propagate"},
+        {"pyg"},
+        {"nn"},
+    ],
+    "sbp_study": [
+        {"errors", "presets", "threads"},
+        {"config"},
+        {"datasets"},
+        {"models"},
+        {"training"},
+        {"theory"},
+        {"paper"},
+        {"reporting"},
+        {"study"},
+        {"cli"},
+        {"__main__"},
+    ],
+    "benchmarks": [
+        {"cases"},
+        {"competitors"},
+        {"reporting"},
+        {"timing"},
+        {"bench_build", "bench_implicit", "bench_layers", "bench_propagate", "bench_reorder", "bench_study"},
+        {"check_targets", "gpu", "instructions", "render", "test_quick", "tune"},
+    ],
 }
-
-
-def layer_of(module: str) -> str | None:
-    """Return the entry of LAYERS for a module such as `sbp_kernels.adjacency.csr`: its own, or its folder's."""
-    parts = module.split(".")[1:]
-    for length in range(len(parts), 0, -1):
-        if (name := ".".join(parts[:length])) in LAYERS:
-            return name
-    return None
+RANK = {
+    f"{package}.{name}": rank for package, layers in LAYERS.items() for rank, names in enumerate(layers) for name in names
+}
+MAX_FILES = 14
 
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imports(path: Path, types: bool = False) -> set[str]:
-    """Absolute names of the project's own modules that a file imports when it runs; with `types`, for types as well."""
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[1:] if parts[0] == "python" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def entry_of(module: str) -> str | None:
+    """Return the entry of RANK for a module: its own, or that of the nearest folder above it."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 1, -1))
+    return next((name for name in names if name in RANK), None)
+
+
+def imports(path: Path, *, types: bool = False) -> set[str]:
+    """Return the absolute names of what a file imports when it runs; with `types`, also what it imports for types."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     skipped = {
         id(n)
         for i in ast.walk(tree)
-        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test) and not types
         for n in ast.walk(i)
     }
     for node in ast.walk(tree):
-        if not types and id(node) in skipped:
+        if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -89,29 +116,23 @@ def test_packages_depend_one_way(path):
         assert not bad, f"{name_of(path)} must not import {bad}"
 
 
-def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts[1:] if parts[0] == "python" else parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.parent.name != "sbp_kernels" or p.stem != "__init__"], ids=name_of
-)
+@pytest.mark.parametrize("path", [p for p in PYTHON if module_of(p).split(".")[0] in LAYERS], ids=name_of)
 def test_modules_depend_one_way(path):
-    layer = layer_of(module_of(path))
-    # What a folder's __init__ re-exports may come from all of its layers.
-    if path.name == "__init__.py" and layer is None:
+    module = module_of(path)
+    entry = entry_of(module)
+    # A package's own __init__ re-exports what it likes; so does that of a folder whose modules have several layers.
+    if path.name == "__init__.py" and entry is None:
         return
-    assert layer is not None, f"{name_of(path)} has no place in LAYERS"
+    assert entry is not None, f"{name_of(path)} has no place in LAYERS"
     for imported in imports(path):
-        other = layer_of(imported) if imported.startswith("sbp_kernels.") else None
-        allowed = other is None or LAYERS[other] <= LAYERS[layer]
+        other = entry_of(imported)
+        same_package = other is not None and other.split(".")[0] == module.split(".")[0]
+        allowed = not same_package or RANK[other] <= RANK[entry]
         assert allowed, f"{name_of(path)} must not import {imported}: it stands above it"
 
 
 def test_no_module_imports_itself_through_others():
-    """Not even for types: a cycle of imports is a concept that nobody has found yet."""
+    """Not even for types."""
     modules = {module_of(path): path for path in PYTHON if path.name != "__init__.py"}
     edges = {name: imports(path, types=True) & modules.keys() - {name} for name, path in modules.items()}
     # Take away what imports nothing, or is imported by nothing, until only cycles and paths between them are left.
@@ -150,9 +171,20 @@ def test_files_and_functions_stay_short(path):
                 assert length <= 42, f"{name_of(path)}: {node.name} has {length} lines"
 
 
-def test_top_level_is_what_the_design_says():
-    import subprocess
+@pytest.mark.parametrize("folder", sorted({p.parent for p in PYTHON + KERNELS}), ids=name_of)
+def test_folders_stay_small(folder):
+    count = sum(p.parent == folder for p in PYTHON + KERNELS)
+    assert count <= MAX_FILES, f"{name_of(folder)} has {count} source files"
 
+
+@pytest.mark.parametrize("root", ["sbp_kernels", "python/sbp_study"])
+def test_every_folder_is_a_package(root):
+    # setuptools leaves a folder without `__init__.py` out of a wheel.
+    for folder in {p.parent for p in (ROOT / root).rglob("*.py")}:
+        assert (folder / "__init__.py").exists(), f"{name_of(folder)} has no __init__.py"
+
+
+def test_top_level_is_what_the_design_says():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     if not listed:
         pytest.skip("not a git checkout")

@@ -86,7 +86,7 @@ def judge(error: Exception, what: str) -> Problem | None:
 
 def own(file: str) -> bool:
     package = str(sbp_kernels.__file__).rsplit("/", 2)[0]
-    return file.startswith((f"{package}/sbp_kernels/", f"{package}/python/sbp/"))
+    return file.startswith((f"{package}/sbp_kernels/", f"{package}/python/sbp_study/"))
 
 
 def use(result: Any) -> None:

@@ -1,4 +1,4 @@
-"""The room of the command line: `python -m sbp` with one wrong flag or run file ends with one line on stderr."""
+"""The room of the command line: `python -m sbp_study` with one wrong flag or run file ends with one line on stderr."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ FILES: dict[str, bytes] = {
 @cache
 def flags() -> dict[str, list[str]]:
     """Every flag of every command, and "" for a missing or surplus word."""
-    from sbp.parser import build_parser
+    from sbp_study.cli.parser import build_parser
 
     commands = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     found = {}
@@ -127,7 +127,7 @@ def words(call: Spec, out: str) -> list[str]:
 
 def invoke(argv: list[str]) -> tuple[int | None, str, Exception | None]:
     """(exit status, stderr, what came out of main)."""
-    from sbp.cli import main
+    from sbp_study.cli.commands import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
