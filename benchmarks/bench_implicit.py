@@ -27,7 +27,7 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     title = f"{r['case']}: {r['num_nodes']} nodes, {r['width']} features"
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
-    for heading in ("median ms", "p20 – p80", "of the first call", "memory MB"):
+    for heading in ("median ms", "p20 – p80", "time / first call", "memory MB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         if row["note"]:

@@ -101,7 +101,7 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     """Return the table of a graph for the terminal."""
     title = f"{rows[0]['workload']}, d={rows[0]['width']}: the order of the nodes"
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("order", "reordering, ms", "median ms", "of the given order", "break-even calls"):
+    for heading in ("order", "reordering, ms", "median ms", "time / given order", "break-even calls"):
         shown.add_column(heading, justify="left" if heading == "order" else "right")
     for row in rows:
         build, median, ratio = (number(float(str(row[k]))) for k in ("build_ms", "median_ms", "ratio_to_given"))

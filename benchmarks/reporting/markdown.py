@@ -121,7 +121,7 @@ def implicit(rows: Sequence[Row]) -> str:
             continue
         memory = float(r["extra_memory_bytes"]) / float(r["output_bytes"])
         lines.append([*where, number(float(r["median_ms"])), f"{float(r['ratio_to_first']):.2f}×", f"{memory:.2f}×"])
-    return f"{grid('case | nodes: | d: | call | ms: | of the first call: | memory / output:', lines)}\n\n{origin(rows)}"
+    return f"{grid('case | nodes: | d: | call | ms: | time / first call: | memory / output:', lines)}\n\n{origin(rows)}"
 
 
 def build(rows: Sequence[Row]) -> str:
@@ -139,7 +139,7 @@ def reorder(rows: Sequence[Row]) -> str:
     for r in rows:
         cells = [number(float(r[k])) for k in ("build_ms", "median_ms", "ratio_to_given")]
         lines.append([r["workload"], r["width"], r["order"], *cells, _break_even(r)])
-    heads = "graph | d: | order | reordering, ms: | forward, ms: | of the given order: | break-even calls:"
+    heads = "graph | d: | order | reordering, ms: | forward, ms: | time / given order: | break-even calls:"
     return f"{grid(heads, lines)}\n\n{origin(rows)}"
 
 
