@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -41,19 +42,23 @@ LAYERS = {
     for name in names
 }
 
+# The folders of the benchmarks; each imports only folders of a lower rank, and commands import all of them.
+BENCHMARK_FOLDERS = {"cases": 0, "competitors": 1, "reporting": 1, "timing": 2}
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imports(path: Path) -> set[str]:
-    """Absolute names of the project's own modules that a file imports when it runs."""
+def imports(path: Path, *, types: bool = False) -> set[str]:
+    """Absolute names of the project's own modules that a file imports when it runs, or also for types."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     skipped = {
         id(n)
         for i in ast.walk(tree)
-        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test) and not types
         for n in ast.walk(i)
     }
     for node in ast.walk(tree):
@@ -91,6 +96,38 @@ def test_modules_depend_one_way(path):
         if parts[0] == "sbp_kernels" and len(parts) > 1 and parts[1] in LAYERS:
             allowed = LAYERS[parts[1]] <= rank
             assert allowed, f"{name_of(path)} must not import {imported}: it stands above it"
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=name_of)
+def test_benchmark_folders_depend_one_way(path):
+    parts = path.relative_to(ROOT / "benchmarks").parts
+    if len(parts) == 1 or parts[0] == "gpu":
+        return
+    rank = BENCHMARK_FOLDERS[parts[0]]
+    for imported in imports(path, types=True):
+        names = imported.split(".")
+        if names[0] == "benchmarks" and len(names) > 1 and names[1] != parts[0]:
+            allowed = names[1] in BENCHMARK_FOLDERS and BENCHMARK_FOLDERS[names[1]] < rank
+            assert allowed, f"{name_of(path)} must not import {imported}"
+
+
+def test_benchmarks_have_no_import_cycle():
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in BENCHMARKS}
+    graph = {
+        name: {i for i in imports(path, types=True) & modules.keys() if i != name} for name, path in modules.items()
+    }
+    # `from .package import module` also runs the package, but a package is no cycle with its own modules.
+    graph = {name: {i for i in found if not name.startswith(i + ".")} for name, found in graph.items()}
+    with contextlib.suppress(StopIteration):
+        while True:
+            del graph[next(name for name, found in graph.items() if not found & graph.keys())]
+    assert not graph, f"import cycle among {sorted(graph)}"
+
+
+def test_benchmark_folders_stay_small():
+    for folder in {p.parent for p in BENCHMARKS}:
+        count = sum(p.parent == folder for p in BENCHMARKS)
+        assert count <= 14, f"{name_of(folder)} holds {count} files"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sbp_kernels/backends").rglob("*.py")), ids=name_of)
