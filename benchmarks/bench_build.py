@@ -36,14 +36,14 @@ PEERS = {"pyg_scatter": False, "merged_addmm_int32": True}
 
 def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     """Return the steps to time; "build" is the time before a user's first forward pass can start."""
-    ready = signed_graph(graph)
+    prepared = signed_graph(graph)
     x = torch.randn(graph.num_nodes, WIDTH, device=graph.pos.device)
-    backend, _ = best_backend(x, ready)
+    backend, _ = best_backend(x, prepared)
     found: dict[str, Callable[[], object]] = {
-        FORWARD: lambda: sbp.signed_propagate(x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
+        FORWARD: lambda: sbp.signed_propagate(x, prepared, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
         "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes),
-        BUILD: lambda: _ready(signed_graph(graph), backend, c),
-        "build and transpose": lambda: _ready(_ready(signed_graph(graph), backend, c).T, backend, c),
+        BUILD: lambda: _with_caches(signed_graph(graph), backend, c),
+        "build and transpose": lambda: _with_caches(_with_caches(signed_graph(graph), backend, c).T, backend, c),
     }
     problem = Problem(graph, x, c)
     for name, builds in PEERS.items():
@@ -54,8 +54,8 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     return found
 
 
-def _ready(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
-    """Fill the caches that the first step would fill."""
+def _with_caches(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
+    """Return the graph after filling the caches that the first step would fill."""
     graph.plan(BACKENDS[backend])
     merged(graph, torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
     return graph

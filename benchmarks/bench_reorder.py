@@ -68,9 +68,9 @@ def measure(graph: Workload, width: int, repeats: int, budget: float) -> tuple[l
         perm = permutation(graph, order)
         other = graph if order == GIVEN else reordered(graph, perm)
         built[order] = time.perf_counter() - start
-        ready, mine = signed_graph(other), x[perm]
-        backend, _ = best_backend(mine, ready)
-        call = lambda x=mine, g=ready, b=backend: sbp.signed_propagate(x, g, beta=0.5, lam=0.5, backend=b)  # noqa: E731
+        prepared, mine = signed_graph(other), x[perm]
+        backend, _ = best_backend(mine, prepared)
+        call = lambda x=mine, g=prepared, b=backend: sbp.signed_propagate(x, g, beta=0.5, lam=0.5, backend=b)  # noqa: E731
         y = call()
         given = y if given is None else given
         torch.testing.assert_close(y, given[perm], rtol=1e-4, atol=1e-5)

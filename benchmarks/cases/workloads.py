@@ -108,7 +108,7 @@ def _draw_pairs(num_nodes: int, count: int, exponent: float, generator: torch.Ge
     if exponent <= 1:
         raise ValueError(f"exponent must be greater than 1, or 0 for a road network, got {exponent}")
     if 4 * count > num_nodes * (num_nodes - 1):
-        raise ValueError(f"at most half of all pairs of num_nodes={num_nodes} nodes can be drawn, asked for {count}")
+        raise ValueError(f"at most half of all pairs of num_nodes={num_nodes} nodes can be drawn, got {count}")
     device = generator.device
     rank = torch.arange(1, num_nodes + 1, dtype=torch.float64, device=device)
     cdf = rank.pow(-1.0 / (exponent - 1.0)).cumsum(0)
@@ -138,7 +138,7 @@ def _draw_streets(num_nodes: int, count: int, generator: torch.Generator) -> Ten
     down = torch.stack([node[:-1].flatten(), node[1:].flatten()])
     streets = torch.cat([across, down], 1)
     if count > streets.size(1):
-        raise ValueError(f"a lattice of {num_nodes} nodes has {streets.size(1)} streets, asked for {count}")
+        raise ValueError(f"a lattice of {num_nodes} nodes has {streets.size(1)} streets, got {count}")
     return streets[:, torch.randperm(streets.size(1), generator=generator, device=generator.device)[:count]]
 
 

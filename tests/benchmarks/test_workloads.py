@@ -52,7 +52,7 @@ def test_impossible_sizes_raise():
         load("nothing")
     with pytest.raises(ValueError, match="square number of nodes, got 10"):
         generate("road", Size(10, 4, 2, exponent=0.0))
-    with pytest.raises(ValueError, match="has 12 streets, asked for 13"):
+    with pytest.raises(ValueError, match="has 12 streets, got 13"):
         generate("road", Size(9, 20, 6, exponent=0.0))
 
 
