@@ -17,8 +17,8 @@ help:
 	@echo "make test   the test suite (8 minutes on two cores, with the installation)"
 	@echo "make test-all  the rest: sanitizers, ahead-of-time compilation, interpreter and device-code suites, a fuzz"
 	@echo "make lint   ruff, mypy, clang-format"
-	@echo "make bench  the full benchmark on this machine (40 minutes), its page and figures, then the targets"
-	@echo "make bench-again  the expert's calls in six more processes (16 minutes): medians over processes replace them"
+	@echo "make bench  the full benchmark on this machine (40 minutes), page and figures, then the targets"
+	@echo "make bench-again  ours and merged torch.addmm in six more processes (16 minutes), for medians over processes"
 	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for several GPU architectures: registers, spills, loads"
@@ -58,10 +58,10 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_build
 	$(BIN)/python -m benchmarks.bench_implicit
 	$(BIN)/python -m benchmarks.bench_reorder
-	$(BIN)/python -m benchmarks.plot
+	$(BIN)/python -m benchmarks.render
 	$(BIN)/python -m benchmarks.check_targets
 
-# Memory placement and clock rates differ between processes, so ratios near a target need several processes.
+# Memory placement and core clocks differ between processes, so ratios near a target need several processes.
 AGAIN := $(BIN)/python -m benchmarks.bench_propagate --dtype float32 --methods merged_addmm_int32,merged_addmm_int64
 BOTH := --modes forward,forward+backward
 bench-again: $(INSTALLED)
@@ -71,13 +71,13 @@ bench-again: $(INSTALLED)
 	  $(AGAIN) --modes forward --sizes degree-2,degree-4,degree-8,degree-16,degree-32,degree-64 --widths 64 && \
 	  $(AGAIN) $(BOTH) --sizes arxiv --widths 64,128 || exit 1; \
 	done
-	$(BIN)/python -m benchmarks.plot
+	$(BIN)/python -m benchmarks.render
 	$(BIN)/python -m benchmarks.check_targets
 
 DATA ?= data
 study: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_study --root $(DATA)
-	$(BIN)/python -m benchmarks.plot --study
+	$(BIN)/python -m benchmarks.render --study
 
 # Use PYTHON, which needs a CUDA build of torch; install nothing.
 gpu-check:

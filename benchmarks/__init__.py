@@ -1,1 +1,1 @@
-"""Benchmarks of sbp_kernels against the code its users would write otherwise."""
+"""Benchmarks of sbp_kernels, and of the code that users would write without it."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench_build: time to build the graph, in forward passes at d = 128."""
+"""python -m benchmarks.bench_build: measure the time to build a graph, in forward passes at d = 128."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from rich.table import Table
 import sbp_kernels as sbp
 from sbp_kernels.backends import BACKENDS
 
-from . import records
-from .clock import clock
-from .harness import Contestant, race
-from .methods import METHODS, best_backend, signed_graph
-from .oracle import Coefficients
-from .problem import Problem
-from .records import BUILD
-from .report import number
-from .workloads import SIZES, Workload, load
+from .cases.modes import BUILD
+from .cases.oracle import Coefficients
+from .cases.workloads import SIZES, Workload, load
+from .competitors import METHODS, Problem
+from .competitors.ours import best_backend, signed_graph
+from .reporting import result_files, run_info
+from .reporting.terminal import number
+from .timing.candidate import Candidate
+from .timing.clock import clock
+from .timing.interleaved import time_interleaved
 
 WIDTH = 128
 FORWARD = f"forward d={WIDTH}"
-# Peers, and whether they build anything before their first call.
+# Peers, and whether they have a build step before their first call.
 PEERS = {"pyg_scatter": False, "merged_addmm_int32": True}
 
 
 def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
-    """What is timed; "build" is what a user waits for before the first forward pass."""
-    ready = signed_graph(graph)
+    """Return the steps to time; "build" is the time before a user's first forward pass can start."""
+    prepared = signed_graph(graph)
     x = torch.randn(graph.num_nodes, WIDTH, device=graph.pos.device)
-    backend, _ = best_backend(x, ready)
+    backend, _ = best_backend(x, prepared)
     found: dict[str, Callable[[], object]] = {
-        FORWARD: lambda: sbp.signed_propagate(x, ready, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
+        FORWARD: lambda: sbp.signed_propagate(x, prepared, alpha=c.alpha, beta=c.beta, lam=c.lam, backend=backend),
         "from_edge_index": lambda: sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes),
-        BUILD: lambda: _ready(signed_graph(graph), backend, c),
-        "build and transpose": lambda: _ready(_ready(signed_graph(graph), backend, c).T, backend, c),
+        BUILD: lambda: _with_caches(signed_graph(graph), backend, c),
+        "build and transpose": lambda: _with_caches(_with_caches(signed_graph(graph), backend, c).T, backend, c),
     }
     problem = Problem(graph, x, c)
     for name, builds in PEERS.items():
@@ -52,28 +53,28 @@ def steps(graph: Workload, c: Coefficients) -> dict[str, Callable[[], object]]:
     return found
 
 
-def _ready(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
-    """With what the first step would make and keep."""
+def _with_caches(graph: sbp.SignedGraph, backend: str, c: Coefficients) -> sbp.SignedGraph:
+    """Return the graph after filling the caches that the first step would fill."""
     graph.degree_bins(BACKENDS[backend])
     graph.merged.find(torch.float32, BACKENDS[backend], (1.0 - c.lam, c.lam * c.alpha, -c.lam * c.beta))
     return graph
 
 
-def measure(graph: Workload, repeats: int, budget: float, device: torch.device) -> list[Contestant]:
-    """The steps in one race, so that their ratios do not depend on other load."""
-    contestants = []
+def measure(graph: Workload, repeats: int, budget: float, device: torch.device) -> list[Candidate]:
+    """Time the steps interleaved, so that their ratios do not depend on other load."""
+    candidates = []
     for name, call in steps(graph, Coefficients()).items():
-        entrant = Contestant(name, torch.float32, call)
+        candidate = Candidate(name, torch.float32, call)
         call()
-        entrant.seconds_per_call = clock(call, 1, device)
-        contestants.append(entrant)
-    race(contestants, device, repeats, budget)
-    return contestants
+        candidate.seconds_per_call = clock(call, 1, device)
+        candidates.append(candidate)
+    time_interleaved(candidates, device, repeats, budget)
+    return candidates
 
 
-def build_rows(graph: Workload, contestants: Sequence[Contestant], run: dict[str, object]) -> list[dict[str, object]]:
-    """One row a step, by the columns of `records.BUILD_COLUMNS`."""
-    took = {c.method: c.quantile(0.5) for c in contestants}
+def build_rows(graph: Workload, candidates: Sequence[Candidate], run: dict[str, object]) -> list[dict[str, object]]:
+    """Return one row per step with the columns `result_files.BUILD_COLUMNS`."""
+    took = {c.method: c.quantile(0.5) for c in candidates}
     return [
         run
         | {
@@ -86,12 +87,12 @@ def build_rows(graph: Workload, contestants: Sequence[Contestant], run: dict[str
             "forward_passes": took[c.method] / took[FORWARD],
             "break_even_calls": break_even(took, c.method),
         }
-        for c in contestants
+        for c in candidates
     ]
 
 
 def break_even(took: dict[str, float], step: str) -> float | str:
-    """Forward calls after which our build and calls together are ahead of a peer's; "never" if each call is slower."""
+    """Return the forward calls after which ours, build included, is faster than a peer; "never" if it stays slower."""
     peer = step.removesuffix(" forward")
     if peer not in PEERS:
         return ""
@@ -101,6 +102,7 @@ def break_even(took: dict[str, float], step: str) -> float | str:
 
 
 def build_table(rows: Sequence[dict[str, object]]) -> Table:
+    """Return the table for the terminal."""
     table = Table(
         title=f"{rows[0]['workload']}: building the graph",
         title_justify="left",
@@ -128,18 +130,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    parser.add_argument("--results", type=Path, default=result_files.RESULTS)
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(args.device, args.seed, "full", date)
+    run = run_info.run_fields(args.device, args.seed, "full", date)
     graph = load(args.size, args.seed).to(args.device)
     rows = build_rows(graph, measure(graph, args.repeats, args.budget, args.device), run)
     console = Console()
     console.print(build_table(rows))
-    path = args.results / records.device_slug(args.device) / "build.csv"
-    records.append(path, records.BUILD_COLUMNS, rows)
+    path = args.results / run_info.device_slug(args.device) / "build.csv"
+    result_files.append(path, result_files.BUILD_COLUMNS, rows)
     console.print(f"{len(rows)} rows appended to {path}", style="dim", highlight=False)
     return 0
 

@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench_implicit: implicit negatives and several steps, each against what it replaces."""
+"""python -m benchmarks.bench_implicit: compare implicit negatives and several steps with what they replace."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import records
-from .implicit_cases import CASES, Case
-from .implicit_measure import measure, rows_of
-from .report import number
+from .competitors.comparisons import COMPARISONS, Comparison
+from .reporting import result_files, run_info
+from .reporting.terminal import number
+from .timing.run_comparison import measure, rows_of
 
 CPU = torch.device("cpu")
 
 
 def table(rows: Sequence[dict[str, object]]) -> Table:
+    """Return the table of one comparison for the terminal."""
     r = rows[0]
     title = f"{r['case']}: {r['num_nodes']} nodes, {r['width']} features"
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
-    for heading in ("median ms", "p20 – p80", "times the first", "memory MB"):
+    for heading in ("median ms", "p20 – p80", "time / first call", "memory MB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         if row["note"]:
@@ -41,19 +42,19 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
 
 
 def add_arguments(parser: argparse.ArgumentParser, cases: Iterable[str], budget: float) -> None:
-    """Add the flags of every command that measures cases."""
+    """Add the flags shared by all commands that measure comparisons."""
     names = ",".join(cases)
     parser.add_argument("--cases", default=names, help=f"of {names}")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--budget", type=float, default=budget, help="seconds a call may take (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
-    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    parser.add_argument("--results", type=Path, default=result_files.RESULTS)
 
 
 def run_cases(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, cases: Mapping[str, Callable[[], Case]], file: str
+    parser: argparse.ArgumentParser, args: argparse.Namespace, cases: Mapping[str, Callable[[], Comparison]], file: str
 ) -> int:
-    """Measure the cases asked for, print each and append its rows to `file` of this device."""
+    """Measure the selected comparisons, print each, and append its rows to `file` of this device."""
     names = args.cases.split(",")
     for name in names:
         if name not in cases:
@@ -61,22 +62,22 @@ def run_cases(
     if args.threads:
         torch.set_num_threads(args.threads)
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(CPU, 0, "full" if len(names) == len(cases) else "some", date)
-    console, path = Console(), args.results / records.device_slug(CPU) / file
+    run = run_info.run_fields(CPU, 0, "full" if len(names) == len(cases) else "some", date)
+    console, path = Console(), args.results / run_info.device_slug(CPU) / file
     for name in names:
         with console.status(name):
             case = cases[name]()
             rows = rows_of(case, measure(case, args.repeats, args.budget, CPU), run)
         console.print(table(rows))
-        records.append(path, records.IMPLICIT_COLUMNS, rows)
+        result_files.append(path, result_files.IMPLICIT_COLUMNS, rows)
     console.print(f"rows appended to {path}", style="dim", highlight=False)
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_implicit", description=__doc__)
-    add_arguments(parser, CASES, budget=10.0)
-    return run_cases(parser, parser.parse_args(argv), CASES, "implicit.csv")
+    add_arguments(parser, COMPARISONS, budget=10.0)
+    return run_cases(parser, parser.parse_args(argv), COMPARISONS, "implicit.csv")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench_layers --root DIR --signed FILE: epochs of PyG's models, plain and accelerated."""
+"""python -m benchmarks.bench_layers --root DIR --signed FILE: time epochs of PyG's models, plain and accelerated."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from torch_geometric.utils import to_torch_csr_tensor
 from sbp_kernels.nn import accelerate
 
 from .bench_implicit import add_arguments, run_cases
-from .implicit_cases import Case
+from .competitors.comparisons import Comparison
 
 HIDDEN, LAYERS = 64, 64
 
 
 class GCNII(torch.nn.Module):
-    """64 layers of PyG's `GCN2Conv` between two linear ones."""
+    """64 layers of PyG's `GCN2Conv` between two linear layers."""
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class GCNII(torch.nn.Module):
         return self.last(self.dropout(x))
 
 
-def gcnii(args: argparse.Namespace, dropout: float) -> Case:
-    """A training epoch on Cora: PyG on edges, PyG on a sparse matrix, ours on edges."""
+def gcnii(args: argparse.Namespace, dropout: float) -> Comparison:
+    """Compare a training epoch on Cora: PyG on edges, PyG on a sparse matrix, ours on edges."""
     data = Planetoid(args.root, "Cora")[0]
     adj_t = to_torch_csr_tensor(data.edge_index.flip(0), size=(data.num_nodes, data.num_nodes))
 
@@ -59,15 +59,15 @@ def gcnii(args: argparse.Namespace, dropout: float) -> Case:
         return training(model, loss)
 
     name = f"GCNII, {LAYERS} layers, Cora{', dropout' if dropout else ''}"
-    return Case(name, data.num_nodes, HIDDEN, {
+    return Comparison(name, data.num_nodes, HIDDEN, {
         "accelerated": epoch(True, data.edge_index),
         "PyG, edge_index": epoch(False, data.edge_index),
         "PyG, sparse adj_t": epoch(False, adj_t),
     }, agree=1e-4)  # fmt: skip
 
 
-def signed_gcn(args: argparse.Namespace) -> Case:
-    """A training epoch of `SignedGCN`, its losses included."""
+def signed_gcn(args: argparse.Namespace) -> Comparison:
+    """Compare a training epoch of `SignedGCN`, losses included."""
     with open(args.signed, newline="") as file:
         rows = [[float(v) for v in row] for row in list(csv.reader(file))[1:] if len(row) == 3 and row[2]]
     table_ = torch.tensor(rows, dtype=torch.float64)
@@ -84,11 +84,11 @@ def signed_gcn(args: argparse.Namespace) -> Case:
 
     name = f"SignedGCN, {pos.size(1)} + {neg.size(1)} edges"
     calls = {"accelerated": epoch(True), "PyG, edge_index": epoch(False)}
-    return Case(name, nodes.numel(), HIDDEN, calls, agree=1e-4)
+    return Comparison(name, nodes.numel(), HIDDEN, calls, agree=1e-4)
 
 
 def training(model: torch.nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """One epoch, always from the same random numbers; its result is the loss."""
+    """Return a function that trains one epoch with fixed random numbers and returns the loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
     def epoch() -> Tensor:
@@ -103,7 +103,7 @@ def training(model: torch.nn.Module, loss: Callable[[], Tensor]) -> Callable[[],
     return epoch
 
 
-CASES: dict[str, Callable[[argparse.Namespace], Case]] = {
+CASES: dict[str, Callable[[argparse.Namespace], Comparison]] = {
     "gcnii": lambda args: gcnii(args, 0.0),
     "gcnii-dropout": lambda args: gcnii(args, 0.6),
     "signed-gcn": signed_gcn,
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--signed", type=Path, required=True, help="CSV of source, target, sign, with a header")
     add_arguments(parser, CASES, budget=20.0)
     args = parser.parse_args(argv)
-    # PyTorch calls its sparse matrices a beta.
+    # PyTorch warns that sparse matrices are in beta.
     warnings.filterwarnings("ignore", message=".*[Ss]parse")
     return run_cases(parser, args, {name: partial(make, args) for name, make in CASES.items()}, "layers.csv")
 

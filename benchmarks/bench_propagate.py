@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench_propagate: one signed propagation step, ours against its peers."""
+"""python -m benchmarks.bench_propagate: compare one signed propagation step with its peers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rich.console import Console
 
 from sbp_study.errors import UserError
 
-from . import records
-from .cells import PRESETS, Cell, custom
-from .measure import DTYPES, Row, Session
-from .methods import METHODS
-from .progress import Progress
-from .records import BACKWARD, LEARNS, MODES, OURS
-from .report import print_run
-from .workloads import SIZES
+from .cases.modes import BACKWARD, LEARNABLE, MODES, OURS
+from .cases.presets import PRESETS, CaseSpec, custom
+from .cases.workloads import SIZES
+from .competitors import METHODS
+from .reporting import result_files, run_info
+from .reporting.progress import Progress
+from .reporting.terminal import print_run
+from .timing.run_case import DTYPES, Row, Session
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line: a preset, or the product of what is named; `cells` is what to measure."""
+    """Parse the command line; `specs` of the result are the cases: a preset, or the product of the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_propagate", description=__doc__)
     kind = parser.add_mutually_exclusive_group()
     for name, help_ in (("quick", "3 minutes"), ("demo", "a minute; writes only to --results"), ("gpu", "for a GPU")):
@@ -34,21 +34,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", help=f"of {','.join(SIZES)}, degree-D, or one with + for no negative edges")
     parser.add_argument("--widths", help="numbers of features")
     parser.add_argument("--dtype", help=f"of {','.join(DTYPES)}")
-    parser.add_argument("--modes", help=f"of {','.join((*MODES, *LEARNS))}")
+    parser.add_argument("--modes", help=f"of {','.join((*MODES, *LEARNABLE))}")
     parser.add_argument("--methods", help="default: the preset's; ours always runs")
-    parser.add_argument("--repeats", type=int, help="rounds of the race")
+    parser.add_argument("--repeats", type=int, help="rounds of the interleaved timing")
     parser.add_argument("--budget", type=float, help="seconds a method may take per case (at least 3 samples)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--root", type=Path, help="folder of real graphs, read where they are there")
+    parser.add_argument("--root", type=Path, help="folder of real graphs, read if their files exist")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results")
     args = parser.parse_args(argv)
     preset = args.preset or "full"
-    # A part of a preset must not pass for a run of it.
+    # A part of a preset must not be recorded as a full run.
     part = any(getattr(args, name) is not None for name in ("sizes", "widths", "dtype", "modes", "methods", "root"))
     args.preset = "some" if part and preset == "full" else preset
-    args.cells = tuple(_cells(parser, args, preset))
+    args.specs = tuple(_specs(parser, args, preset))
     for name in ("repeats", "budget"):
         if getattr(args, name) is None:
             setattr(args, name, getattr(PRESETS[preset], name))
@@ -61,20 +61,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _cells(parser: argparse.ArgumentParser, args: argparse.Namespace, preset: str) -> Sequence[Cell]:
+def _specs(parser: argparse.ArgumentParser, args: argparse.Namespace, preset: str) -> Sequence[CaseSpec]:
     named = _chosen(parser, "--methods", f"{OURS},{args.methods}", METHODS) if args.methods else ()
-    found = PRESETS[preset].cells
+    found = PRESETS[preset].specs
     if all(getattr(args, name) is None for name in ("sizes", "widths", "dtype", "modes")):
-        return [replace(cell, methods=tuple(named)) for cell in found] if named else found
-    # What is left out: all of it, or in a short preset as its first cell has it.
-    usual = Cell("cora,pubmed,arxiv", 64, ",".join(MODES), ("float32", "bfloat16"), methods=())
+        return [replace(spec, methods=tuple(named)) for spec in found] if named else found
+    # Defaults of options that are not given: everything, or in a short preset those of its first case.
+    usual = CaseSpec("cora,pubmed,arxiv", 64, ",".join(MODES), ("float32", "bfloat16"), methods=())
     usual = usual if preset == "full" else found[0]
     sizes = (args.sizes or usual.workload).split(",")
     for name in sizes:
         if name.removesuffix("+") not in SIZES and not name.removesuffix("+").startswith("degree-"):
             parser.error(f"--sizes must be of {', '.join(SIZES)} or degree-D, got {name!r}")
     dtypes = _chosen(parser, "--dtype", args.dtype or ",".join(usual.dtypes), DTYPES)
-    modes = _chosen(parser, "--modes", args.modes or usual.mode, (*MODES, *LEARNS))
+    modes = _chosen(parser, "--modes", args.modes or usual.mode, (*MODES, *LEARNABLE))
     try:
         widths = [int(width) for width in (args.widths or str(usual.width)).split(",")]
     except ValueError:
@@ -91,38 +91,38 @@ def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: Collec
 
 
 def measure(args: argparse.Namespace, path: Path | None, console: Console) -> list[Row]:
-    """Run all cells; rows are appended cell by cell, so that a stopped run keeps what it has."""
+    """Measure all cases; rows are appended after each, so that an interrupted run keeps its rows."""
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(args.device, args.seed, args.preset, date)
+    run = run_info.run_fields(args.device, args.seed, args.preset, date)
     session = Session(run, args.device, args.repeats, args.budget, args.seed, args.root)
     all_rows: list[Row] = []
-    with Progress(console, [_work(cell) for cell in args.cells]) as progress:
-        for cell in args.cells:
-            progress.start(cell.label)
-            rows = session.rows(cell, progress.tick)
+    with Progress(console, [_work(spec) for spec in args.specs]) as progress:
+        for spec in args.specs:
+            progress.start(spec.label)
+            rows = session.rows(spec, progress.tick)
             if path is not None:
-                records.append(path, records.PROPAGATE_COLUMNS, rows)
+                result_files.append(path, result_files.PROPAGATE_COLUMNS, rows)
             all_rows += rows
     return all_rows
 
 
-def _work(cell: Cell) -> float:
-    """A guess at a cell's share of the time: messages, and a floor for many small calls."""
-    name = cell.workload.removesuffix("+")
+def _work(spec: CaseSpec) -> float:
+    """Estimate a case's share of the time from its messages, with a minimum for small graphs."""
+    name = spec.workload.removesuffix("+")
     size = SIZES.get(name)
     edges = size.num_edges_pos + size.num_edges_neg if size else 50_000 * int(name.split("-")[1])
-    methods = len(cell.methods or METHODS) * len(cell.dtypes)
-    return methods * (edges * cell.width + 5e6) * (2.5 if cell.mode == BACKWARD else 1)
+    methods = len(spec.methods or METHODS) * len(spec.dtypes)
+    return methods * (edges * spec.width + 5e6) * (2.5 if spec.mode == BACKWARD else 1)
 
 
 def warn_if_busy(console: Console) -> None:
-    """Say so if others use the machine: a call of many short parallel regions suffers most."""
+    """Warn if other processes use the machine: calls with many short parallel regions slow down most."""
     if not hasattr(os, "getloadavg"):
         return
     load_now, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load_now > 0.5 * cores:
         console.print(
-            f"the machine is busy (load {load_now:.1f} on {cores} cores): trust no time below", style="yellow"
+            f"the machine is busy (load {load_now:.1f} on {cores} cores): times below are unreliable", style="yellow"
         )
 
 
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warn_if_busy(console)
     path = None
     if args.preset != "demo" or args.results is not None:
-        path = (args.results or records.RESULTS) / records.device_slug(args.device) / "propagate.csv"
+        path = (args.results or result_files.RESULTS) / run_info.device_slug(args.device) / "propagate.csv"
     try:
         rows = measure(args, path, console)
     except (FileNotFoundError, UserError) as error:

@@ -1,7 +1,7 @@
-"""python -m benchmarks.bench_reorder: does another order of the nodes make the row pass faster, and when does it pay?
+"""python -m benchmarks.bench_reorder: measure whether another order of the nodes makes the row pass faster.
 
-Kept out of sbp_kernels: a permutation is two lines of the user's own (`x[perm]` and a relabelled `edge_index`), and
-whether it pays depends on the order that the data came in, so nothing should reorder by itself.
+sbp_kernels does not reorder: a permutation takes two lines of user code (`x[perm]` and a relabelled `edge_index`), and
+whether it pays off depends on the original order of the data.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from torch import Tensor
 
 import sbp_kernels as sbp
 
-from . import records
-from .clock import clock
-from .harness import Contestant, race
-from .methods import best_backend, signed_graph
-from .report import number
-from .workloads import Workload, load
+from .cases.workloads import Workload, load
+from .competitors.ours import best_backend, signed_graph
+from .reporting import result_files, run_info
+from .reporting.terminal import number
+from .timing.candidate import Candidate
+from .timing.clock import clock
+from .timing.interleaved import time_interleaved
 
 CPU = torch.device("cpu")
 GIVEN = "as given"
@@ -37,7 +38,7 @@ ORDERS = (GIVEN, "degree", "rcm")
 
 
 def permutation(graph: Workload, order: str) -> Tensor:
-    """The old name of each new node, [n]: hubs first, or reverse Cuthill-McKee, which narrows the band."""
+    """Return the old index of each new node, [n]: hubs first, or reverse Cuthill-McKee, which reduces the bandwidth."""
     if order == GIVEN:
         return torch.arange(graph.num_nodes)
     if order == "degree":
@@ -52,36 +53,36 @@ def permutation(graph: Workload, order: str) -> Tensor:
 
 
 def reordered(graph: Workload, perm: Tensor) -> Workload:
-    """The same graph with node `perm[i]` called i."""
+    """Return the same graph with node `perm[i]` renumbered to i."""
     name = torch.empty_like(perm)
     name[perm] = torch.arange(perm.numel())
     return replace(graph, pos=name[graph.pos], neg=name[graph.neg])
 
 
-def measure(graph: Workload, width: int, repeats: int, budget: float) -> tuple[list[Contestant], dict[str, float]]:
-    """The row pass under each order, in turns, and the seconds that each order took to find and apply."""
+def measure(graph: Workload, width: int, repeats: int, budget: float) -> tuple[list[Candidate], dict[str, float]]:
+    """Time the row pass in each order interleaved; also return the seconds to compute and apply each order."""
     x = torch.randn(graph.num_nodes, width)
-    contestants, built, given = [], {}, None
+    candidates, built, given = [], {}, None
     for order in ORDERS:
         start = time.perf_counter()
         perm = permutation(graph, order)
         other = graph if order == GIVEN else reordered(graph, perm)
         built[order] = time.perf_counter() - start
-        ready, mine = signed_graph(other), x[perm]
-        backend, _ = best_backend(mine, ready)
-        call = lambda x=mine, g=ready, b=backend: sbp.signed_propagate(x, g, beta=0.5, lam=0.5, backend=b)  # noqa: E731
+        prepared, mine = signed_graph(other), x[perm]
+        backend, _ = best_backend(mine, prepared)
+        call = lambda x=mine, g=prepared, b=backend: sbp.signed_propagate(x, g, beta=0.5, lam=0.5, backend=b)  # noqa: E731
         y = call()
         given = y if given is None else given
         torch.testing.assert_close(y, given[perm], rtol=1e-4, atol=1e-5)
-        contestants.append(Contestant(order, torch.float32, call, seconds_per_call=clock(call, 1, CPU)))
-    race(contestants, CPU, repeats, budget)
-    return contestants, built
+        candidates.append(Candidate(order, torch.float32, call, seconds_per_call=clock(call, 1, CPU)))
+    time_interleaved(candidates, CPU, repeats, budget)
+    return candidates, built
 
 
 def rows_of(
-    graph: Workload, width: int, found: Sequence[Contestant], built: dict[str, float], run: dict[str, object]
+    graph: Workload, width: int, found: Sequence[Candidate], built: dict[str, float], run: dict[str, object]
 ) -> list[dict[str, object]]:
-    """One row an order, by the columns of `records.REORDER_COLUMNS`."""
+    """Return one row per order with the columns `result_files.REORDER_COLUMNS`."""
     given = found[0].quantile(0.5)
     rows = []
     for c in found:
@@ -97,9 +98,10 @@ def rows_of(
 
 
 def table(rows: Sequence[dict[str, object]]) -> Table:
+    """Return the table of a graph for the terminal."""
     title = f"{rows[0]['workload']}, d={rows[0]['width']}: the order of the nodes"
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("order", "to build, ms", "median ms", "of the given", "break-even calls"):
+    for heading in ("order", "reordering, ms", "median ms", "time / given order", "break-even calls"):
         shown.add_column(heading, justify="left" if heading == "order" else "right")
     for row in rows:
         build, median, ratio = (number(float(str(row[k]))) for k in ("build_ms", "median_ms", "ratio_to_given"))
@@ -114,18 +116,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--budget", type=float, default=3.0, help="seconds an order may take")
-    parser.add_argument("--root", type=Path, help="folder of real graphs, whose own order counts for more")
-    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    parser.add_argument("--root", type=Path, help="folder of real graphs, whose given order is the realistic one")
+    parser.add_argument("--results", type=Path, default=result_files.RESULTS)
     args = parser.parse_args(argv)
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     preset = "full" if args.sizes == parser.get_default("sizes") and args.root is None else "some"
-    run = records.run_fields(CPU, 0, preset, date)
-    console, path = Console(), args.results / records.device_slug(CPU) / "reorder.csv"
+    run = run_info.run_fields(CPU, 0, preset, date)
+    console, path = Console(), args.results / run_info.device_slug(CPU) / "reorder.csv"
     for name in args.sizes.split(","):
         graph = load(name, root=args.root)
         rows = rows_of(graph, args.width, *measure(graph, args.width, args.repeats, args.budget), run)
         console.print(table(rows))
-        records.append(path, records.REORDER_COLUMNS, rows)
+        result_files.append(path, result_files.REORDER_COLUMNS, rows)
     console.print(f"rows appended to {path}", style="dim", highlight=False)
     return 0
 

@@ -1,4 +1,4 @@
-"""python -m benchmarks.bench_study: the paper's tables that can be made here, as rows with their commit and date."""
+"""python -m benchmarks.bench_study: reproduce tables of the paper as rows with commit and date."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sbp_study.paper.tables import PLANS
 from sbp_study.reporting.paper_comparison import rows, show, write, write_rows
 from sbp_study.training.run_cache import RunCache
 
-from . import records
+from .reporting import result_files, run_info
 
-# Those within minutes; the networks of the others train for hours (python -m sbp_study reproduce NAME).
+# Tables that take minutes; the networks of the others train for hours (python -m sbp_study reproduce NAME).
 TABLES = ("table2", "table6", "table8", "table10", "table12", "table13", "fig3")
 
 
@@ -27,24 +27,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("tables", nargs="*", default=TABLES, metavar="NAME", help=f"default: {' '.join(TABLES)}")
     parser.add_argument("--root", default="data", help="folder with the datasets, default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out/study"), help="finished runs, default: %(default)s")
-    parser.add_argument("--results", type=Path, default=records.RESULTS, help="default: benchmarks/results")
-    parser.add_argument("--fresh", action="store_true", help="run again what --out has")
+    parser.add_argument("--results", type=Path, default=result_files.RESULTS, help="default: benchmarks/results")
+    parser.add_argument("--fresh", action="store_true", help="repeat the runs in --out")
     args = parser.parse_args(argv)
     unknown = [name for name in args.tables if name not in PLANS]
     if unknown:
         parser.error(f"unknown {', '.join(unknown)}; known are {', '.join(PLANS)}")
     run = {
         "threads": torch.get_num_threads(),
-        "device": records.device_name(torch.device("cpu")),
+        "device": run_info.device_name(torch.device("cpu")),
         "torch": torch.__version__,
-        "commit": records.commit(),
+        "commit": result_files.commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     for name in args.tables:
         plan, outcomes = reproduce(name, Options(args.root, RunCache(args.out, args.fresh), progress=True))
         show(plan, outcomes)
         write(plan, outcomes, args.out)
-        # Why a dataset is not here is a matter of this machine alone.
+        # Rows without runs are omitted: a dataset is missing on this machine only.
         found = [row for row, o in zip(rows(plan, outcomes), outcomes, strict=True) if o.runs]
         if found:
             path = args.results / "study" / f"{name}.csv"

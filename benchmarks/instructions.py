@@ -1,8 +1,8 @@
-"""python -m benchmarks.instructions: instructions of the CPU kernels under callgrind, compared with those on record.
+"""python -m benchmarks.instructions: compare the instruction counts of the CPU kernels with the recorded ones.
 
-Counts repeat where times do not, so a few percent more are a regression on however busy a machine. Valgrind knows
-no AVX-512: what is counted is AVX2, and the baseline. `--write` records the counts of this binary; they hold for
-one compiler, and the counts outside the kernels (Python and torch, a call) for one torch.
+Callgrind's counts are reproducible even on a busy machine, so a few percent more are a regression. Valgrind does not
+support AVX-512, so AVX2 and the baseline are counted. `--write` records the counts of this binary. Counts are valid for
+one compiler, and those outside the kernels (Python and torch, per call) for one torch version.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import records
+from .reporting import result_files
 
 ISAS = ("avx2", "baseline")
 CALLS = 5
-OUTSIDE, OUR_CALLS = "Python and torch, a call", "around the kernels, a call"
-TYPES = {r"Bf16": "kernels of bfloat16, a round", r"<float|::float": "kernels of float32, a round"}
-# More than so much over the record is a regression; Python's own share varies more.
+OUTSIDE, OUR_CALLS = "Python and torch, per call", "around the kernels, per call"
+TYPES = {r"Bf16": "bfloat16 kernels, per round", r"<float|::float": "float32 kernels, per round"}
+# A larger ratio to the record is a regression; Python's share varies more.
 ALLOWED, ALLOWED_OUTSIDE = 1.03, 1.15
-RECORD = records.RESULTS / "instructions.json"
+RECORD = result_files.RESULTS / "instructions.json"
 
 SETUP = """
 import os
@@ -51,10 +51,10 @@ CALLS_A_RUN = 16
 
 
 def count(isa: str) -> dict[str, int]:
-    """Instructions of the kernels of each type in one round of calls, and of everything else a call."""
+    """Return the instructions of the kernels per type and round of calls, and of everything else per call."""
     from torch.utils.benchmark import Timer
 
-    # The process under valgrind takes its environment from here: hashes, and so dicts, are then the same.
+    # The process under valgrind inherits the environment: fixed hashes make dict lookups reproducible.
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     timer = Timer("calls()", SETUP.format(isa=isa))
@@ -63,13 +63,16 @@ def count(isa: str) -> dict[str, int]:
 
 
 def by_type(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Sum callgrind's counts of our library by the type of x, which no inlining moves; a round, or a call outside."""
+    """Sum callgrind's counts by the type of x, per round; counts outside the kernels are per call.
+
+    The type is part of every function's name, so the sums do not depend on inlining.
+    """
     found = dict.fromkeys((*TYPES.values(), OUR_CALLS, OUTSIDE), 0)
     for function, total in counts:
         inside = re.match(r"(.*) \[.*_C[^/]*\.so\]$", function)
         name = OUTSIDE
         if inside:
-            # The first argument of the template is the type of x; float stands for the sums of bfloat16 as well.
+            # The first template argument is the type of x; float is also the accumulation type of bfloat16.
             name = next((label for key, label in TYPES.items() if re.search(key, inside[1])), OUR_CALLS)
         found[name] += total
     calls = {OUTSIDE: CALLS_A_RUN, OUR_CALLS: CALLS_A_RUN}
@@ -77,7 +80,7 @@ def by_type(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
 
 
 def compiler() -> str:
-    """The compiler as our binary names it."""
+    """Return the compiler named in our binary."""
     from sbp_kernels.backends import _extension
 
     binary = next(Path(_extension.__file__).parents[1].glob("_C*.so"), None)
@@ -86,22 +89,22 @@ def compiler() -> str:
 
 
 def compare(now: Mapping[str, int], then: Mapping[str, int], same_torch: bool) -> list[str]:
-    """One line for each count that rose by more than is allowed, or that has no record."""
+    """Return one line for each count that rose by more than allowed or has no record."""
     lines = []
     for name, n in now.items():
         if name == OUTSIDE and not same_torch:
             continue
         allowed = ALLOWED_OUTSIDE if name == OUTSIDE else ALLOWED
         if name not in then:
-            lines.append(f"{name}: {n} instructions and no record; --write makes one")
+            lines.append(f"{name}: {n} instructions and no record; create one with --write")
         elif n > allowed * then[name]:
             lines.append(f"{name}: {n} instructions, {n / then[name] - 1:+.1%} over {then[name]}")
     return lines
 
 
 def unavailable() -> str:
-    """Why nothing can be counted here; empty if it can."""
-    from .worker import cpu_isa
+    """Return why instructions cannot be counted here; empty if they can."""
+    from .timing.isa_worker import cpu_isa
 
     if shutil.which("valgrind") is None:
         return "valgrind is not installed"
@@ -131,7 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         record[isa] = {**built, "counts": now}
         lines = [] if args.write else compare(now, then["counts"], then["torch"] == built["torch"])
         failed = failed or bool(lines)
-        print("\n".join(lines) or f"{isa}: {len(now)} counts {'written' if args.write else 'as on record'}", flush=True)
+        print(
+            "\n".join(lines) or f"{isa}: {len(now)} counts {'written' if args.write else 'match the record'}",
+            flush=True,
+        )
     if args.write:
         args.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return 1 if failed else 0

@@ -1,7 +1,7 @@
-"""pytest benchmarks --benchmark-only: the quick preset for pytest-benchmark's own reports and comparisons.
+"""pytest benchmarks --benchmark-only: run the quick preset with pytest-benchmark's reports and comparisons.
 
-Every round goes to one method at a time here, so ratios between methods are those of `bench_propagate --quick`;
-this is for one method over time: --benchmark-autosave, later --benchmark-compare.
+Methods are timed one after the other here. Use this to track one method over time (--benchmark-autosave, later
+--benchmark-compare), and `bench_propagate --quick` for ratios between methods.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from functools import lru_cache
 import pytest
 import torch
 
-from .cells import QUICK, Cell
-from .harness import Case, admit
-from .measure import DTYPES
-from .methods import METHODS
-from .oracle import Coefficients, Oracle
-from .workloads import Workload, load
+from .cases.oracle import Coefficients, Oracle
+from .cases.presets import QUICK, CaseSpec
+from .cases.workloads import Workload, load
+from .competitors import METHODS
+from .timing.candidate import Case
+from .timing.check import check_candidate
+from .timing.run_case import DTYPES
 
 PARAMS = {
-    f"{cell.label} {dtype} {method}": (cell, dtype, method)
-    for cell in QUICK
-    if not cell.axes
-    for dtype in cell.dtypes
-    for method in cell.methods or METHODS
+    f"{spec.label} {dtype} {method}": (spec, dtype, method)
+    for spec in QUICK
+    if not spec.axes
+    for dtype in spec.dtypes
+    for method in spec.methods or METHODS
 }
 
 
@@ -37,14 +38,14 @@ def _oracle(name: str, width: int, dtype: str) -> Oracle:
     return Oracle(_graph(name), width, DTYPES[dtype], Coefficients())
 
 
-@pytest.mark.parametrize(("cell", "dtype", "method"), PARAMS.values(), ids=PARAMS)
-def test_quick(benchmark, cell: Cell, dtype: str, method: str) -> None:
-    case = Case(_graph(cell.workload), cell.width, cell.mode)
-    entrant = admit(method, case, _oracle(cell.workload, cell.width, dtype), DTYPES[dtype])
-    if entrant.call is None:
-        pytest.skip(entrant.note)
-    benchmark.group = f"{cell.label} {dtype}"
-    benchmark.name = f"{method} ({entrant.backend})"
-    benchmark.extra_info |= {"extra_memory_bytes": entrant.extra_memory_bytes, "threads": torch.get_num_threads()}
-    rounds = max(5, min(200, int(0.3 / entrant.seconds_per_call)))
-    benchmark.pedantic(entrant.call, rounds=rounds, iterations=1, warmup_rounds=2)
+@pytest.mark.parametrize(("spec", "dtype", "method"), PARAMS.values(), ids=PARAMS)
+def test_quick(benchmark, spec: CaseSpec, dtype: str, method: str) -> None:
+    case = Case(_graph(spec.workload), spec.width, spec.mode)
+    candidate = check_candidate(method, case, _oracle(spec.workload, spec.width, dtype), DTYPES[dtype])
+    if candidate.call is None:
+        pytest.skip(candidate.note)
+    benchmark.group = f"{spec.label} {dtype}"
+    benchmark.name = f"{method} ({candidate.backend})"
+    benchmark.extra_info |= {"extra_memory_bytes": candidate.extra_memory_bytes, "threads": torch.get_num_threads()}
+    rounds = max(5, min(200, int(0.3 / candidate.seconds_per_call)))
+    benchmark.pedantic(candidate.call, rounds=rounds, iterations=1, warmup_rounds=2)

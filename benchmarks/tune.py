@@ -1,7 +1,7 @@
-"""Measure the tiles of the Triton kernels on the GPU at hand and write them into the table that calls read.
+"""Measure the tile sizes of the Triton kernels on this GPU and write them to the table that the kernels use.
 
-Run as `python -m benchmarks.tune [--quick]` on a machine with a GPU; other devices' entries stay. Every
-candidate's result is compared with the default's before it is timed.
+Run `python -m benchmarks.tune [--quick]` on a machine with a GPU; entries of other devices are not changed. Every
+candidate's result is compared with that of the default before it is timed.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ HEADER = '''"""Tiles measured by `python -m benchmarks.tune`, which writes this 
 TUNED: dict[str, dict[tuple[str, int, int, int], tuple[int, ...]]] = '''
 
 Key = tuple[str, int, int, int]
-# Milliseconds that a call takes.
+# Returns the milliseconds that a call takes.
 Timer = Callable[[Callable[[], Tensor]], float]
 
 
 class Problem(NamedTuple):
-    """One line of the table to find: what to run while its tile varies."""
+    """One entry of the table: its key, and the call to time for each tile."""
 
     key: Key
     call: Callable[[], Tensor]
 
 
 def graph(num_nodes: int, degree: int, device: torch.device) -> SignedGraph:
-    """Random edges, twice as many positive as negative ones, symmetrically normalised."""
+    """Return a symmetrically normalised graph with random edges, twice as many positive as negative ones."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(num_nodes, (2, count), generator=generator)  # noqa: E731
     pos, neg = draw(num_nodes * degree * 2 // 3), draw(num_nodes * degree // 3)
@@ -60,7 +60,7 @@ def graph(num_nodes: int, degree: int, device: torch.device) -> SignedGraph:
 
 
 def row_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
-    """Rows of 30 edges for the ordinary bin, of 4 for the light one, segments of 1024 for group sums."""
+    """Yield rows of 30 edges for the ordinary degree bin, of 4 for the light one, and segments of group sums."""
     for kernel, degree in (("row", 30), ("light", 4)):
         signed = graph(num_nodes, degree, device)
         for dtype, width in itertools.product(DTYPES, WIDTHS):
@@ -81,6 +81,7 @@ def row_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
 
 
 def similarity_problems(device: torch.device, num_nodes: int) -> Iterator[Problem]:
+    """Yield similarity products and their gradients."""
     scale = torch.tensor(1.0, dtype=torch.float64, device=device)
     for dtype, width, depth in itertools.product(DTYPES, (64, 128), DEPTHS):
         x0 = (torch.randn(num_nodes, depth, device=device) / depth**0.5).to(dtype)
@@ -99,7 +100,7 @@ def similarity_problems(device: torch.device, num_nodes: int) -> Iterator[Proble
 def search(
     problems: Iterable[Problem], device_name: str, timer: Timer, limit: int | None = None
 ) -> dict[Key, tuple[int, ...]]:
-    """The fastest tile of each problem; one that does not fit the device, or errs, is left out."""
+    """Return the fastest tile of each problem; tiles that do not fit the device are skipped."""
     best: dict[Key, tuple[int, ...]] = {}
     table = tile_sizes.TUNED.setdefault(device_name, {})
     for key, call in problems:
@@ -122,19 +123,20 @@ def search(
 
 
 def measure(call: Callable[[], Tensor], want: Tensor, timer: Timer) -> float | None:
-    """Time a call that gives the wanted result; None if it does not run here."""
+    """Check the result of a call and time it; None if it does not fit the device."""
     from triton.runtime.errors import OutOfResources
 
     try:
         got = call()
     except OutOfResources:
         return None
-    slack = 1e-4 if want.dtype == torch.float32 else 2e-2
-    torch.testing.assert_close(got, want, rtol=slack, atol=slack)
+    tolerance = 1e-4 if want.dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
     return timer(call)
 
 
 def write(path: Path) -> None:
+    """Write the table as Python source."""
     path.write_text(HEADER + pprint.pformat(tile_sizes.TUNED, width=110) + "\n")
 
 

@@ -62,7 +62,10 @@ LAYERS = {
     ],
 }
 RANK = {
-    f"{package}.{name}": rank for package, layers in LAYERS.items() for rank, names in enumerate(layers) for name in names
+    f"{package}.{name}": rank
+    for package, layers in LAYERS.items()
+    for rank, names in enumerate(layers)
+    for name in names
 }
 MAX_FILES = 14
 

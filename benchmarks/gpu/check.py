@@ -1,8 +1,8 @@
-"""`make gpu-check`: proves and measures the CUDA kernels, given a GPU, nvcc and a CUDA torch; needs no network.
+"""`make gpu-check`: test and measure the CUDA kernels; needs a GPU, nvcc and a CUDA build of torch, but no network.
 
-Each stage is a process with a time limit that leaves its log behind, the most valuable first; 9 minutes
-in all. Writes results.json, results.csv and summary.txt (at most 60 lines) into one folder, and in it a folder
-named after the device, whose rows belong into benchmarks/results.
+Each stage is a process with a time limit and a log; the most important stages come first, and all take at most 9
+minutes. The output folder holds results.json, results.csv, summary.txt (at most 60 lines), and a folder named after the
+device, whose rows belong in benchmarks/results.
 
     python benchmarks/gpu/check.py [--out out/gpu-check] [--only build,tests,...]
 """
@@ -23,17 +23,17 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 TOTAL_S = 9 * 60 - 10
-# name: seconds allowed, command.
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
 SANITIZED = [sys.executable, "benchmarks/gpu/small_case.py"]
 
 
 def stages(folder: Path) -> dict[str, tuple[int, list[str]]]:
+    """Return the time limit in seconds and the command of each stage."""
     found: dict[str, tuple[int, list[str]]] = {
         "build": (200, [sys.executable, "setup.py", "build_ext", "--inplace"]),
         "tests": (120, [*PYTEST, "-m", "gpu", "-k", "not triton", "--maxfail=10", "tests/cuda/test_on_gpu.py"]),
         "measure": (150, [sys.executable, "-m", "benchmarks.gpu.measure", "--results", str(folder)]),
-        # Mostly the wait for Triton's compiler.
+        # Most of this time is Triton's compiler.
         "triton": (150, [*PYTEST, "-k", "triton or test_kernels", "tests/triton", "tests/cuda/test_on_gpu.py"]),
     }
     sanitizer = shutil.which("compute-sanitizer")
@@ -43,6 +43,7 @@ def stages(folder: Path) -> dict[str, tuple[int, list[str]]]:
 
 
 def environment() -> dict[str, str]:
+    """Return the environment of the stages."""
     major, minor = torch.cuda.get_device_capability()
     paths = [str(ROOT), str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
     defaults = {"TORCH_CUDA_ARCH_LIST": f"{major}.{minor}"}
@@ -56,6 +57,7 @@ def environment() -> dict[str, str]:
 
 
 def run(name: str, seconds: float, command: list[str], folder: Path) -> dict[str, object]:
+    """Run a stage and return its exit code, time and last line."""
     log, start = folder / f"{name}.log", time.monotonic()
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -68,7 +70,7 @@ def run(name: str, seconds: float, command: list[str], folder: Path) -> dict[str
             process.wait()
             code = "time limit"
     lines = log.read_text(errors="replace").splitlines()
-    # Its last line tells most: the count of tests, the sanitizer's summary, or the error.
+    # The last line is the number of tests, the sanitizer's summary, or the error.
     return {
         "stage": name,
         "exit": code,
@@ -78,13 +80,14 @@ def run(name: str, seconds: float, command: list[str], folder: Path) -> dict[str
 
 
 def rows_of(folder: Path) -> list[dict[str, object]]:
+    """Read the rows from the log of the stage "measure"."""
     log = folder / "measure.log"
     lines = log.read_text().splitlines() if log.exists() else []
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def speedups(rows: list[dict]) -> list[str]:
-    """Ours against each peer, for every workload, width, type and mode."""
+    """Return one line with the speedup over each peer per workload, width, type and mode."""
     by_case: dict[tuple, dict[str, float]] = {}
     for row in rows:
         if "median_ms" in row:
@@ -100,6 +103,7 @@ def speedups(rows: list[dict]) -> list[str]:
 
 
 def write(folder: Path, done: list[dict], device: str) -> None:
+    """Write results.json, results.csv and summary.txt."""
     rows = rows_of(folder)
     (folder / "results.json").write_text(
         json.dumps({"device": device, "torch": torch.__version__, "stages": done, "rows": rows}, indent=1)
@@ -122,7 +126,7 @@ def main() -> int:
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print(
-            f"gpu-check needs a GPU and a CUDA build of torch; here is torch {torch.__version__} without one",
+            f"gpu-check needs a GPU and a CUDA build of torch; torch {torch.__version__} sees no GPU",
             file=sys.stderr,
         )
         return 2
@@ -138,7 +142,7 @@ def main() -> int:
             if left > 5
             else {"stage": name, "exit": "no time left", "seconds": 0, "last": ""}
         )
-        # After every stage, so that whatever comes later cannot take this away.
+        # Write after every stage, so that a later failure cannot lose results.
         write(folder, done, torch.cuda.get_device_name())
         if name == "build" and done[-1]["exit"] != 0:
             break

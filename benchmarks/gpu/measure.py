@@ -1,7 +1,7 @@
-"""Measures the GPU preset: one JSON line a row, as soon as it is there, and the same rows as a CSV.
+"""Measure the GPU preset: print one line of JSON per row immediately, and append the rows to CSV files.
 
-Same workloads, methods, oracle and race as on the CPU; graphs are made on the GPU, times are device events. Needs
-torch only: a peer that is not installed is listed with that reason.
+Workloads, methods, oracle and interleaved timing are the same as on the CPU; graphs are generated on the GPU, and times
+are CUDA events. Only torch is required: the row of a peer that is not installed says so.
 """
 
 from __future__ import annotations
@@ -18,80 +18,88 @@ import torch
 
 import sbp_kernels as sbp
 
-from .. import implicit_cases, implicit_measure, records
-from ..cells import PRESETS
-from ..clock import clock
-from ..measure import Session
-from ..methods import signed_graph
+from ..cases.presets import PRESETS
+from ..competitors import comparisons
+from ..competitors.ours import signed_graph
+from ..reporting import result_files, run_info
+from ..timing import run_comparison
+from ..timing.clock import clock
+from ..timing.run_case import Session
 
-# What a reader of the log needs of a row.
+# The columns of a row that the log shows.
 SHOWN = ("workload", "width", "dtype", "mode", "method", "backend", "median_ms", "ratio_to_ours", "gbs", "note")
 
 
 def report(**row: object) -> None:
-    """A line of the log; numbers to five digits."""
+    """Print a line of the log; numbers have five digits."""
     cells = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items() if v != ""}
     print(json.dumps(cells), flush=True)
 
 
-def measure_cells(session: Session, path: Path) -> None:
-    """Every cell of the preset; one that fails says so and does not take the others with it."""
+def measure_specs(session: Session, path: Path) -> None:
+    """Measure every case of the preset; a case that fails is logged and does not stop the others."""
     name = ""
-    for cell in PRESETS["gpu"].cells:
+    for spec in PRESETS["gpu"].specs:
         try:
-            if cell.workload != name:
-                name = cell.workload
+            if spec.workload != name:
+                name = spec.workload
                 build(session, name)
-            rows = session.rows(cell)
+            rows = session.rows(spec)
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0][:160]
-            report(workload=cell.workload, width=cell.width, mode=cell.mode, note=f"failed: {reason}")
+            report(workload=spec.workload, width=spec.width, mode=spec.mode, note=f"failed: {reason}")
             continue
-        records.append(path / "propagate.csv", records.PROPAGATE_COLUMNS, rows)
+        result_files.append(path / "propagate.csv", result_files.PROPAGATE_COLUMNS, rows)
         for row in rows:
             report(**{k: row[k] for k in SHOWN})
 
 
 def build(session: Session, name: str) -> None:
-    """The time from edges to a graph that is ready for both directions."""
+    """Log the time from edges to a graph that is prepared for forward and backward."""
     start = time.monotonic()
     graph = session.graph(name)
     made = time.monotonic() - start
     seconds = clock(lambda: signed_graph(graph).prepare(), 1, session.device)
-    report(workload=name, method="build", s=seconds, note=f"the edges took {made:.1f} s")
+    report(workload=name, method="build", s=seconds, note=f"generating the edges took {made:.1f} s")
 
 
-def measure_cases(session: Session, path: Path) -> None:
-    """Several steps in one call, and a Label-SBP step."""
+def measure_comparisons(session: Session, path: Path) -> None:
+    """Compare several steps in one call, and a Label-SBP step."""
     device = session.device
     for make in (
-        lambda: implicit_cases.steps(64, 16, device=device),
-        lambda: implicit_cases.steps(64, 300, device=device),
-        lambda: implicit_cases.label_step(device),
+        lambda: comparisons.steps(64, 16, device=device),
+        lambda: comparisons.steps(64, 300, device=device),
+        lambda: comparisons.label_step(device),
     ):
-        case = make()
-        found = implicit_measure.measure(case, session.repeats, session.budget, device)
-        rows = implicit_measure.rows_of(case, found, session.run)
-        records.append(path / "implicit.csv", records.IMPLICIT_COLUMNS, rows)
+        comparison = make()
+        found = run_comparison.measure(comparison, session.repeats, session.budget, device)
+        rows = run_comparison.rows_of(comparison, found, session.run)
+        result_files.append(path / "implicit.csv", result_files.IMPLICIT_COLUMNS, rows)
         for row in rows:
-            cells = {"method": row["call"], "mode": case.name, "dtype": "float32", "workload": "", "width": case.width}
+            cells = {
+                "method": row["call"],
+                "mode": comparison.name,
+                "dtype": "float32",
+                "workload": "",
+                "width": comparison.width,
+            }
             report(**cells, median_ms=row.get("median_ms", ""), note=row["note"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
-    parser.add_argument("--results", type=Path, default=records.RESULTS)
+    parser.add_argument("--results", type=Path, default=result_files.RESULTS)
     parser.add_argument("--budget", type=float, default=PRESETS["gpu"].budget, help="seconds a method may take")
     args = parser.parse_args(argv)
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = records.run_fields(args.device, 0, "gpu", date)
+    run = run_info.run_fields(args.device, 0, "gpu", date)
     session = Session(run, args.device, PRESETS["gpu"].repeats, args.budget)
-    path = args.results / records.device_slug(args.device)
+    path = args.results / run_info.device_slug(args.device)
     report(config=sbp.show_config())
-    measure_cells(session, path)
+    measure_specs(session, path)
     report(workload="copy", method="device to device", gbs=session.copy_gbs)
-    measure_cases(session, path)
+    measure_comparisons(session, path)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Rewrites the table of NOTES.md: predicted bytes and time of the row pass, and what a results.csv measured.
+"""Rewrite the table of NOTES.md: predicted bytes and time of the row pass, and the times in a results.csv.
 
 python -m benchmarks.gpu.notes [out/gpu-check/results.csv]
 """
@@ -9,14 +9,14 @@ import csv
 import sys
 from pathlib import Path
 
-from ..records import FORWARD, OURS
-from ..roofline import gather_bytes, stream_bytes
-from ..workloads import SIZES
+from ..cases.modes import FORWARD, OURS
+from ..cases.traffic import gather_bytes, stream_bytes
+from ..cases.workloads import SIZES
 
 NOTES = Path(__file__).with_name("NOTES.md")
 START, END = "<!-- predicted:start -->\n", "<!-- predicted:end -->"
-# An H200: features that fit in its second-level cache are gathered from there (an assumption), the
-# others from memory (a measured copy).
+# An H200: features that fit into the L2 cache are gathered from there (an assumption), others from memory (a measured
+# copy).
 CACHE_BYTES, CACHE_BYTES_PER_US, MEMORY_BYTES_PER_US = 50e6, 5.5e6, 4.3e6
 SHAPES = ("cora", "arxiv", "road", "reddit", "products")
 WIDTHS = (64, 128)
@@ -24,19 +24,21 @@ TYPES = {"float32": 4, "bfloat16": 2}
 
 
 def moved(name: str, d: int, size: int) -> tuple[int, int]:
-    """Bytes gathered and streamed by one row pass."""
+    """Return the bytes gathered and streamed by one row pass."""
     s = SIZES[name]
     edges = s.num_edges_pos + s.num_edges_neg
     return gather_bytes(edges, d, size), stream_bytes(s.num_nodes, edges, d, size)
 
 
 def predicted_us(name: str, d: int, size: int) -> float:
+    """Return the predicted time of one row pass in microseconds."""
     gather = CACHE_BYTES_PER_US if SIZES[name].num_nodes * d * size <= CACHE_BYTES else MEMORY_BYTES_PER_US
     gathered, streamed = moved(name, d, size)
     return gathered / gather + streamed / MEMORY_BYTES_PER_US
 
 
 def measured(path: Path | None) -> dict[tuple[str, int, str], float]:
+    """Return the measured times in microseconds by (workload, width, type)."""
     if path is None:
         return {}
     with path.open(newline="") as file:
@@ -45,6 +47,7 @@ def measured(path: Path | None) -> dict[tuple[str, int, str], float]:
 
 
 def table(found: dict[tuple[str, int, str], float]) -> str:
+    """Return the table of NOTES.md."""
     lines = [
         "| shape | d | type | x, MB | gathered, MB | streamed, MB | gather from | predicted, us | measured, us |",
         "|---|--:|---|--:|--:|--:|---|--:|---|",

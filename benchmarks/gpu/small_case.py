@@ -1,4 +1,4 @@
-"""Every kernel once on a small graph, for compute-sanitizer."""
+"""Run every kernel once on a small graph, for compute-sanitizer."""
 
 from __future__ import annotations
 

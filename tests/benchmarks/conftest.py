@@ -1,4 +1,4 @@
-"""Makes the repository's `benchmarks` package importable, however pytest is started."""
+"""Make the `benchmarks` package importable from any working directory."""
 
 import sys
 from pathlib import Path

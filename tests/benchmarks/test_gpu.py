@@ -1,4 +1,4 @@
-"""The GPU set, run on the CPU: what `make gpu-check` needs of it."""
+"""The GPU preset, measured on the CPU as in `make gpu-check`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import json
 
 import pytest
 
-from benchmarks import cells, implicit_cases
-from benchmarks.cells import Preset, grid
+from benchmarks.cases import presets
+from benchmarks.cases.presets import Preset, grid
+from benchmarks.cases.workloads import SIZES, Size
+from benchmarks.competitors import comparisons
 from benchmarks.gpu import check, measure, notes
-from benchmarks.workloads import SIZES, Size
 
 
 @pytest.fixture(autouse=True)
 def small_copy(monkeypatch):
-    monkeypatch.setattr("benchmarks.roofline.COPY_BYTES", 1 << 16)
+    monkeypatch.setattr("benchmarks.timing.bandwidth.COPY_BYTES", 1 << 16)
 
 
 def test_measure_logs_and_records(monkeypatch, tmp_path, capsys):
     few = grid("cora", [8], methods=("sbp_kernels", "pyg_scatter", "merged_addmm_cached"))
     broken = grid("arxiv", [8], ["forward"])
-    monkeypatch.setitem(cells.PRESETS, "gpu", Preset((*broken, *few), repeats=3, budget=0.01))
+    monkeypatch.setitem(presets.PRESETS, "gpu", Preset((*broken, *few), repeats=3, budget=0.01))
     for name in ("cora", "arxiv"):
         monkeypatch.setitem(SIZES, name, Size(200, 800, 400, exponent=2.5))
     monkeypatch.setitem(SIZES, "arxiv", Size(10, 3, 2, exponent=2.5))
-    monkeypatch.setattr(measure, "measure_cases", lambda session, path: None)
-    # A graph that cannot be made is a mistake; a cell that runs out of memory is not.
+    monkeypatch.setattr(measure, "measure_comparisons", lambda session, path: None)
+    # An invalid size is an error; a case that runs out of memory is only logged.
     with pytest.raises(ValueError, match="must be even"):
         measure.main(["--device", "cpu", "--results", str(tmp_path)])
-    monkeypatch.setitem(cells.PRESETS, "gpu", Preset(tuple(few), repeats=3, budget=0.01))
+    monkeypatch.setitem(presets.PRESETS, "gpu", Preset(tuple(few), repeats=3, budget=0.01))
     capsys.readouterr()
     assert measure.main(["--device", "cpu", "--results", str(tmp_path)]) == 0
     (tmp_path / "measure.log").write_text(capsys.readouterr().out)
@@ -45,12 +46,12 @@ def test_measure_logs_and_records(monkeypatch, tmp_path, capsys):
     assert set(got) == {("cora", 8, "float32")} and got["cora", 8, "float32"] > 0
 
 
-def test_a_cell_that_fails_says_so(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(cells.PRESETS, "gpu", Preset(tuple(grid("cora", [8], ["forward"])), repeats=3, budget=0.01))
+def test_a_failed_case_is_logged(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(presets.PRESETS, "gpu", Preset(tuple(grid("cora", [8], ["forward"])), repeats=3, budget=0.01))
     monkeypatch.setitem(SIZES, "cora", Size(200, 800, 400, exponent=2.5))
-    monkeypatch.setattr(measure, "measure_cases", lambda session, path: None)
+    monkeypatch.setattr(measure, "measure_comparisons", lambda session, path: None)
 
-    def out_of_memory(self, cell):
+    def out_of_memory(self, spec):
         raise RuntimeError("CUDA out of memory\nmore")
 
     monkeypatch.setattr(measure.Session, "rows", out_of_memory)
@@ -58,19 +59,19 @@ def test_a_cell_that_fails_says_so(monkeypatch, tmp_path, capsys):
     assert '"note": "failed: CUDA out of memory"' in capsys.readouterr().out
 
 
-def test_steps_case_by_case(monkeypatch, tmp_path, capsys):
+def test_comparisons_are_logged_and_recorded(monkeypatch, tmp_path, capsys):
     for name in ("cora", "arxiv"):
         monkeypatch.setitem(SIZES, name, Size(200, 800, 400, exponent=2.5))
-    monkeypatch.setattr(implicit_cases, "_UNROLLED", 1)
+    monkeypatch.setattr(comparisons, "_UNROLLED", 1)
     session = measure.Session({"preset": "gpu", "date": "today"}, measure.torch.device("cpu"), 3, 0.01)
-    measure.measure_cases(session, tmp_path)
+    measure.measure_comparisons(session, tmp_path)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["mode"] for line in lines} == {"cora, K = 16", "cora, K = 300", "arxiv, 40 classes"}
     with (tmp_path / "implicit.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(lines)
 
 
-def test_predictions_name_their_assumptions():
+def test_table_of_predicted_and_measured_times():
     lines = notes.table({("cora", 64, "float32"): 3.0}).splitlines()
     assert len(lines) == 2 + 5 * 2 * 2
     assert lines[2].startswith("| cora | 64 | float32 |") and lines[2].endswith("| 3.0 |")

@@ -1,4 +1,4 @@
-"""From the command line to rows, and from rows to verdicts, figure and table."""
+"""The commands write rows; verdicts, figures and tables are computed from rows."""
 
 import csv
 import shutil
@@ -13,12 +13,13 @@ from benchmarks import (
     bench_propagate,
     bench_reorder,
     check_targets,
-    plot,
-    records,
-    tables,
+    render,
 )
-from benchmarks.cells import CORE
-from benchmarks.workloads import SIZES, Size
+from benchmarks.cases import modes
+from benchmarks.cases.presets import CORE
+from benchmarks.cases.workloads import SIZES, Size
+from benchmarks.reporting import markdown, result_files, run_info
+from benchmarks.reporting.targets import TARGETS
 
 SHORT = ["--repeats", "3", "--budget", "0.01", "--threads", "1"]
 
@@ -27,12 +28,12 @@ START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Named sizes small enough for a test, and torch's threads put back after it."""
+    """Make the named sizes small enough for a test, and restore torch's number of threads after it."""
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("cora", "arxiv"):
             patch.setitem(SIZES, name, Size(200, 800, 400, exponent=2.5))
-        patch.setattr("benchmarks.roofline.COPY_BYTES", 1 << 16)
+        patch.setattr("benchmarks.timing.bandwidth.COPY_BYTES", 1 << 16)
         yield
     torch.set_num_threads(threads)
 
@@ -49,44 +50,44 @@ def results(tiny, tmp_path_factory):
 
 
 def folder(results):
-    return results / records.device_slug(torch.device("cpu"))
+    return results / run_info.device_slug(torch.device("cpu"))
 
 
 def test_rows(results):
     with (folder(results) / "propagate.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == records.PROPAGATE_COLUMNS
+    assert tuple(rows[0]) == result_files.PROPAGATE_COLUMNS
     assert len(rows) == 2 * 2 * 2 * len(CORE)
     for row in rows:
-        assert row["note"] or row["median_ms"], "neither timed nor explained"
+        assert row["note"] or row["median_ms"], "a row must have a time or a reason"
         if row["median_ms"]:
             assert float(row["p20_ms"]) <= float(row["median_ms"]) <= float(row["p80_ms"])
             assert float(row["ratio_to_ours"]) > 0
             assert int(row["extra_memory_bytes"]) >= int(row["output_bytes"])
             assert int(row["gather_bytes"]) == 1200 * 128 * (4 if row["dtype"] == "float32" else 2)
             assert float(row["gbs"]) > 0 and float(row["copy_gbs"]) > 0
-            assert bool(row["gather_gbs"]) == (row["mode"] == "forward"), "probed where the roofline is asked for"
-            if row["method"] != records.OURS:
+            assert bool(row["gather_gbs"]) == (row["mode"] == "forward"), "only forward cases have a gather probe"
+            if row["method"] != modes.OURS:
                 assert float(row["ratio_low"]) <= float(row["ratio_to_ours"]) * 1.001
                 assert float(row["ratio_to_ours"]) <= float(row["ratio_high"]) * 1.001
         for name in ("device", "driver", "torch", "commit", "date", "threads", "cache"):
             assert row[name], name
-    ours = [row for row in rows if row["method"] == records.OURS]
+    ours = [row for row in rows if row["method"] == modes.OURS]
     assert all(row["ratio_to_ours"] == "1" and row["backend"] for row in ours)
     with (folder(results) / "build.csv").open(newline="") as file:
-        assert tuple(next(csv.DictReader(file))) == records.BUILD_COLUMNS
+        assert tuple(next(csv.DictReader(file))) == result_files.BUILD_COLUMNS
 
 
 def test_check_targets(results, capsys):
     code = check_targets.main(["--preset", "some", "--results", str(results)])
     shown = capsys.readouterr().out
-    assert code == 1, "one thread, one instruction set: not all is measured"
-    # Threads, instruction sets, and bfloat16 out of cache: not in this run.
+    assert code == 1, "with one thread and one instruction set some targets are not measured"
+    # This run has no other threads, no other instruction set, and no bfloat16 out of cache.
     assert shown.count("not measured") == 3
-    assert all(target.text in shown for target in check_targets.TARGETS)
+    assert all(target.text in shown for target in TARGETS)
 
 
-def test_targets_count_as_missed_if_not_measured(results, tmp_path, capsys):
+def test_targets_that_are_not_measured_do_not_hold(results, tmp_path, capsys):
     copy = tmp_path / folder(results).name
     copy.mkdir()
     shutil.copy(folder(results) / "propagate.csv", copy)
@@ -96,18 +97,18 @@ def test_targets_count_as_missed_if_not_measured(results, tmp_path, capsys):
 
 def test_tables_of_a_run(results, tmp_path):
     page, readme = tmp_path / "BENCHMARKS.md", tmp_path / "README.md"
-    page.write_text((plot.ROOT / "BENCHMARKS.md").read_text(encoding="utf-8"), encoding="utf-8")
+    page.write_text((render.ROOT / "BENCHMARKS.md").read_text(encoding="utf-8"), encoding="utf-8")
     markers = "\n".join(f"<!-- {b}:start -->\nold\n<!-- {b}:end -->" for b in ("bench", "implicit"))
     readme.write_text(f"before\n{markers}\nafter\n", encoding="utf-8")
     argv = ["--preset", "some", "--results", str(results), "--root", str(tmp_path)]
-    assert plot.main(argv) == 0
+    assert render.main(argv) == 0
     once = readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
     assert once[0].startswith("before\n") and once[0].endswith("\nafter\n") and "old" not in once[0]
     assert "| cora | forward | float32 |" in once[0]
     assert "| cora | 128 | bfloat16 | forward+backward |" in once[1] and "break-even" in once[1]
     assert "degree, roofline" not in once[1] and "scaling, depth: not yet run." in once[1]
     assert "| NVIDIA GPU | gpu | not yet run |" in once[1]
-    assert plot.main(argv) == 0
+    assert render.main(argv) == 0
     assert (readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")) == once
     for name in ("roofline.png", "memory.png"):
         assert (folder(results) / name).stat().st_size > 1000
@@ -118,12 +119,12 @@ def test_readme_without_markers(tmp_path, text):
     readme = tmp_path / "README.md"
     readme.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="bench:start"):
-        tables.rewrite(readme, "bench", "table")
+        markdown.rewrite(readme, "bench", "table")
     assert readme.read_text(encoding="utf-8") == text
 
 
-def test_demo_writes_nothing_unasked(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+def test_demo_writes_no_results_by_default(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(result_files, "RESULTS", tmp_path / "results")
     assert bench_propagate.main(["--demo", "--sizes", "cora", *SHORT]) == 0
     assert not (tmp_path / "results").exists()
 
@@ -143,18 +144,18 @@ def test_bad_arguments(argv, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_latest_and_foreign_columns(tmp_path):
+def test_latest_and_unknown_columns(tmp_path):
     path = tmp_path / "x" / "propagate.csv"
     columns = ("method", "preset", "date")
     dates = [("full", "2026-01-02"), ("quick", "2026-01-03"), ("full", "2026-01-01")]
-    records.append(path, columns, [dict(zip(columns, ("a", *pair), strict=True)) for pair in dates])
-    assert [row["date"] for row in records.latest(path)] == ["2026-01-02"]
+    result_files.append(path, columns, [dict(zip(columns, ("a", *pair), strict=True)) for pair in dates])
+    assert [row["date"] for row in result_files.latest(path)] == ["2026-01-02"]
     with pytest.raises(ValueError, match="no run of preset"):
-        records.latest(path, "demo")
+        result_files.latest(path, "demo")
     with pytest.raises(ValueError, match="other columns"):
-        records.append(path, ("method",), [])
+        result_files.append(path, ("method",), [])
     with pytest.raises(FileNotFoundError, match=r"devices with a propagate\.csv in .*: x"):
-        records.find(tmp_path, "y", "propagate.csv")
+        result_files.find(tmp_path, "y", "propagate.csv")
 
 
 @pytest.mark.parametrize(
@@ -166,21 +167,21 @@ def test_latest_and_foreign_columns(tmp_path):
     ],
 )
 def test_device_slug(monkeypatch, name, slug):
-    monkeypatch.setattr(records, "device_name", lambda device: name)
-    assert records.device_slug(torch.device("cpu")) == slug
+    monkeypatch.setattr(run_info, "device_name", lambda device: name)
+    assert run_info.device_slug(torch.device("cpu")) == slug
 
 
 def test_bench_implicit_measures_and_appends(tmp_path, capsys, monkeypatch):
     # A loop of 16 steps compiles for half a minute.
-    monkeypatch.setattr("benchmarks.implicit_cases._UNROLLED", 1)
+    monkeypatch.setattr("benchmarks.competitors.comparisons._UNROLLED", 1)
     argv = ["--cases", "steps-16", "--repeats", "3", "--budget", "0.1", "--results", str(tmp_path)]
     assert bench_implicit.main(argv) == 0
-    assert "a call a step" in capsys.readouterr().out
-    rows = records.latest(next(tmp_path.rglob("implicit.csv")), "some")
+    assert "one call per step" in capsys.readouterr().out
+    rows = result_files.latest(next(tmp_path.rglob("implicit.csv")), "some")
     timed = [row["call"] for row in rows if row["median_ms"]]
-    assert timed == ["one call", "a call a step", "merged addmm, loop", "PyG scatter, loop"]
+    assert timed == ["one call", "one call per step", "merged addmm, loop", "PyG scatter, loop"]
     assert all(row["note"] for row in rows if row["call"] not in timed)
-    shown = tables.implicit(rows)
+    shown = markdown.implicit(rows)
     assert "| cora, K = 16 | 200 | 16 | one call |" in shown and "| a CUDA graph needs a GPU |" in shown
     with pytest.raises(SystemExit):
         bench_implicit.main(["--cases", "nothing"])
@@ -189,9 +190,9 @@ def test_bench_implicit_measures_and_appends(tmp_path, capsys, monkeypatch):
 
 def test_bench_reorder(tiny, tmp_path):
     assert bench_reorder.main(["--sizes", "cora", "--repeats", "3", "--budget", "0.1", "--results", str(tmp_path)]) == 0
-    rows = records.latest(next(tmp_path.rglob("reorder.csv")), "some")
+    rows = result_files.latest(next(tmp_path.rglob("reorder.csv")), "some")
     assert [row["order"] for row in rows] == list(bench_reorder.ORDERS)
-    assert "| cora | 128 | rcm |" in tables.reorder(rows)
+    assert "| cora | 128 | rcm |" in markdown.reorder(rows)
 
 
 @pytest.mark.parametrize(
@@ -208,14 +209,14 @@ def test_break_even(took, calls):
     assert bench_build.break_even(ours | took, "build and transpose") == ""
 
 
-def test_a_case_that_was_run_again_has_the_median_over_the_runs(tmp_path):
+def test_a_repeated_case_has_the_median_over_its_runs(tmp_path):
     path, columns = tmp_path / "r.csv", ("workload", "width", "median_ms", "preset", "commit", "date")
     runs = [("full", "1", 9.0), ("full", "2", 3.0), ("custom", "3", 1.0), ("custom", "4", 2.0)]
     for preset, date, ms in runs:
         both = [("cora", ms), ("pubmed", 7.0)] if preset == "full" else [("cora", ms)]
         rows = [dict(zip(columns, (name, 32, value, preset, "abc", date), strict=True)) for name, value in both]
-        records.append(path, columns, rows)
-    got = {row["workload"]: float(row["median_ms"]) for row in records.latest(path)}
+        result_files.append(path, columns, rows)
+    got = {row["workload"]: float(row["median_ms"]) for row in result_files.latest(path)}
     assert got == {"cora": 2.0, "pubmed": 7.0}
 
 
@@ -225,7 +226,7 @@ def test_bench_layers_measures_and_appends(tmp_path, capsys):
     signed.write_text("a,b,sign\n" + "".join(f"{a},{b},{s}\n" for (a, b), s in zip(edges, signs, strict=True)))
     common = ["--root", str(tmp_path), "--signed", str(signed), "--results", str(tmp_path)]
     bench_layers.main(["--cases", "signed-gcn", "--repeats", "3", "--budget", "0.1", *common])
-    rows = records.latest(next(tmp_path.rglob("layers.csv")), "some")
+    rows = result_files.latest(next(tmp_path.rglob("layers.csv")), "some")
     assert [row["call"] for row in rows] == ["accelerated", "PyG, edge_index"]
     with pytest.raises(SystemExit):
         bench_layers.main(["--cases", "nothing", *common])

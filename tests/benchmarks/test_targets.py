@@ -1,4 +1,4 @@
-"""Verdicts, means, bytes and figures from rows that are made up."""
+"""Verdicts, means, bytes and figures, computed from synthetic rows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import json
 import pytest
 import torch
 
-from benchmarks import check_targets, figures, figures_more, instructions, plot, records, roofline
-from benchmarks.check_targets import TARGETS, Runs
-from benchmarks.harness import Contestant
-from benchmarks.oracle import Coefficients, Oracle
-from benchmarks.questions import against, geometric_mean
-from benchmarks.workloads import Size, generate
+from benchmarks import instructions, render
+from benchmarks.cases import modes, traffic
+from benchmarks.cases.oracle import Coefficients, Oracle
+from benchmarks.cases.workloads import Size, generate
+from benchmarks.reporting import figures_resources, figures_speed, result_files
+from benchmarks.reporting.queries import against, geometric_mean, share_of_roofline
+from benchmarks.reporting.targets import TARGETS, Runs, Target
+from benchmarks.timing import bandwidth
+from benchmarks.timing.candidate import Candidate
 
 RUN = {"threads": "2", "device": "test", "driver": "none", "torch": "2.13", "commit": "abc", "date": "2026-01-01"}
 
 
-def row(method: str = records.OURS, ms: float = 1.0, ratio: float = 1.0, **fields: object) -> dict[str, str]:
-    """A row of 1,000 nodes and 10,000 edges."""
-    found = dict.fromkeys(records.PROPAGATE_COLUMNS, "") | RUN | {
+def row(method: str = modes.OURS, ms: float = 1.0, ratio: float = 1.0, **fields: object) -> dict[str, str]:
+    """Return a row of a graph with 1,000 nodes and 10,000 edges."""
+    found = dict.fromkeys(result_files.PROPAGATE_COLUMNS, "") | RUN | {
         "workload": "arxiv", "num_nodes": 1000, "num_edges_pos": 8000, "num_edges_neg": 2000, "width": "128",
         "dtype": "float32", "mode": "forward", "cache": "warm", "isa": "AVX-512", "method": method,
         "median_ms": ms, "ratio_to_ours": ratio, "extra_memory_bytes": 1000, "output_bytes": 1000,
         "gather_bytes": 8_000_000, "stream_bytes": 2_000_000, "gbs": 10, "copy_gbs": 20, "gather_gbs": 10,
     }  # fmt: skip
-    found |= {} if method == records.OURS else {"ratio_low": 0.9 * ratio, "ratio_high": 1.1 * ratio}
+    found |= {} if method == modes.OURS else {"ratio_low": 0.9 * ratio, "ratio_high": 1.1 * ratio}
     return {key: str(value) for key, value in (found | fields).items()}
 
 
@@ -43,7 +46,7 @@ def test_a_mean_over_graphs_counts_each_graph_once():
     assert measured("forward ≥ 30× PyG", *rows[:1]) == (10.0, False)
 
 
-def test_the_best_variant_of_a_peer_counts():
+def test_the_fastest_variant_of_a_peer_counts():
     rows = [row("merged_addmm_int32", ratio=3.0), row("merged_addmm_int64", ratio=1.1)]
     assert measured("forward ≥ 2.5× merged", *rows) == (1.1, False)
     assert measured("... and ≥ 1.2×", *rows) == (1.1, False)
@@ -51,12 +54,12 @@ def test_the_best_variant_of_a_peer_counts():
     assert measured("forward ≥ 5×", *pair) == (6.0, True)
 
 
-def test_cold_and_learnt_cases_are_no_part_of_a_mean():
+def test_means_exclude_cold_and_learnable_cases():
     assert measured("forward ≥ 30×", row("pyg_scatter", cache="cold", ratio=50)) is None
-    assert measured("forward+backward ≥ 20×", row("pyg_scatter", mode="learnt weights", ratio=50)) is None
+    assert measured("forward+backward ≥ 20×", row("pyg_scatter", mode="learnable weights", ratio=50)) is None
 
 
-def test_bfloat16_counts_out_of_cache():
+def test_the_bfloat16_target_uses_out_of_cache_cases():
     large = {"output_bytes": 40e6}
     rows = [row(ms=2.6), row(ms=2.0, dtype="bfloat16", **large), row(ms=9, workload="cora")]
     rows.append(row(ms=10, workload="cora", dtype="bfloat16"))
@@ -64,57 +67,57 @@ def test_bfloat16_counts_out_of_cache():
     assert measured("... and never", *rows) == (0.9, False)
 
 
-def test_threads_and_instruction_sets_are_of_one_race():
+def test_threads_and_instruction_sets_compare_within_one_timing():
     other = {"ratio_low": 1, "ratio_high": 2}
     one = row(ratio=1.8, threads=1, **other)
-    short = row(ratio=1.5, isa="AVX2", **other)
-    assert measured("2 threads", row(), one, short) == (1.8, True)
-    assert measured("AVX2", row(), one, short) == (1 / 1.5, True)
+    avx2 = row(ratio=1.5, isa="AVX2", **other)
+    assert measured("2 threads", row(), one, avx2) == (1.8, True)
+    assert measured("AVX2", row(), one, avx2) == (1 / 1.5, True)
     assert measured("AVX2", row(isa="AVX2")) is None
-    # Nor do they count as ours elsewhere.
+    # These rows do not count as ours in other targets.
     assert measured("forward memory", row(), row(extra_memory_bytes=9e9, **other)) == (1.0, True)
 
 
 def test_share_of_the_roofline():
     # 8 MB at 10 GB/s and 2 MB at 20 GB/s are 0.9 ms.
-    assert roofline.share_of_roofline(row(ms=1.0)) == pytest.approx(0.9)
-    assert roofline.share_of_roofline(row(ms=3.6, mode="forward+backward")) == pytest.approx(0.5)
-    assert roofline.share_of_roofline(row(gather_gbs="")) is None
+    assert share_of_roofline(row(ms=1.0)) == pytest.approx(0.9)
+    assert share_of_roofline(row(ms=3.6, mode="forward+backward")) == pytest.approx(0.5)
+    assert share_of_roofline(row(gather_gbs="")) is None
     assert measured("≥ 80 % of the gather", row(ms=1.0)) == (0.9, True)
 
 
 def test_bytes_by_formula():
-    assert roofline.gather_bytes(100, 16, 4) == 100 * 64
-    # Columns and scales; x, y, two row pointers, two scales and a place a node.
-    assert roofline.stream_bytes(10, 100, 16, 2) == 100 * 8 + 10 * (32 + 32 + 16 + 8 + 4)
+    assert traffic.gather_bytes(100, 16, 4) == 100 * 64
+    # Per edge a column and a scale; per node x, y, two row pointers, two scales and a place in the degree bins.
+    assert traffic.stream_bytes(10, 100, 16, 2) == 100 * 8 + 10 * (32 + 32 + 16 + 8 + 4)
 
 
-def test_probes_gather_the_rows_that_the_graph_asks_for(monkeypatch):
+def test_probes_gather_the_rows_of_the_graph(monkeypatch):
     graph = generate("small", Size(50, 200, 100, exponent=2.5))
     oracle = Oracle(graph, 8, torch.float32, Coefficients())
     x, _ = oracle.inputs(8)
-    col, offsets = roofline._columns(graph)
+    col, offsets = bandwidth._columns(graph)
     want = torch.zeros(50, 8).index_add_(
         0, torch.cat([graph.pos[1], graph.neg[1]]), x[torch.cat([graph.pos[0], graph.neg[0]])]
     )
-    torch.testing.assert_close(roofline._bags(x, col, offsets)(), want)
-    probes = roofline.gather_probes(graph, oracle, 8, torch.float32)
+    torch.testing.assert_close(bandwidth._bags(x, col, offsets)(), want)
+    probes = bandwidth.gather_probes(graph, oracle, 8, torch.float32)
     assert [p.moved_bytes for p in probes] == [300 * 40, 300 * 40 + 50 * 32]
-    assert roofline.best_gather(probes) is None, "not yet raced"
+    assert bandwidth.best_gather(probes) is None, "not yet timed"
     probes[0].samples, probes[1].samples = [1e-3], [1e-6]
-    assert roofline.best_gather(probes) == pytest.approx(13.6)
-    monkeypatch.setattr(roofline, "_PROBE_ROWS", 20)
-    col, offsets = roofline._columns(graph)
+    assert bandwidth.best_gather(probes) == pytest.approx(13.6)
+    monkeypatch.setattr(bandwidth, "_PROBE_ROWS", 20)
+    col, offsets = bandwidth._columns(graph)
     assert col.numel() <= 20 and offsets.numel() < 50
-    monkeypatch.setattr(roofline, "COPY_BYTES", 1 << 16)
-    assert roofline.copy_gbs(torch.device("cpu")) > 0
+    monkeypatch.setattr(bandwidth, "COPY_BYTES", 1 << 16)
+    assert bandwidth.copy_gbs(torch.device("cpu")) > 0
 
 
-def made_up_run() -> list[dict[str, str]]:
+def synthetic_run() -> list[dict[str, str]]:
     rows = []
     for name, nodes in (("cora", 2_000), ("road", 9_000), ("degree-4", 50_000), ("degree-8", 50_001)):
         for width in ("32", "64"):
-            for mode in records.MODES:
+            for mode in modes.MODES:
                 case = {"workload": name, "num_nodes": nodes, "width": width, "mode": mode}
                 rows.append(row(**case))
                 rows += [
@@ -127,19 +130,19 @@ def made_up_run() -> list[dict[str, str]]:
 def test_figures(tmp_path):
     steps = [("one call", k, k) for k in (1, 16, 300)] + [("merged addmm, loop", k, 2 * k) for k in (1, 16)]
     implicit = [RUN | {"case": f"cora, K = {k}", "width": "64", "call": c, "median_ms": str(ms)} for c, k, ms in steps]
-    drawn, missing = plot.draw(tmp_path, made_up_run(), implicit)
-    assert not missing and {f.stem for f in drawn} == {*plot.FIGURES, "depth"}
+    drawn, missing = render.draw(tmp_path, synthetic_run(), implicit)
+    assert not missing and {f.stem for f in drawn} == {*render.FIGURES, "depth"}
     assert all(f.stat().st_size > 1000 for f in drawn)
-    shown = plot.pictures(drawn, [], tmp_path)
-    assert shown.count("![") == len(plot.FIGURES) + 1
+    shown = render.pictures(drawn, [], tmp_path)
+    assert shown.count("![") == len(render.FIGURES) + 1
 
 
 def test_figures_without_rows(tmp_path):
-    drawn, missing = plot.draw(tmp_path, [row()], [])
+    drawn, missing = render.draw(tmp_path, [row()], [])
     assert {f.stem for f in drawn} == {"roofline"}
     assert missing == ["speedup", "degree", "memory", "scaling", "depth"]
-    assert plot.pictures(drawn, missing, tmp_path).endswith("speedup, degree, memory, scaling, depth: not yet run.")
-    assert figures.degrees([], tmp_path / "x") is None and figures_more.depth([], tmp_path / "x") is None
+    assert render.pictures(drawn, missing, tmp_path).endswith("speedup, degree, memory, scaling, depth: not yet run.")
+    assert figures_speed.degrees([], tmp_path / "x") is None and figures_resources.depth([], tmp_path / "x") is None
 
 
 def test_instructions_by_type():
@@ -162,38 +165,38 @@ def test_instructions_by_type():
     assert "no record" in instructions.compare(found, {}, same_torch=False)[0]
 
 
-def test_instructions_without_valgrind_or_of_another_compiler(monkeypatch, tmp_path, capsys):
+def test_instructions_are_skipped_without_valgrind_or_for_another_compiler(monkeypatch, tmp_path, capsys):
     record = tmp_path / "record.json"
     record.write_text(json.dumps({"avx2": {"compiler": "GCC 1", "torch": "2", "counts": {}}}))
     monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
     assert instructions.main(["--record", str(record)]) == 0
     assert "skipped: valgrind is not installed" in capsys.readouterr().out
     monkeypatch.setattr(instructions.shutil, "which", lambda name: "/usr/bin/valgrind")
-    monkeypatch.setattr("benchmarks.worker.cpu_isa", lambda: "AVX2")
+    monkeypatch.setattr("benchmarks.timing.isa_worker.cpu_isa", lambda: "AVX2")
     assert instructions.main(["--record", str(record), "--isa", "avx2"]) == 0
     assert "avx2: skipped: built by" in capsys.readouterr().out
 
 
-def test_the_record_holds_what_is_counted():
+def test_the_record_has_all_counts():
     for entry in json.loads(instructions.RECORD.read_text()).values():
         assert set(entry) == {"compiler", "torch", "counts"}
         assert set(entry["counts"]) == set(instructions.by_type([]))
 
 
-def test_another_process_on_fewer_instructions():
-    from benchmarks.worker import Worker, cpu_isa
+def test_a_worker_uses_another_instruction_set():
+    from benchmarks.timing.isa_worker import Worker, cpu_isa
 
     if not cpu_isa():
         pytest.skip("the CPU kernels are not built")
     worker = Worker("baseline", "cora", 8, "forward", torch.float32, 0)
     try:
-        entrant = worker.start()
-        assert isinstance(entrant, Contestant) and entrant.isa == "baseline"
-        assert entrant.sample(2, torch.device("cpu")) > 0
+        candidate = worker.start()
+        assert isinstance(candidate, Candidate) and candidate.isa == "baseline"
+        assert candidate.sample(2, torch.device("cpu")) > 0
     finally:
         worker.stop()
 
 
-def test_targets_hold_or_not():
-    assert check_targets.Target("", 2.0, lambda runs: None).holds(2.0)
-    assert not check_targets.Target("", 2.0, lambda runs: None, at_least=False).holds(2.1)
+def test_bounds_of_targets():
+    assert Target("", 2.0, lambda runs: None).holds(2.0)
+    assert not Target("", 2.0, lambda runs: None, at_least=False).holds(2.1)

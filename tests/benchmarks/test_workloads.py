@@ -1,11 +1,11 @@
-"""The generated graphs are what they are said to be."""
+"""Generated and read graphs, orders of nodes, and the oracle."""
 
 import pytest
 import torch
 
 from benchmarks.bench_reorder import ORDERS, permutation, reordered
-from benchmarks.oracle import Coefficients, Oracle, propagate64
-from benchmarks.workloads import SIZES, Size, generate, load
+from benchmarks.cases.oracle import Coefficients, Oracle, propagate64
+from benchmarks.cases.workloads import SIZES, Size, generate, load
 
 SMALL = [name for name, size in SIZES.items() if size.num_edges_pos < 10e6]
 
@@ -37,13 +37,13 @@ def test_undirected_and_normalised(sign):
     torch.testing.assert_close(dense * root[:, None] * root, (dense != 0).double())
 
 
-def test_seed_decides():
+def test_the_seed_determines_the_graph():
     size = Size(100, 200, 100, exponent=2.5)
     assert torch.equal(generate("a", size, 1).pos, generate("a", size, 1).pos)
     assert not torch.equal(generate("a", size, 1).pos, generate("a", size, 2).pos)
 
 
-def test_refuses_impossible_sizes():
+def test_impossible_sizes_raise():
     with pytest.raises(ValueError, match="must be even"):
         generate("odd", Size(10, 3, 2, exponent=2.5))
     with pytest.raises(ValueError, match="at most half"):
@@ -52,23 +52,25 @@ def test_refuses_impossible_sizes():
         load("nothing")
     with pytest.raises(ValueError, match="square number of nodes, got 10"):
         generate("road", Size(10, 4, 2, exponent=0.0))
-    with pytest.raises(ValueError, match="has 12 streets, asked for 13"):
+    with pytest.raises(ValueError, match="has 12 streets, got 13"):
         generate("road", Size(9, 20, 6, exponent=0.0))
 
 
-def test_a_road_network_has_few_edges_a_node_and_long_ways():
+def test_a_road_network_has_small_degrees_and_long_paths():
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import shortest_path
 
     graph = generate("road", Size(400, 670, 330, exponent=0.0))
     source, target = torch.cat([graph.pos, graph.neg], 1).numpy()
-    away = shortest_path(csr_matrix((torch.ones(1000).numpy(), (source, target)), (400, 400)), indices=[0, 210, 399])
-    away = torch.from_numpy(away)
+    distance = shortest_path(
+        csr_matrix((torch.ones(1000).numpy(), (source, target)), (400, 400)), indices=[0, 210, 399]
+    )
+    distance = torch.from_numpy(distance)
     assert int(graph.degrees().max()) <= 4
-    assert torch.isfinite(away).sum(1).max() > 200 and away[torch.isfinite(away)].max() > 20
+    assert torch.isfinite(distance).sum(1).max() > 200 and distance[torch.isfinite(distance)].max() > 20
 
 
-def test_unsigned_and_degrees_by_name():
+def test_unsigned_and_degree_workloads():
     plus, plain = load("cora+"), load("cora")
     assert torch.equal(plus.pos, plain.pos) and plus.neg.shape == (2, 0) and plus.name == "cora+"
     swept = load("degree-6")
@@ -86,7 +88,7 @@ def test_reads_a_signed_csv(tmp_path):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_another_order_is_the_same_graph(order):
+def test_reordering_preserves_the_graph(order):
     graph = generate("small", Size(60, 240, 120, exponent=2.5))
     perm = permutation(graph, order)
     assert perm.sort().values.tolist() == list(range(60))
@@ -96,9 +98,9 @@ def test_another_order_is_the_same_graph(order):
         assert (graph.degrees()[perm].diff() <= 0).all()
 
 
-def test_a_large_result_is_checked_on_some_rows(monkeypatch):
-    monkeypatch.setattr("benchmarks.oracle._ALL_ROWS", 0)
-    monkeypatch.setattr("benchmarks.oracle._ROWS", 5)
+def test_large_results_are_checked_on_selected_rows(monkeypatch):
+    monkeypatch.setattr("benchmarks.cases.oracle._ALL_ROWS", 0)
+    monkeypatch.setattr("benchmarks.cases.oracle._ROWS", 5)
     graph, c = generate("small", Size(30, 60, 30, exponent=2.5)), Coefficients()
     oracle = Oracle(graph, 4, torch.float32, c)
     x, _ = oracle.inputs(4)
@@ -107,10 +109,10 @@ def test_a_large_result_is_checked_on_some_rows(monkeypatch):
     hub = int(graph.degrees().argmax())
     right[hub] += 1
     with pytest.raises(AssertionError, match="forward is off"):
-        oracle.check("wrong in the hub", [right])
+        oracle.check("wrong in the hub row", [right])
 
 
-def test_oracle_is_the_formula():
+def test_the_oracle_matches_the_dense_formula():
     graph = generate("small", Size(30, 60, 30, exponent=2.5))
     pos, neg = torch.zeros(2, 30, 30, dtype=torch.float64)
     pos[graph.pos[1], graph.pos[0]] = graph.pos_weight

@@ -1,0 +1,1 @@
+"""Result rows: files, queries, targets, tables and figures."""

@@ -1,0 +1,11 @@
+"""The peers that tables and figures show."""
+
+from __future__ import annotations
+
+# Prefix of method names: label, colour, marker, in the order of the legend. The colours are from Okabe and Ito's
+# colour-blind safe palette.
+PEERS = {
+    "pyg_scatter": ("PyG scatter", "#0072B2", "o"),
+    "torch_sparse_pair": ("two torch.sparse products", "#E69F00", "s"),
+    "merged_addmm": ("one merged torch.addmm", "#009E73", "^"),
+}

@@ -1,0 +1,164 @@
+"""The performance targets of the project, and how each is computed from result rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..cases.modes import BACKWARD, BUILD, FORWARD, OURS
+from .queries import Ratio, Row, against, chosen, geometric_mean, share_of_roofline
+from .result_files import find, latest
+
+# float32 features of more bytes than this exceed the last-level cache of every machine measured so far.
+BEYOND_CACHE = 64e6
+# The torch.sparse path: in PyG, and in plain torch.
+SPARSE_PAIR = ("pyg_edge_index", "torch_sparse_pair")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The latest rows of each benchmark."""
+
+    propagate: list[Row]
+    build: list[Row]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The value that a target is about, and its case or other details."""
+
+    value: float
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a measured value."""
+
+    text: str
+    bound: float
+    measure: Callable[[Runs], Measured | None]
+    at_least: bool = True
+
+    def holds(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def _mean(ratios: Sequence[Ratio]) -> Measured | None:
+    """Return the geometric mean over the workloads, with the worst case as details."""
+    if not ratios:
+        return None
+    worst = min(ratios, key=lambda r: r.value)
+    count = len({r.row["workload"] for r in ratios})
+    return Measured(
+        geometric_mean(ratios), f"{len(ratios)} cases, {count} graphs; worst {worst.value:.2f}×: {worst.where}"
+    )
+
+
+def mean_ahead(peers: str | Sequence[str], mode: str) -> Callable[[Runs], Measured | None]:
+    """Measure the mean speedup over the fastest of the peers."""
+    return lambda runs: _mean(against(runs.propagate, peers, dtype="float32", mode=mode))
+
+
+def worst_ahead(peers: str | Sequence[str]) -> Callable[[Runs], Measured | None]:
+    """Measure the smallest forward speedup over the fastest of the peers."""
+
+    def measure(runs: Runs) -> Measured | None:
+        ratios = against(runs.propagate, peers, dtype="float32", mode=FORWARD)
+        worst = min(ratios, key=lambda r: r.value, default=None)
+        return worst and Measured(worst.value, worst.where)
+
+    return measure
+
+
+def bfloat16_speedups(rows: Sequence[Row]) -> list[Ratio]:
+    """Return our float32 time over our bfloat16 time, per case."""
+    found = []
+    for row in chosen(rows, method=OURS, dtype="bfloat16"):
+        same = {k: row[k] for k in ("workload", "width", "mode")}
+        for float32 in chosen(rows, method=OURS, dtype="float32", **same):
+            found.append(Ratio(float(float32["median_ms"]) / float(row["median_ms"]), row))
+    return found
+
+
+def large_bfloat16(runs: Runs) -> Measured | None:
+    return _mean([r for r in bfloat16_speedups(runs.propagate) if 2 * float(r.row["output_bytes"]) > BEYOND_CACHE])
+
+
+def worst_bfloat16(runs: Runs) -> Measured | None:
+    worst = min(bfloat16_speedups(runs.propagate), key=lambda r: r.value, default=None)
+    return worst and Measured(worst.value, worst.where)
+
+
+def _others(runs: Runs, key: str, value: str, usual: str) -> list[Row]:
+    """Return our rows with this value of the key; their ratio is to ours with the usual value in the same timing."""
+    if not chosen(runs.propagate, method=OURS, **{key: usual}):
+        return []
+    return [r for r in runs.propagate if r["method"] == OURS and r["ratio_low"] and r[key] == value]
+
+
+def second_thread(runs: Runs) -> Measured | None:
+    """Measure the time on one thread over the time on two."""
+    return _mean([Ratio(float(r["ratio_to_ours"]), r) for r in _others(runs, "threads", "1", "2")])
+
+
+def avx2(runs: Runs) -> Measured | None:
+    """Measure the speed of the AVX2 kernels relative to AVX-512."""
+    return _mean([Ratio(1 / float(r["ratio_to_ours"]), r) for r in _others(runs, "isa", "AVX2", "AVX-512")])
+
+
+def gather_share(runs: Runs) -> Measured | None:
+    """Measure the share of the roofline that the row pass reaches at arxiv's size."""
+    found = None
+    for row in chosen(runs.propagate, method=OURS, workload="arxiv", width="128", dtype="float32", mode=FORWARD):
+        share = share_of_roofline(row)
+        if share is not None:
+            where = f"d=128 float32: {row['gbs']} GB/s; gather {row['gather_gbs']}, copy {row['copy_gbs']} GB/s"
+            found = Measured(share, where)
+    return found
+
+
+def worst_memory(runs: Runs) -> Measured | None:
+    ours = chosen(runs.propagate, method=OURS, mode=FORWARD)
+    found = [Ratio(float(r["extra_memory_bytes"]) / float(r["output_bytes"]), r) for r in ours]
+    worst = max(found, key=lambda r: r.value, default=None)
+    return worst and Measured(worst.value, worst.where)
+
+
+def build_passes(runs: Runs) -> Measured | None:
+    rows = [row for row in runs.build if row["step"] == BUILD and row["workload"] == "arxiv"]
+    return Measured(float(rows[0]["forward_passes"])) if rows else None
+
+
+TARGETS = (
+    Target("forward ≥ 30× PyG scatter", 30, mean_ahead("pyg_scatter", FORWARD)),
+    Target("forward ≥ 5× PyG's torch.sparse pair", 5, mean_ahead(SPARSE_PAIR, FORWARD)),
+    Target("forward ≥ 2.5× merged addmm", 2.5, mean_ahead("merged_addmm", FORWARD)),
+    Target("... and ≥ 1.2× in the worst case", 1.2, worst_ahead("merged_addmm")),
+    Target("forward+backward ≥ 20× PyG scatter", 20, mean_ahead("pyg_scatter", BACKWARD)),
+    Target("forward+backward ≥ 2.5× merged pair", 2.5, mean_ahead("merged_addmm", BACKWARD)),
+    Target("bfloat16 ≥ 1.3× float32 out of cache", 1.3, large_bfloat16),
+    Target("... and never slower", 1, worst_bfloat16),
+    Target("≥ 80 % of the gather bandwidth, arxiv", 0.8, gather_share),
+    Target("2 threads ≥ 1.7× one", 1.7, second_thread),
+    Target("AVX2 ≥ 60 % of AVX-512", 0.6, avx2),
+    Target("forward memory ≤ 1.05× output", 1.05, worst_memory, at_least=False),
+    Target("graph build ≤ 5 forward passes", 5, build_passes, at_least=False),
+)
+
+
+def verdicts(runs: Runs) -> list[tuple[Target, Measured | None, bool]]:
+    """Return every target, the measured value, and whether it holds; a target without a value does not hold."""
+    found = [(target, target.measure(runs)) for target in TARGETS]
+    return [(target, got, got is not None and target.holds(got.value)) for target, got in found]
+
+
+def read(results: Path, slug: str, preset: str) -> Runs:
+    """Return the latest runs of a device."""
+    propagate = latest(find(results, slug, "propagate.csv"), preset)
+    try:
+        build = latest(find(results, slug, "build.csv"))
+    except (FileNotFoundError, ValueError):
+        build = []
+    return Runs(propagate, build)

@@ -1,0 +1,1 @@
+"""How it is measured: checks, interleaved timing, memory, bandwidth."""
