@@ -1,6 +1,14 @@
-"""Make the `benchmarks` package importable from any working directory."""
+"""What a benchmark may change in its own process, and tests must not."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _recompile_limit() -> Iterator[None]:
+    with torch._dynamo.config.patch(recompile_limit=torch._dynamo.config.recompile_limit):
+        yield

@@ -19,6 +19,8 @@ build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 # One architecture; a release build compiles the same sources for the others.
 ARCH = os.environ.get("SBP_MACHINE_CODE_ARCH", "90")
+# Compiling the kernels takes 40 seconds.
+pytestmark = pytest.mark.slow
 ATOMIC = re.compile(r"\b(ATOM|ATOMS|ATOMG|RED|REDS|REDG)\b")
 
 

@@ -14,6 +14,7 @@ from .calls import SCENARIOS, features, graph_of
 from .memory import soak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_memory_stays_flat(name):
     reading = soak(name, SCENARIOS[name][0](), 400, windows=8)
