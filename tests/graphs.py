@@ -101,7 +101,7 @@ def labelled(share: float, over: str = "all") -> SignedGraph:
 
 
 def many_classes() -> SignedGraph:
-    """So many classes that their block is kept as factors; most of them have no member."""
+    """So many classes that their block is stored as factors; most of them have no member."""
     y = torch.arange(23) % 9 * 60
     return SignedGraph(plain().pos, ClassBlock.from_labels(y, torch.arange(23) % 4 != 0))
 

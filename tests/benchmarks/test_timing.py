@@ -57,7 +57,7 @@ def test_directed_edges(method):
     pos, neg = torch.randint(50, (2, 200), generator=generator), torch.randint(50, (2, 90), generator=generator)
     weights = (torch.rand(e.size(1), generator=generator, dtype=torch.float64) for e in (pos, neg))
     graph = Workload("directed", 50, pos, neg, *weights)
-    # Our method normalises the graph itself unless the weights are learnable.
+    # Our method normalizes the graph itself unless the weights are learnable.
     mode = "learnable weights" if method == OURS else "forward+backward"
     candidate = check_candidate(
         method, Case(graph, 8, mode), Oracle(graph, 8, torch.float32, Coefficients()), torch.float32

@@ -27,7 +27,7 @@ def test_named_sizes(name):
 
 
 @pytest.mark.parametrize("sign", ["pos", "neg"])
-def test_undirected_and_normalised(sign):
+def test_undirected_and_normalized(sign):
     graph = generate("small", Size(40, 120, 60, exponent=2.5))
     edge_index, weight = getattr(graph, sign), getattr(graph, f"{sign}_weight")
     dense = torch.zeros(40, 40, dtype=torch.float64)

@@ -174,7 +174,7 @@ def check_file(call: Spec) -> Problem | None:
         shutil.copytree(finished(), folder)
         files = sorted(folder.rglob("*.json"))
         if not files:
-            return Problem("exit status", "no run file was kept", str(list(folder.rglob("*"))))
+            return Problem("exit status", "no run file was stored", str(list(folder.rglob("*"))))
         whole = files[0].read_bytes()
         broken = FILES[call["value"]]
         if call["value"] == "cut":

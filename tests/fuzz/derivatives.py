@@ -213,11 +213,11 @@ def check_derivative(call: Spec, world: World) -> tuple[Problem | None, float]:
         results = derivative.got()
     except NotImplementedError:
         # A second derivative through the features of a Similarity is not to be had.
-        learnt = any(
+        learnable = any(
             isinstance(m, SimilarityModel) and n in derivative.args.names
             for n, m in zip(("pos", "neg"), world.models, strict=True)
         )
-        if learnt and call["mode"] in SECOND_ORDER:
+        if learnable and call["mode"] in SECOND_ORDER:
             return None, 0.0
         raise
     worst = 0.0

@@ -85,10 +85,10 @@ class CallFormula:
             own = x if residual is None and self.square else residual
             if own is not None:
                 y = y + r * own
-            x = y if inputs.norm is None else self._normalise(alg, args, y)
+            x = y if inputs.norm is None else self._normalize(alg, args, y)
         return x * 1.0
 
-    def _normalise(self, alg: Algebra, args: dict[str, Tensor], y: Tensor) -> Tensor:
+    def _normalize(self, alg: Algebra, args: dict[str, Tensor], y: Tensor) -> Tensor:
         norm = self.inputs.norm
         assert norm is not None
         if y.size(1) == 0:

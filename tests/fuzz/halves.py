@@ -32,7 +32,7 @@ def dense_of(model: Any) -> tuple[Array, Array]:
 
 @dataclass
 class EdgeModel:
-    """A sparse half: edges in the package's order, their weights, and the scales that normalise them."""
+    """A sparse half: edges in the package's order, their weights, and the scales that normalize them."""
 
     rows: int
     cols: int
@@ -42,7 +42,7 @@ class EdgeModel:
     row_scale: Tensor | None = None
     col_scale: Tensor | None = None
     norm: str | None = None
-    # Degrees of the other half too, where both are normalised jointly.
+    # Degrees of the other half too, where both are normalized jointly.
     partner: EdgeModel | None = None
     # The caller's own tensor, if it requires grad, and the position in it of each stored edge (-1: fill value).
     param: Tensor | None = None
@@ -53,13 +53,13 @@ class EdgeModel:
     weight_error: float = 0.0
 
     def values(self, alg: Algebra, param: Tensor | None = None) -> Tensor:
-        """Weights before normalisation, `[stored edges]`; `param` replaces the caller's tensor."""
+        """Weights before normalization, `[stored edges]`; `param` replaces the caller's tensor."""
         if param is not None and self.order is not None:
             order = torch.from_numpy(np.maximum(self.order, 0))
-            kept = torch.from_numpy(self.order >= 0)
+            present = torch.from_numpy(self.order >= 0)
             signed = alg.negative(param) if self.sign < 0 else param
             fill = alg.fixed(torch.full((len(self.row),), self.fill, dtype=torch.float64))
-            return torch.where(kept, signed[order], fill) if param.numel() else fill
+            return torch.where(present, signed[order], fill) if param.numel() else fill
         if param is not None:
             return param
         if self.weight is None:

@@ -34,7 +34,7 @@ def tight(state: State) -> State:
     return state
 
 
-def normalise(state: State, norm: Norm, unit: Unit) -> State:
+def normalize(state: State, norm: Norm, unit: Unit) -> State:
     """LayerNorm of each row; where the variance is uncertain, so is the result."""
     z, error = state.x, state.error
     assert error is not None

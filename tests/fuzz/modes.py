@@ -21,7 +21,7 @@ def gradients(y: Tensor, args: Sequence[Tensor], g: Tensor, graph: bool = False,
     batch = (g.size(0),) if batched else ()
     if not y.requires_grad:
         return [a.new_zeros((*batch, *a.shape)) for a in args]
-    # Weights that were normalised once belong to one autograd graph, which all calls go through.
+    # Weights that were normalized once belong to one autograd graph, which all calls go through.
     found = torch.autograd.grad(
         y, args, g, retain_graph=True, create_graph=graph, allow_unused=True, is_grads_batched=batched
     )

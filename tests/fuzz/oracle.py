@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dense import Dense
-from .layer_norm import Norm, State, affine, normalise, tight
+from .layer_norm import Norm, State, affine, normalize, tight
 from .tensors import Array
 from .units import SLACK, UNITS, Unit
 
@@ -148,7 +148,7 @@ def linear(
     unit: Unit,
     res_error: float = 0.0,
 ) -> State:
-    """One step before normalisation, in the accumulation type. A part whose coefficient is 0 is not read."""
+    """One step before normalization, in the accumulation type. A part whose coefficient is 0 is not read."""
     r, p, q = parts
     rows = next(half for half in halves if half is not None).matrix.shape[0]
     total = _Sum(state, (rows, state.x.shape[1]), unit)
@@ -201,7 +201,7 @@ def propagate(
     for _ in range(num_steps):
         state = linear(state, halves, residual, coefficients.parts, unit, res_error)
         if norm is not None:
-            state = normalise(state, norm, unit)
+            state = normalize(state, norm, unit)
             if norm.weight is not None:
                 state = affine(store(state, unit), norm, unit)
         state = store(state, unit)

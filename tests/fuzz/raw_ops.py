@@ -83,7 +83,7 @@ def _values() -> dict[str, Any]:
 
 
 def valid(op: str) -> dict[str, Any]:
-    """Arguments of a call that the operator runs; row plans, which only CUDA reads, are left out."""
+    """Arguments of a call that the operator runs; degree bins, which only CUDA reads, are left out."""
     values, named = _values(), {}
     block = ("table", "group", "order", "segptr", "group_segptr", "block")
     if op == "coo_to_csr":

@@ -74,8 +74,8 @@ class Chunk:
                 return
             self.flight.case(self.index, self.examples, case)
             for call, problem in self.room.run(case, self.flight.call, self.job.device):
-                kept, at = (case, call) if self.room.SHRINKS else ({**case, "calls": [case["calls"][call]]}, 0)
-                self.failures.append({**problem._asdict(), "case": kept, "call": at, "example": self.examples})
+                stored, at = (case, call) if self.room.SHRINKS else ({**case, "calls": [case["calls"][call]]}, 0)
+                self.failures.append({**problem._asdict(), "case": stored, "call": at, "example": self.examples})
             self.flight.idle()
 
         try:

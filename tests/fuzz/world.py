@@ -110,7 +110,7 @@ class World:
             model = _with_loops(model, spec["fill"])
         if spec["norm"] and not spec["scales"]:
             half = half.normalize(spec["norm"])
-            _normalise(model, spec["norm"], spec["weight_type"])
+            _normalize(model, spec["norm"], spec["weight_type"])
         return half, model
 
     def _model(self, row: Any, col: Any, weight: Tensor | None, order: Any) -> EdgeModel:
@@ -155,7 +155,7 @@ class World:
             graph = graph.normalize(mode, joint=bool(self.spec["joint"]))
             self.pos.partner, self.neg.partner = (self.neg, self.pos) if self.spec["joint"] else (None, None)
             for model, half in zip(self.models, (pos, neg), strict=True):
-                _normalise(model, mode, half["weight_type"])
+                _normalize(model, mode, half["weight_type"])
         return graph
 
     def _signed(self, spec: Spec) -> SignedGraph:
@@ -171,7 +171,7 @@ class World:
         if spec["norm"]:
             graph = graph.normalize(spec["norm"])
             for model in self.models:
-                _normalise(model, spec["norm"], spec["weight_type"])
+                _normalize(model, spec["norm"], spec["weight_type"])
         return graph
 
     def _move(self, move: str) -> None:
@@ -214,8 +214,8 @@ def _with_loops(model: EdgeModel, fill: float) -> EdgeModel:
     return looped
 
 
-def _normalise(model: EdgeModel, mode: str, weight_type: str = "float64") -> None:
-    """Normalise; weights that require grad, or whose scales depend on such weights, are rounded to their type."""
+def _normalize(model: EdgeModel, mode: str, weight_type: str = "float64") -> None:
+    """Normalize; weights that require grad, or whose scales depend on such weights, are rounded to their type."""
     model.norm = mode
     if any(m is not None and m.param is not None for m in (model, model.partner)):
         model.extra_terms += 6

@@ -98,12 +98,12 @@ def test_features_that_learn(backend, negative, layer_norm):
 
 def test_features_that_learn_in_every_type(backend):
     """Against autograd through the dense softmax; x0 short and long, of any layout, more nodes than a tile."""
-    n, kept = 150, {"lam": 0.4, "backend": backend}
+    n, options = 150, {"lam": 0.4, "backend": backend}
     exact = None
     for dtype, slack in ((torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)):
         x = leaf(n, 19).detach().to(dtype).requires_grad_()
         x0 = leaf(40, n, seed=1).detach().div(3).to(dtype).requires_grad_()
-        signed_propagate(x, SignedGraph(Similarity(x0.T, 1.0)), **kept).backward(leaf(n, 19, seed=2).to(dtype))
+        signed_propagate(x, SignedGraph(Similarity(x0.T, 1.0)), **options).backward(leaf(n, 19, seed=2).to(dtype))
         if exact is None:
             wide, wide0 = leaf(n, 19), leaf(40, n, seed=1)
             y = 0.6 * wide + 0.4 * torch.softmax((wide0.T / 3) @ (wide0 / 3), 1) @ wide
@@ -117,14 +117,14 @@ def test_features_that_learn_are_never_stale(backend):
     x, x0 = torch.randn(9, 2), torch.randn(9, 3)
     graph = SignedGraph(Similarity(x0))
     signed_propagate(x, graph, backend=backend)
-    for learns in (True, False):
-        x0.requires_grad_(learns)
+    for learnable in (True, False):
+        x0.requires_grad_(learnable)
         y = signed_propagate(x, graph, backend=backend)
         with torch.no_grad():
             want = signed_propagate(x, SignedGraph(Similarity(x0.clone())), backend=backend)
             torch.testing.assert_close(y.detach(), want)
             torch.testing.assert_close(signed_propagate(x, graph, backend=backend), want)
-            if learns:
+            if learnable:
                 x0.mul_(2.0)
 
 
@@ -139,7 +139,7 @@ def test_signed_edge_weights_keep_their_gradient(backend):
 
 
 def test_fixed_linear_steps_save_no_features(backend):
-    """Memory that does not grow with depth: nothing of size [n, d] is kept for backward."""
+    """Memory that does not grow with depth: nothing of size [n, d] is saved for backward."""
     saved = []
     x = torch.randn(23, 50, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):

@@ -50,7 +50,7 @@ def test_it_is_made_once_and_only_where_it_is_read():
     assert merged(GRAPHS["int64 columns"](), torch.float32, native, STEP) is None
 
 
-def test_steps_of_another_size_share_it_and_a_frequent_ratio_makes_it_anew():
+def test_steps_of_another_size_share_it_and_a_frequent_ratio_rebuilds_it():
     graph, alpha, beta = plain(), 0.7, 0.3
     first, _ = merged(graph, torch.float32, native, (0.0, alpha, -beta))
     for lam in torch.linspace(0.03, 1.0, 50).tolist():
@@ -78,8 +78,8 @@ def test_the_result_does_not_tell_how_the_graph_was_used_before(dtype, num_steps
         assert torch.equal(signed_propagate(x, graph, beta=0.3, lam=0.6, num_steps=num_steps), once)
     number = torch.tensor([1.0, 0.3, 0.6], dtype=torch.float64)
     if dtype == torch.float64:
-        learnt = dict(zip(("alpha", "beta", "lam"), number, strict=True))
-        assert torch.equal(signed_propagate(x, graph, **learnt, num_steps=num_steps), once)
+        learnable = dict(zip(("alpha", "beta", "lam"), number, strict=True))
+        assert torch.equal(signed_propagate(x, graph, **learnable, num_steps=num_steps), once)
 
 
 def test_weights_that_learn_are_read_from_their_halves():
@@ -102,7 +102,7 @@ def weighted() -> tuple[SignedGraph, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_weights_written_to_are_read_anew_in_both_directions(dtype):
+def test_weights_written_to_are_read_again_in_both_directions(dtype):
     graph, weight, x = weighted()
     x = x.to(dtype).requires_grad_()
     for _ in range(2):
@@ -157,14 +157,14 @@ def test_no_list_is_made_for_a_single_use(monkeypatch):
     assert not made
 
 
-@pytest.mark.parametrize("learnt", [False, True], ids=["floats", "tensors"])
-def test_a_sign_whose_coefficient_is_zero_is_not_read(learnt):
+@pytest.mark.parametrize("learnable", [False, True], ids=["floats", "tensors"])
+def test_a_sign_whose_coefficient_is_zero_is_not_read(learnable):
     row, col = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0])
     graph = SignedGraph(*(CSR.from_edge_index(torch.stack([source, row])) for source in (col, col.roll(1))))
-    number = (lambda value: torch.tensor(value)) if learnt else (lambda value: value)
+    number = (lambda value: torch.tensor(value)) if learnable else (lambda value: value)
     for zero, one, poisoned in (("beta", "alpha", graph.pos), ("alpha", "beta", graph.neg)):
         x = torch.ones(3, 2)
-        # Node 0 is the source of one edge of each sign; only the row of the other sign's may feel it.
+        # Node 0 is the source of one edge of each sign; only the row of the other sign may be affected.
         x[0] = torch.nan
         y = signed_propagate(x, graph, **{zero: number(0.0), one: number(1.0)}, backend="native")
         reached = poisoned.to_dense()[:, 0] != 0
@@ -180,7 +180,7 @@ def test_the_list_travels_with_the_transpose_and_keeps_its_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("num_steps", [1, 3])
-def test_results_that_no_cache_keeps_are_the_same(dtype, num_steps):
+def test_results_larger_than_the_cache_are_the_same(dtype, num_steps):
     # 40 to 80 MB go past the caches on any machine whose last cache has less than 320 MB; a few columns do not.
     generator = torch.Generator().manual_seed(0)
     n, width = 40_000, 512 if dtype.itemsize == 2 else 256

@@ -92,22 +92,22 @@ def test_attributes_cannot_be_replaced():
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "used"])
-@pytest.mark.parametrize("learns", [False, True])
-def test_weights_that_were_resized_are_refused(fresh, learns, backend):
+@pytest.mark.parametrize("learnable", [False, True])
+def test_weights_that_were_resized_are_refused(fresh, learnable, backend):
     weight = torch.rand(plain().pos.num_edges)
     graph = SignedGraph(plain().pos.with_weight(weight), plain().neg)
     x = features(graph)
     if not fresh:
         signed_propagate(x, graph, backend=backend)
     weight.resize_(1)
-    weight.requires_grad_(learns)
+    weight.requires_grad_(learnable)
     for run in (signed_propagate, signed_pair):
         with pytest.raises(ValueError, match=r"weight must keep its \d+ elements, got shape \(1,\)"):
             run(x, graph, backend=backend)
 
 
-@pytest.mark.parametrize("learns", [False, True])
-def test_a_storage_that_was_resized_is_refused(backend, learns):
+@pytest.mark.parametrize("learnable", [False, True])
+def test_a_storage_that_was_resized_is_refused(backend, learnable):
     """The shape of a tensor stays what it was when its storage is freed: nothing may read there."""
     index = torch.tensor([[0, 1, 2], [1, 2, 0]])
     weight, x0 = torch.rand(3), torch.rand(3, 2)
@@ -116,7 +116,7 @@ def test_a_storage_that_was_resized_is_refused(backend, learns):
         "x0": SignedGraph(CSR.from_edge_index(index), Similarity(x0)),
     }
     for name, tensor in (("weight", weight), ("x0", x0)):
-        tensor.requires_grad_(learns)
+        tensor.requires_grad_(learnable)
         graph = graphs[name]
         signed_propagate(torch.rand(3, 4), graph, backend=backend)
         tensor.untyped_storage().resize_(0)

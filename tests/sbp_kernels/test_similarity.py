@@ -1,4 +1,4 @@
-"""Streamed softmax adjacencies against the dense definition: over tile borders, and kept whole or not."""
+"""Streamed softmax adjacencies against the dense definition: over tile borders, and with a cached matrix or without."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_the_gradient_of_x0_over_tiles(flip):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_a_matrix_that_is_kept_gives_the_same(dtype, monkeypatch):
+def test_a_cached_matrix_gives_the_same(dtype, monkeypatch):
     """The second product is that of the matrix; a matrix too large for it goes on being streamed."""
     x0, x = (normal(50, 6) / 2).to(dtype), normal(50, 4, seed=1).to(dtype)
-    kept = SignedGraph(neg=Similarity(x0))
-    results = [signed_propagate(x, graph, lam=0.4, backend="native") for graph in (kept, kept, kept.T)]
-    matrices = [matrix for _, matrix in kept.neg._softmaxes._state[1].values()]
+    cached = SignedGraph(neg=Similarity(x0))
+    results = [signed_propagate(x, graph, lam=0.4, backend="native") for graph in (cached, cached, cached.T)]
+    matrices = [matrix for _, matrix in cached.neg._softmaxes._state[1].values()]
     assert len(matrices) == 1 and matrices[0].shape == (50, 50)
     monkeypatch.setattr(similarity_blas, "_KEPT", 2499)
     streamed = SignedGraph(neg=Similarity(x0))
     for graph, got in ((streamed, results[0]), (streamed, results[1]), (streamed.T, results[2])):
         want = signed_propagate(x, graph, lam=0.4, backend="native")
-        oracle.assert_close(got, want, oracle.propagate(x, graph, 1.0, 1.0, 0.4), "kept")
+        oracle.assert_close(got, want, oracle.propagate(x, graph, 1.0, 1.0, 0.4), "cached")
     assert all(matrix is None for _, matrix in streamed.neg._softmaxes._state[1].values())
 
 

@@ -140,7 +140,7 @@ def test_from_labels_is_the_dense_softmax(share):
 @pytest.mark.parametrize("over", ["all", "labelled"])
 @pytest.mark.parametrize("flip", [False, True], ids=["", "transposed"])
 def test_many_classes_are_kept_as_factors(over, flip, monkeypatch):
-    """The same matrix whichever way it is kept, and never a square of classes in memory."""
+    """The same matrix whichever way it is stored, and never a square of classes in memory."""
     y, known = torch.arange(40) % 7 * 50, torch.arange(40) % 3 != 0
     few = ClassBlock.from_labels(y, known, over)
     monkeypatch.setattr("sbp_kernels.adjacency.class_block.MANY_GROUPS", 10**6)

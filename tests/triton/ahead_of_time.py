@@ -85,7 +85,7 @@ def calls(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
     yield "spmm weighted int64 d=128", lambda: spmm(x, weighted, weighted)
     yield "spmm labels d=128", lambda: spmm(x, scaled, labels)
     yield "spmm features d=128", lambda: spmm(x, scaled, dense)
-    yield "spmm learnt x_neg d=128", lambda: spmm(x, weighted, weighted, coef=coef, x_neg=x)
+    yield "spmm learnable x_neg d=128", lambda: spmm(x, weighted, weighted, coef=coef, x_neg=x)
     for width in (64, 128, 512, 1024, 1433):
         xw = torch.zeros(n, width, dtype=dtype)
         yield f"norm d={width}", lambda x=xw: spmm(x, scaled, scaled, eps=1e-5)
