@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 
 
 def graph(num_nodes: int, degree: int, device: torch.device) -> SignedGraph:
-    """Return a symmetrically normalised graph with random edges, twice as many positive as negative ones."""
+    """Return a symmetrically normalized graph with random edges, twice as many positive as negative ones."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(num_nodes, (2, count), generator=generator)  # noqa: E731
     pos, neg = draw(num_nodes * degree * 2 // 3), draw(num_nodes * degree // 3)

@@ -65,7 +65,7 @@ def _graph_of(problem: Problem) -> sbp.SignedGraph:
 
 
 def signed_graph(graph: Workload) -> sbp.SignedGraph:
-    """Return the workload as a `SignedGraph`: normalised, without edge weights."""
+    """Return the workload as a `SignedGraph`: normalized, without edge weights."""
     return sbp.SignedGraph.from_edge_index(graph.pos, graph.neg, num_nodes=graph.num_nodes).normalize("sym")
 
 

@@ -78,7 +78,7 @@ def _merged(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _merged_addmm(problem: Problem, index_dtype: torch.dtype) -> Product:
-    """Return addmm with signs, alpha, beta and normalisation in the values, and a precomputed transpose."""
+    """Return addmm with signs, alpha, beta and normalization in the values, and a precomputed transpose."""
     needs_fixed_matrix(problem)
     source, target, value = _merged(problem)
     n, dtype, lam = problem.graph.num_nodes, problem.x.dtype, float(problem.coefficients.lam)

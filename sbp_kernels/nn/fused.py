@@ -103,7 +103,7 @@ class Fused(Replacement):
         return layer_adjacency(edge_index, edge_weight, size=size, flow=self.flow, self_loops=loops, normalize="sym")
 
     def _gcn_edges(self: Any, x: Tensor, edge_index: Any, edge_weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the edges and weights that PyG propagates over, in its order; normalised once if `cached`."""
+        """Return the edges and weights that PyG propagates over, in its order; normalized once if `cached`."""
         loops, normalize = 1.0 if self.add_self_loops and self.normalize else None, self.normalize
         if self.cached and normalize:
             (edge_index, edge_weight), normalize = self._cached_edges(x, edge_index, edge_weight, loops), False

@@ -1,4 +1,4 @@
-"""Layers that propagate over one normalised adjacency."""
+"""Layers that propagate over one normalized adjacency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation layers that act as negative edges between all nodes (arXiv 2502.11394, table 5)."""
+"""Normalization layers that act as negative edges between all nodes (arXiv 2502.11394, table 5)."""
 
 from __future__ import annotations
 

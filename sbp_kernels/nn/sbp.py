@@ -35,8 +35,8 @@ class SBPConv(torch.nn.Module):
     Args:
         alpha, beta, lam: the coefficients; `learnable` names those that are parameters (not clamped).
         num_steps: number of steps in one call.
-        layer_norm: standardise the features of each node after every step; a `torch.nn.LayerNorm` is applied instead.
-        add_self_loops, normalize: of the positive edges; "sym", "row" or None. Negative edges are normalised alike,
+        layer_norm: standardize the features of each node after every step; a `torch.nn.LayerNorm` is applied instead.
+        add_self_loops, normalize: of the positive edges; "sym", "row" or None. Negative edges are normalized alike,
             without loops.
         temperature: of the softmax over features.
 

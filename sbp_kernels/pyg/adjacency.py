@@ -28,7 +28,7 @@ def adjacency(
     r"""Return one adjacency as the positive half of a graph, \( Y_i = \sum_{e: j \to i} w_e X_j \), with any weights.
 
     The graph is cached until one of its tensors changes or dies, so that the next layer or epoch neither sorts nor
-    normalises again. Weights that require a gradient, or that torch.func or forward mode differentiates, stay
+    normalizes again. Weights that require a gradient, or that torch.func or forward mode differentiates, stay
     differentiable: only the sparsity pattern is cached then. The cache does not detect a write through `.data`, NumPy
     or another process: call `clear_cache` after it.
     Under torch.compile, other tensors cause a recompilation, up to its recompile limit, and an in-place change of the
@@ -97,7 +97,7 @@ def signed_adjacency(
 
     Weights are strengths (usually >= 0). Without `neg_edge_index`, edges of negative weight form the negative half;
     weights that require a gradient are then split in every call, unlike in `adjacency`. With `joint`, both
-    halves are normalised by the degrees of the whole graph.
+    halves are normalized by the degrees of the whole graph.
     """
     raise_if_recorded()
     check_options(size, flow, None, normalize)

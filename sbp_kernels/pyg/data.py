@@ -39,7 +39,7 @@ def from_data(
         data: the source of the tensors and of `num_nodes`; the graph is on their device.
         negatives: as above.
         normalize, joint: `SignedGraph.normalize`; None leaves the weights as they are.
-        add_self_loops: add the missing self-loops to the positive half, before normalising.
+        add_self_loops: add the missing self-loops to the positive half, before normalizing.
 
     Raises:
         ValueError: the data lacks a tensor that `negatives` needs; the message names it.
@@ -89,7 +89,7 @@ def from_hetero_data(
 def to_data(graph: SignedGraph, **attributes: Any) -> Data:
     r"""Return the graph as a PyG `Data`: `edge_index` and signed `edge_weight`, which every loader of PyG supports.
 
-    The weights are the entries of \( A^+ \) and of \( -A^- \), degree normalisation included.
+    The weights are the entries of \( A^+ \) and of \( -A^- \), degree normalization included.
 
     Args:
         graph: square, its halves sparse or absent.

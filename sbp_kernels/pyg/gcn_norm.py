@@ -26,7 +26,7 @@ def gcn_edges(
     normalize: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Return normalised edges and weights in PyG's order, cached like a graph. A sparse matrix becomes an edge list.
+    """Return normalized edges and weights in PyG's order, cached like a graph. A sparse matrix becomes an edge list.
 
     Without `normalize`, the weights are not scaled.
     """

@@ -164,7 +164,7 @@ def _multiply(graph: Any, x: Tensor) -> Tensor:
 
 def _half(edge_index: Tensor, value: Tensor, n: int) -> CSR:
     edge_index, value = coalesce(edge_index, value, n)
-    # The diagonal of a normalised Laplacian cancels to zeros, which are dropped.
+    # The diagonal of a normalized Laplacian cancels to zeros, which are dropped.
     nonzero = value != 0
     return CSR.from_edge_index(edge_index[:, nonzero], value[nonzero], n)
 

@@ -125,7 +125,7 @@ def _simpa_graphs(
 
 
 def _matrix(edge_index: Tensor, edge_weight: Tensor | None, fill: float, reverse: bool, n: int) -> SignedGraph:
-    """Return one matrix, row-normalised by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
+    """Return one matrix, row-normalized by signed sums as in PyGSD: node i gathers along its own edges i -> j."""
     row, col, origin, given = lookup(_simpa_layout, (n, reverse), edge_index)
     weight = torch.ones(given, device=row.device) if edge_weight is None else edge_weight
     weight = check_weight(weight, given, row.device)

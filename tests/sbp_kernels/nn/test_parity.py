@@ -44,7 +44,7 @@ def compare(case, adjacency, features=None):
 
 def comparable(case, form):
     name, arguments, _ = case
-    # PyG does not normalise CSC matrices, and applies dropout to a matrix in another order.
+    # PyG does not normalize CSC matrices, and applies dropout to a matrix in another order.
     if form == "csc" and (name == "FAConv" or (name != "SignedConv" and arguments.get("normalize", True))):
         return False
     return not (arguments.get("dropout") and form in ("coo", "csr", "csc"))

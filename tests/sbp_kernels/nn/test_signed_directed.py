@@ -81,7 +81,7 @@ CASES = {
     "MSConv reversed": ("MSConv", (D, 5, 2, 0.1, False), {"flow": "source_to_target"}, lambda: magnetic(False)),
     "MSConv, learnable weights": ("MSConv", (D, 5, 2, 0.1, False), {"absolute_degree": False}, lambda: magnetic(True)),
     "MSConv, learnable q": ("MSConv", (D, 5, 2, 0.1, True), {}, lambda: magnetic(False)),
-    "MSConv unnormalised": (
+    "MSConv unnormalized": (
         "MSConv",
         (D, 5, 2, 0.1, False),
         {"normalization": None},
@@ -125,7 +125,7 @@ def test_results_and_gradients_equal_those_of_pygsd(name):
 
 
 def test_the_largest_eigenvalue():
-    a, b, args = pair("MSConv unnormalised")
+    a, b, args = pair("MSConv unnormalized")
     # ARPACK starts with a random vector and converges to single precision.
     torch.testing.assert_close(flat(b(*args[:-1])), flat(a(*args[:-1])), rtol=1e-3, atol=1e-3)
 
