@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +21,7 @@ from .cases.workloads import SIZES, Workload, load
 from .competitors import METHODS, Problem
 from .competitors.ours import best_backend, signed_graph
 from .reporting import result_files, run_info
-from .reporting.terminal import number
+from .reporting.terminal import number, result_table
 from .timing.candidate import Candidate
 from .timing.clock import clock
 from .timing.interleaved import time_interleaved
@@ -103,15 +102,8 @@ def break_even(took: dict[str, float], step: str) -> float | str:
 
 def build_table(rows: Sequence[dict[str, object]]) -> Table:
     """Return the table for the terminal."""
-    table = Table(
-        title=f"{rows[0]['workload']}: building the graph",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("", no_wrap=True)
-    for heading in ("median ms", "p20 – p80", "forward passes", "break-even calls"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = ("median ms", "p20 – p80", "forward passes", "break-even calls")
+    table = result_table(f"{rows[0]['workload']}: building the graph", headings)
     for row in rows:
         p20, median, p80, passes = (
             number(float(str(row[k]))) for k in ("p20_ms", "median_ms", "p80_ms", "forward_passes")

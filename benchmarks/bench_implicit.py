@@ -9,13 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .competitors.comparisons import COMPARISONS, Comparison
 from .reporting import result_files, run_info
-from .reporting.terminal import number
+from .reporting.terminal import number, result_table
 from .timing.run_comparison import measure, rows_of
 
 CPU = torch.device("cpu")
@@ -25,10 +24,7 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     """Return the table of one comparison for the terminal."""
     r = rows[0]
     title = f"{r['case']}: {r['num_nodes']} nodes, {r['width']} features"
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    shown.add_column("", no_wrap=True)
-    for heading in ("median ms", "p20 – p80", "time / first call", "memory MB"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+    shown = result_table(title, ("median ms", "p20 – p80", "time / first call", "memory MB"))
     for row in rows:
         if row["note"]:
             shown.add_row(str(row["call"]), "–", str(row["note"]))

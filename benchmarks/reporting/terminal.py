@@ -29,19 +29,21 @@ def print_run(console: Console, rows: Sequence[Row]) -> None:
         )
 
 
+def result_table(title: str, headings: Sequence[str]) -> Table:
+    """Return an empty table whose first column names the rows; the others hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def workload_table(name: str, rows: Sequence[Row]) -> Table:
     """Return the table of a workload: medians, 20th and 80th percentiles."""
     r = rows[0]
-    table = Table(
-        title=f"{name}: {r['num_nodes']} nodes, {r['num_edges_pos']} + {r['num_edges_neg']} edges, "
-        f"largest degree {r['max_degree']}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("", no_wrap=True)
-    for heading in ("median ms", "p20 – p80", "ours faster by", "mem/out"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    size = f"{r['num_nodes']} nodes, {r['num_edges_pos']} + {r['num_edges_neg']} edges"
+    title = f"{name}: {size}, largest degree {r['max_degree']}"
+    table = result_table(title, ("median ms", "p20 – p80", "ours faster by", "mem/out"))
     for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"], row["cache"])):
         width, dtype, mode, cache = (str(part) for part in case)
         cold = ", cold" if cache == "cold" else ""
