@@ -44,10 +44,8 @@ def lower(
     neg_weight: Tensor | None = None,
 ) -> MergedOperand | HalvesOperand:
     """Return what the kernels read for one step: a merged CSR where the backend and the graph have one, else halves."""
-    if x_neg is None and pos_weight is None and neg_weight is None and op.graph.merged is not None:
-        merged = op.graph.merged.find(accumulation_dtype(x), op.kernels, op.coefs, coef)
-        if merged is not None:
-            return merged
+    if x_neg is None and pos_weight is None and neg_weight is None and (merged := _merged(op, x, coef)) is not None:
+        return merged
     pos, neg = operands(op, x, x if x_neg is None else x_neg, pos_weight, neg_weight)
     return HalvesOperand(pos, neg, op.coefs, coef)
 
@@ -56,15 +54,18 @@ def lower_multi_step(op: OpContext, x: Tensor, coef: Tensor | None) -> MergedOpe
     """Return what one kernel call for K steps reads; None if the backend or a half needs one call per step."""
     if not hasattr(op.kernels, "signed_spmm_steps"):
         return None
+    if (merged := _merged(op, x, coef)) is not None:
+        return merged
     acc_dtype = accumulation_dtype(x)
-    if op.graph.merged is not None:
-        merged = op.graph.merged.find(acc_dtype, op.kernels, op.coefs, coef)
-        if merged is not None:
-            return merged
     pos, neg = (
         _NO_HALF if half is None else half.multi_step_operand(acc_dtype) for half in (op.graph._pos, op.graph._neg)
     )
     return None if pos is None or neg is None else HalvesOperand(pos, neg, op.coefs, coef)
+
+
+def _merged(op: OpContext, x: Tensor, coef: Tensor | None) -> MergedOperand | None:
+    cache = op.graph.merged
+    return None if cache is None else cache.find(accumulation_dtype(x), op.kernels, op.coefs, coef)
 
 
 def run(

@@ -78,7 +78,7 @@ class MergedCache:
         version = self._version()
         if version is None or is_exporting():
             return None
-        folded = self._fold(self._folded.get(acc_dtype, version), version, acc_dtype, kernels, coefs)
+        folded = self._fold(self._folded.get(acc_dtype, version), acc_dtype, kernels, coefs)
         self._folded.store(acc_dtype, version, folded)
         if folded.operand is None or folded.coefs == coefs:
             return folded.operand
@@ -98,9 +98,7 @@ class MergedCache:
             self._plain.store(acc_dtype, version, cached)
         return cached[0]
 
-    def _fold(
-        self, folded: _Folded | None, version: Any, acc_dtype: torch.dtype, kernels: Backend, coefs: Coefficients
-    ) -> _Folded:
+    def _fold(self, folded: _Folded | None, acc_dtype: torch.dtype, kernels: Backend, coefs: Coefficients) -> _Folded:
         """Return the entry from now on: for `coefs`, or for the coefficients before if the new ratio is rare so far."""
         if folded is not None and (folded.coefs == coefs or folded.operand is None):
             return folded

@@ -11,8 +11,6 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.compiler import is_dynamo_compiling
 
 _functorch_active = torch._C._are_functorch_transforms_active
-# Others, as those of torch.export, have no storage to look at.
-_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 
@@ -49,15 +47,6 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
     if device == "meta" or not torch.is_autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
-
-
-def check_storage(name: str, tensor: Tensor) -> None:
-    """Raise ValueError if someone has resized the storage of a tensor so that its elements lie beyond the end."""
-    if is_dynamo_compiling() or is_wrapped(tensor) or type(tensor) not in _PLAIN_TENSORS or tensor.numel() == 0:
-        return
-    last = tensor.storage_offset() + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-    if tensor.untyped_storage().nbytes() < (last + 1) * tensor.element_size():
-        raise ValueError(f"{name} must keep its storage, but someone has resized it below {tuple(tensor.shape)}")
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
+from ..backends.interface import FLOATS
 from ..transforms import is_wrapped, needs_derivative, outside, plain
 
 # Row pointers are int64, and counts of nodes and edges are sized by them.
 _BYTES_A_ROW = 8
-FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# Others, as those of torch.export, have no storage to look at.
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def describe(value: Any) -> str:
@@ -147,6 +150,15 @@ def check_finite(name: str, value: Tensor) -> None:
         where = tuple((~torch.isfinite(value)).nonzero()[0].tolist())
         place = where[0] if len(where) == 1 else where
         raise ValueError(f"{name} must be finite, got {float(value[where])} at position {place}")
+
+
+def check_storage(name: str, tensor: Tensor) -> None:
+    """Raise ValueError if someone has resized the storage of a tensor so that its elements lie beyond the end."""
+    if is_dynamo_compiling() or is_wrapped(tensor) or type(tensor) not in _PLAIN_TENSORS or tensor.numel() == 0:
+        return
+    last = tensor.storage_offset() + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    if tensor.untyped_storage().nbytes() < (last + 1) * tensor.element_size():
+        raise ValueError(f"{name} must keep its storage, but someone has resized it below {tuple(tensor.shape)}")
 
 
 def check_scale(name: str, value: Any, size: int, size_name: str, device: torch.device) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..backends.interface import KernelOperand
-from ..transforms import check_storage, needs_derivative, outside, plain
+from ..transforms import needs_derivative, outside, plain
 from .checks import (
     check_count,
     check_device,
@@ -17,6 +17,7 @@ from .checks import (
     check_pattern,
     check_real,
     check_scale,
+    check_storage,
     check_tensor,
     check_values,
 )

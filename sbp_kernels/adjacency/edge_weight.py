@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ..tensor_cache import tensor_version
-from ..transforms import check_storage, needs_derivative
+from ..transforms import needs_derivative
+from .checks import check_storage
 
 
 class EdgeWeight:

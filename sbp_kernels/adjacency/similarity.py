@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..backends.interface import KernelOperand
 from ..tensor_cache import VersionedCache, tensor_version
-from ..transforms import check_storage, full_precision, needs_derivative, outside
-from .checks import check_device, check_finite, check_real, check_tensor, describe
+from ..transforms import full_precision, needs_derivative, outside
+from .checks import check_device, check_finite, check_real, check_storage, check_tensor, describe
 
 # Nodes up to which derivatives of x0 that no kernel streams may hold matrices of all pairs: 2 GB each in float64.
 MAX_DENSE = 1 << 14
@@ -193,10 +193,6 @@ class Similarity:
             raise ValueError(f"x0 must keep its num_nodes={self._num_nodes} rows, got {tuple(self._x0.shape)}")
         keeps_type = self._x0.element_size() == 2 and acc_dtype == torch.float32
         return (self._x0 if keeps_type else self._x0.to(acc_dtype)).contiguous()
-
-
-def _caches_matrix(kernels: Any) -> bool:
-    return hasattr(kernels, "similarity_matrix") and not torch.compiler.is_compiling()
 
 
 def softmax_matrix(x0: Tensor, scale: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+# The types that features and edge weights may have.
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # r, p, q of r R + p A+ x + q A- x_neg.
 Coefficients = tuple[float, float, float]
 
@@ -30,6 +32,13 @@ class KernelOperand(NamedTuple):
 def accumulation_dtype(x: Tensor) -> torch.dtype:
     """Return the type that sums run in: float64 for float64 features, else float32."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def unsupported_dtype(x: Tensor) -> str | None:
+    """Return why no backend can run on features of this type, or None if their type is one of `FLOATS`."""
+    if x.dtype in FLOATS:
+        return None
+    return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
 
 
 class Backend(Protocol):

@@ -10,9 +10,9 @@ from torch import Tensor
 from . import similarity_blas
 from ._extension import NOT_LOADED
 from .degree_bins import NO_BINS, DegreeBins, bin_rows
+from .interface import unsupported_dtype
 
 _ops = torch.ops.sbp
-_FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _EMPTY = (None,) * 7
 # The index arrays of a graph were validated when it was built: the ops need not read them again.
 _TRUSTED = True
@@ -33,9 +33,7 @@ def unsupported(x: Tensor) -> str | None:
         return NOT_LOADED
     if ("cpu" if x.is_cpu else x.device.type) not in _DEVICES:
         return f"no kernels were compiled for {x.device.type} tensors"
-    if x.dtype not in _FEATURES:
-        return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
-    return None
+    return unsupported_dtype(x)
 
 
 def signed_spmm(

@@ -34,7 +34,8 @@ class FAConv(Fused, pyg.FAConv):
     ) -> Any:
         check_features("x", x)
         eps = coefficient("eps", self.eps)
-        if isinstance(eps, Tensor) or eps != 0.0:
+        uses_x_0 = isinstance(eps, Tensor) or eps != 0.0
+        if uses_x_0:
             check_features("x_0", x_0)
         return_attention = isinstance(return_attention_weights, bool)
         # PyG's own forward returns the attention weights of a sparse matrix.
@@ -53,6 +54,5 @@ class FAConv(Fused, pyg.FAConv):
         weight = F.dropout(gate, p=self.dropout, training=self.training) * weight
         graph = layer_adjacency(edges, weight, size=x.size(-2), flow=self.flow, keep=False)
         x = promoted(x, edge_weight)
-        uses_x_0 = isinstance(eps, Tensor) or eps != 0.0
         out = mix(x, graph, x_0, 1.0, eps) if uses_x_0 else aggregate(x, graph)
         return (out, (edges, gate)) if return_attention else out

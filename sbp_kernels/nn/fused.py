@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, SparseTensor
 
-from ..adjacency.checks import FLOATS
+from ..backends.interface import FLOATS
 from ..graph import SignedGraph
 from ..pyg.adjacency import layer_adjacency
 from ..pyg.autodiff import differentiable

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_FEATURES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+from ..interface import unsupported_dtype
+
 _EMPTY = (None,) * 7
 # Read at import, so that torch.compile sees plain constants.
 _SPEC = find_spec("triton")
@@ -34,9 +35,7 @@ def unsupported(x: Tensor) -> str | None:
         return "triton is not installed: pip install triton"
     if x.device.type != "cuda" and not (x.device.type == "cpu" and _INTERPRETED):
         return f"triton compiles for GPUs only, got {x.device.type} tensors"
-    if x.dtype not in _FEATURES:
-        return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
-    return None
+    return unsupported_dtype(x)
 
 
 def status() -> str:
