@@ -10,7 +10,6 @@ once more than in the fused pass. Sums stay in the accumulation type until a ste
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from .adjacency.csr import CSR
 from .adjacency.similarity import MAX_DENSE, Similarity, softmax_matrix
 from .backends.interface import Backend, accumulation_dtype
+from .backends.reference import standardized
 from .dispatch import OpContext, Weights, learnable_weights
 from .transforms import full_precision, outside
 
@@ -46,7 +46,7 @@ def spmm(
             parts.append(_scaled(factor, product(op.kernels, half, source.to(wide), weight)))
     y = sum(parts[1:], parts[0]) if parts else x.new_zeros(op.graph.num_rows, x.size(1), dtype=wide)
     if op.eps is not None and y.size(1) > 0:
-        y = _standardized(y.double(), op.eps)
+        y = standardized(y, op.eps)[0]
     return y.to(dtype)
 
 
@@ -225,16 +225,6 @@ def _degree_bins(kernels: Backend, half: Any) -> Any:
 
 def _is_zero(factor: Any) -> bool:
     return not isinstance(factor, Tensor) and factor == 0.0
-
-
-def _standardized(y: Tensor, eps: float) -> Tensor:
-    """Return LayerNorm of each row, written out: reverse over forward mode of torch's own (2.13) is wrong."""
-    # Rows are scaled by powers of two, so that their squares neither overflow nor vanish (see `reference.standardize`).
-    most = y.detach().abs().amax(1, keepdim=True).clamp(min=math.sqrt(eps))
-    scale = torch.exp2(-most.clamp(2.0**-1000, 2.0**1000).log2().floor())
-    y = y * scale
-    centred = y - y.mean(1, keepdim=True)
-    return centred * (centred.square().mean(1, keepdim=True) + (math.sqrt(eps) * scale).square()).rsqrt()
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:
