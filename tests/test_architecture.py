@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(p for d in ("sbp_kernels", "python", "benchmarks") for p in (ROOT / d).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
 ALLOWED = {
@@ -174,9 +175,9 @@ def test_files_and_functions_stay_short(path):
                 assert length <= 42, f"{name_of(path)}: {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("folder", sorted({p.parent for p in PYTHON + KERNELS}), ids=name_of)
+@pytest.mark.parametrize("folder", sorted({p.parent for p in PYTHON + KERNELS + TESTS}), ids=name_of)
 def test_folders_stay_small(folder):
-    count = sum(p.parent == folder for p in PYTHON + KERNELS)
+    count = sum(p.parent == folder for p in PYTHON + KERNELS + TESTS)
     assert count <= MAX_FILES, f"{name_of(folder)} has {count} source files"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    from .rooms import ROOMS
+    from .targets import TARGETS
 
     parser = argparse.ArgumentParser("python -m tests.fuzz", description=__doc__)
     parser.add_argument("--calls", type=int, default=20_000, help="how many calls to make")
@@ -18,7 +18,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes")
     parser.add_argument("--isa", choices=("avx512", "avx2", "baseline"), help="instruction set of the CPU kernels")
     parser.add_argument("--device", default="cpu", help="where features and graphs live: cpu or cuda")
-    parser.add_argument("--only", choices=ROOMS, help="one kind of calls only")
+    parser.add_argument("--only", choices=TARGETS, help="one kind of calls only")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"), help="folder of failing cases")
     parser.add_argument("--replay", type=Path, metavar="FOLDER", help="run the failing cases of a folder, or one file")
     return parser.parse_args(arguments)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .failures import Failures
 from .in_flight import InFlight
-from .rooms import ROOMS
+from .targets import TARGETS
 from .worker import CHUNK, Job, work
 
 # A call that takes longer than this many seconds hangs.
@@ -81,9 +81,9 @@ class Worker:
             raise RuntimeError(f"a worker ended by {what} with no call in flight, request {self.request!r:.300}")
         kind = "hang" if what.startswith("hang") else "crash"
         words = _words(case["calls"][min(call, len(case["calls"]) - 1)])
-        if not ROOMS[case["room"]].SHRINKS:
+        if not TARGETS[case["target"]].SHRINKS:
             case, call = {**case, "calls": [case["calls"][call]]}, 0
-        title = f"{what} in {case['room']}: {words}"
+        title = f"{what} in {case['target']}: {words}"
         detail = f"chunk {chunk}, example {example}, call {call}"
         return Crash({"kind": kind, "title": title, "detail": detail, "case": case, "call": call}, chunk, example)
 
@@ -100,7 +100,7 @@ def _death(code: int | None) -> str:
 
 
 def _words(call: dict[str, Any]) -> str:
-    return " ".join(str(call[k]) for k in ("op", "mode", "target", "argument", "value", "how") if k in call)
+    return " ".join(str(call[k]) for k in ("op", "mode", "function", "argument", "value", "how") if k in call)
 
 
 class Pool:
@@ -155,7 +155,7 @@ def fuzz(pool: Pool, calls: int, tell: Callable[[int, int], None]) -> int:
         else:
             made += answer[1]
             for failure in answer[2]:
-                shrinks = ROOMS[failure["case"]["room"]].SHRINKS
+                shrinks = TARGETS[failure["case"]["target"]].SHRINKS
                 if shrinks and pool.failures.is_new(failure) and shrunk < SHRUNK:
                     shrunk += 1
                     requests.append(("shrink", *request[1:3], failure))

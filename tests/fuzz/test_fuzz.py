@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from sbp_kernels.backends import native
 from sbp_kernels.backends._extension import NOT_LOADED
 
-from . import core
-from .graphs import Spec
+from .inputs.graphs import Spec
+from .targets import core
 
 ROOT = Path(__file__).parents[2]
 Kernel = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from sbp_kernels import SignedGraph, signed_propagate
 
-from .checks import compare
-from .layer_norm import State
-from .oracle import Coefficients, Expected, linear, propagate, store
-from .tensors import DTYPES, Array, tensor
-from .units import SLACK, UNITS
-from .world import World
+from .inputs.tensors import DTYPES, Array, tensor
+from .oracle.checks import compare
+from .oracle.layer_norm import State
+from .oracle.units import SLACK, UNITS
+from .oracle.value import Coefficients, Expected, linear, propagate, store
+from .oracle.world import World
 
 ISAS = ("avx512", "avx2", "baseline")
 NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "baseline": "baseline"}

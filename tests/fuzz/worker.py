@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from .in_flight import InFlight
-from .rooms import ROOMS, room_of
+from .targets import TARGETS, target_of
 
 # Calls of a chunk: what one Hypothesis run generates.
 CHUNK = 500
@@ -44,7 +44,7 @@ class Chunk:
 
     def __init__(self, job: Job, index: int, calls: int, flight: InFlight) -> None:
         self.job, self.index, self.calls, self.flight = job, index, calls, flight
-        self.room = ROOMS[room_of(index, job.only)]
+        self.target = TARGETS[target_of(index, job.only)]
         self.done = self.examples = 0
         self.failures: list[dict[str, Any]] = []
 
@@ -59,7 +59,7 @@ class Chunk:
             report_multiple_bugs=False,
         )
         generate = seed(self.job.seed * 1_000_003 + self.index)
-        generate(options(given(self.room.strategy(self.job.device))(test)))()
+        generate(options(given(self.target.strategy(self.job.device))(test)))()
 
     def run(self, skip: int) -> None:
         """Run all cases behind the first `skip`, which ran before a crash."""
@@ -73,8 +73,8 @@ class Chunk:
             if self.examples <= skip:
                 return
             self.flight.case(self.index, self.examples, case)
-            for call, problem in self.room.run(case, self.flight.call, self.job.device):
-                stored, at = (case, call) if self.room.SHRINKS else ({**case, "calls": [case["calls"][call]]}, 0)
+            for call, problem in self.target.run(case, self.flight.call, self.job.device):
+                stored, at = (case, call) if self.target.SHRINKS else ({**case, "calls": [case["calls"][call]]}, 0)
                 self.failures.append({**problem._asdict(), "case": stored, "call": at, "example": self.examples})
             self.flight.idle()
 
@@ -93,7 +93,7 @@ class Chunk:
             done += 1
             if done < failure["example"] or time.monotonic() > deadline:
                 return
-            for call, problem in self.room.run(case, self.flight.call, self.job.device):
+            for call, problem in self.target.run(case, self.flight.call, self.job.device):
                 if (problem.kind, problem.title) == (failure["kind"], failure["title"]):
                     best = {**problem._asdict(), "case": case, "call": call, "example": failure["example"]}
                     raise AssertionError
@@ -109,7 +109,7 @@ class Chunk:
     def _alone(self, failure: dict[str, Any]) -> dict[str, Any]:
         """The failing call without those before it, if it still fails."""
         case = {**failure["case"], "calls": [failure["case"]["calls"][failure["call"]]]}
-        for call, problem in self.room.run(case, self.flight.call, self.job.device):
+        for call, problem in self.target.run(case, self.flight.call, self.job.device):
             if (problem.kind, problem.title) == (failure["kind"], failure["title"]):
                 return {**problem._asdict(), "case": case, "call": call, "example": failure["example"]}
         return failure
@@ -152,6 +152,6 @@ def work(connection: Connection, job: Job) -> None:
         else:
             case = request[1]
             flight.case(0, 0, case)
-            found = ROOMS[case["room"]].run(case, flight.call, job.device)
+            found = TARGETS[case["target"]].run(case, flight.call, job.device)
             flight.idle()
             connection.send(("replay", [problem._asdict() for _, problem in found]))

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     fuzz = ("--calls", options.calls, "--seed", options.seed, "--jobs", options.jobs, "--out", folder / "out")
     clean = [
         passes(folder, "-c", loaded),
-        passes(folder, "-m", "tests.sbp_kernels.raw_calls"),
+        passes(folder, "-m", "tests.sbp_kernels.backends.raw_calls"),
         passes(folder, "-m", "tests.fuzz", *map(str, fuzz)),
     ]
     print("clean" if all(clean) else "NOT clean, see above")

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sbp_kernels import CSR, SignedGraph
 
+from ..inputs.graphs import Spec
+from ..inputs.tensors import DTYPES, Array
 from .dense import Dense
-from .graphs import Spec
 from .halves import IMPLICIT, EdgeModel
-from .tensors import DTYPES, Array
 
 
 def draw_edges(spec: Spec, rows: int, cols: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

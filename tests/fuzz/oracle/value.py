@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inputs.tensors import Array
 from .dense import Dense
 from .layer_norm import Norm, State, affine, normalize, tight
-from .tensors import Array
 from .units import SLACK, UNITS, Unit
 
 

@@ -15,7 +15,7 @@ import sbp_kernels
 from sbp_kernels.backends._extension import NOT_LOADED
 
 PACKAGE = Path(sbp_kernels.__file__).parent
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 def python(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

@@ -8,10 +8,10 @@ import torch
 
 from sbp_kernels import CSR
 
-from .bad_values import CHANGES, CONSTANTS, wrong
-from .checks import Problem
-from .graphs import Spec
-from .targets import NODES, WIDTH, edges, features
+from ..inputs.bad_values import CHANGES, CONSTANTS, wrong
+from ..inputs.graphs import Spec
+from ..inputs.valid_calls import NODES, WIDTH, edges, features
+from ..oracle.checks import Problem
 
 OPS = (
     "signed_spmm",
@@ -120,7 +120,7 @@ def changes(op: str) -> list[str]:
 
 
 def check(call: Spec) -> Problem | None:
-    op, argument, name = call["target"], call["argument"], call["value"]
+    op, argument, name = call["function"], call["argument"], call["value"]
     arguments = valid(op)
     before = arguments[argument]
     if argument == "num_steps" and name in ("2**40", "1e300"):

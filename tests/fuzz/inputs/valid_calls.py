@@ -13,7 +13,7 @@ from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, explain, signe
 NODES, WIDTH = 6, 3
 
 
-class Target(NamedTuple):
+class ValidCall(NamedTuple):
     """A callable of keyword arguments, their valid values, and the kind of each."""
 
     call: Callable[..., Any]
@@ -77,18 +77,18 @@ def _edge_arguments() -> dict[str, Any]:
     return {"edge_index": edges(), "edge_weight": torch.ones(12), "num_nodes": NODES, "size": None}
 
 
-TARGETS: dict[str, Target] = {
-    "signed_propagate": Target(
+VALID_CALLS: dict[str, ValidCall] = {
+    "signed_propagate": ValidCall(
         signed_propagate, lambda: {"x": features(), "graph": graph(), "residual": features(), **_CALL}, _PROPAGATE
     ),
-    "signed_pair": Target(
+    "signed_pair": ValidCall(
         signed_pair,
         lambda: {"x": features(), "graph": graph(), "backend": None},
         {"x": "features", "graph": "graph", "backend": "backend"},
     ),
-    "explain": Target(explain, lambda: {"x": features(), "graph": graph()}, {"x": "features", "graph": "graph"}),
-    "use_backend": Target(_backend, lambda: {"name": "reference"}, {"name": "mode"}),
-    "CSR": Target(
+    "explain": ValidCall(explain, lambda: {"x": features(), "graph": graph()}, {"x": "features", "graph": "graph"}),
+    "use_backend": ValidCall(_backend, lambda: {"name": "reference"}, {"name": "mode"}),
+    "CSR": ValidCall(
         CSR,
         _compressed,
         {
@@ -100,40 +100,40 @@ TARGETS: dict[str, Target] = {
             "num_cols": "columns",
         },
     ),
-    "CSR.from_edge_index": Target(CSR.from_edge_index, _edge_arguments, _EDGES),
-    "CSR.with_weight": Target(
+    "CSR.from_edge_index": ValidCall(CSR.from_edge_index, _edge_arguments, _EDGES),
+    "CSR.with_weight": ValidCall(
         lambda weight: csr().with_weight(weight), lambda: {"weight": torch.ones(12)}, {"weight": "weights"}
     ),
-    "CSR.add_self_loops": Target(
+    "CSR.add_self_loops": ValidCall(
         lambda fill_value: csr().add_self_loops(fill_value), lambda: {"fill_value": 2.0}, {"fill_value": "fill"}
     ),
-    "CSR.normalize": Target(lambda mode: csr().normalize(mode), lambda: {"mode": "sym"}, {"mode": "mode"}),
-    "CSR.to": Target(lambda device: csr().to(device), lambda: {"device": "cpu"}, {"device": "device"}),
-    "ClassBlock": Target(
+    "CSR.normalize": ValidCall(lambda mode: csr().normalize(mode), lambda: {"mode": "sym"}, {"mode": "mode"}),
+    "CSR.to": ValidCall(lambda device: csr().to(device), lambda: {"device": "cpu"}, {"device": "device"}),
+    "ClassBlock": ValidCall(
         ClassBlock,
         lambda: {"group": torch.arange(NODES) % 3, "block": torch.rand(3, 3, generator=generator())},
         {"group": "group", "block": "block"},
     ),
-    "ClassBlock.from_labels": Target(
+    "ClassBlock.from_labels": ValidCall(
         ClassBlock.from_labels,
         lambda: {"y": torch.arange(NODES) % 3, "known": torch.arange(NODES) % 2 == 0, "softmax_over": "all"},
         {"y": "labels", "known": "known", "softmax_over": "mode"},
     ),
-    "ClassBlock.mean": Target(
+    "ClassBlock.mean": ValidCall(
         ClassBlock.mean,
         lambda: {"num_nodes": NODES, "device": "cpu"},
         {"num_nodes": "nodes of mean", "device": "device"},
     ),
-    "Similarity": Target(
+    "Similarity": ValidCall(
         Similarity,
         lambda: {"x0": features(), "sign": -1.0, "temperature": 1.0},
         {"x0": "x0", "sign": "sign", "temperature": "temperature"},
     ),
-    "Similarity.with_weight": Target(
+    "Similarity.with_weight": ValidCall(
         lambda x0: Similarity(features()).with_weight(x0), lambda: {"x0": features()}, {"x0": "x0"}
     ),
-    "SignedGraph": Target(SignedGraph, lambda: {"pos": csr(), "neg": csr()}, {"pos": "half", "neg": "half"}),
-    "SignedGraph.from_edge_index": Target(
+    "SignedGraph": ValidCall(SignedGraph, lambda: {"pos": csr(), "neg": csr()}, {"pos": "half", "neg": "half"}),
+    "SignedGraph.from_edge_index": ValidCall(
         SignedGraph.from_edge_index,
         lambda: {
             "pos_edge_index": edges(),
@@ -152,10 +152,10 @@ TARGETS: dict[str, Target] = {
             "size": "size",
         },
     ),
-    "SignedGraph.from_edge_weight": Target(
+    "SignedGraph.from_edge_weight": ValidCall(
         SignedGraph.from_edge_weight, _edge_arguments, {**_EDGES, "edge_weight": "needed weights"}
     ),
-    "SignedGraph.from_labels": Target(
+    "SignedGraph.from_labels": ValidCall(
         SignedGraph.from_labels,
         lambda: {
             "edge_index": edges(),
@@ -165,18 +165,18 @@ TARGETS: dict[str, Target] = {
         },
         {"edge_index": "index", "y": "labels", "known": "known", "softmax_over": "mode"},
     ),
-    "SignedGraph.with_weights": Target(
+    "SignedGraph.with_weights": ValidCall(
         lambda **both: graph().with_weights(**both),
         lambda: {"pos_weight": torch.ones(12), "neg_weight": None},
         {"pos_weight": "weights", "neg_weight": "weights"},
     ),
-    "SignedGraph.add_self_loops": Target(
+    "SignedGraph.add_self_loops": ValidCall(
         lambda fill_value: graph().add_self_loops(fill_value), lambda: {"fill_value": 2.0}, {"fill_value": "fill"}
     ),
-    "SignedGraph.normalize": Target(
+    "SignedGraph.normalize": ValidCall(
         lambda mode, joint: graph().normalize(mode, joint=joint),
         lambda: {"mode": "row", "joint": True},
         {"mode": "mode", "joint": "flag"},
     ),
-    "SignedGraph.to": Target(lambda device: graph().to(device), lambda: {"device": "cpu"}, {"device": "device"}),
+    "SignedGraph.to": ValidCall(lambda device: graph().to(device), lambda: {"device": "cpu"}, {"device": "device"}),
 }

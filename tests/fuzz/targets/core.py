@@ -1,4 +1,4 @@
-"""The room of propagation: a graph and a batch of calls on it, held against the dense oracle."""
+"""Fuzz target "core": a graph and a batch of calls on it, held against the dense oracle."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from ..inputs.calls import call_spec
+from ..inputs.graphs import Spec, graph_spec
+from ..oracle.checks import Problem, check_value, title_of
+from ..oracle.world import World
 from . import actions
-from .calls import call_spec
-from .checks import Problem, check_value, title_of
 from .derivatives import check_derivative
-from .graphs import Spec, graph_spec
-from .world import World
 
 GRAPH_BYTES, CALL_BYTES, BATCH = 40, 32, (12, 24)
 SHRINKS = True
@@ -23,7 +23,7 @@ Mark = Callable[[int], None]
 
 def _case(drawn: tuple[bytes, list[bytes]]) -> Spec:
     graph = graph_spec(drawn[0])
-    return {"room": "core", "graph": graph, "calls": [call_spec(data, graph) for data in drawn[1]]}
+    return {"target": "core", "graph": graph, "calls": [call_spec(data, graph) for data in drawn[1]]}
 
 
 def strategy(device: str) -> st.SearchStrategy[Spec]:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, signed_pair, signed_propagate
 
-from .checks import Problem
-from .graphs import Spec
-from .targets import NODES, edges, features
+from ..inputs.graphs import Spec
+from ..inputs.valid_calls import NODES, edges, features
+from ..oracle.checks import Problem
 
 Edit = Callable[[Tensor], object]
 
@@ -150,7 +150,7 @@ def carried(graph: SignedGraph, way: str) -> SignedGraph:
 
 def edit(call: Spec, graph: SignedGraph, given: dict[str, Tensor]) -> None:
     """Make the edit; what raises here has changed nothing."""
-    subject, name, how = call["target"], call["argument"], call["how"]
+    subject, name, how = call["function"], call["argument"], call["how"]
     owner: Any = {"pos": graph.pos, "block": graph.neg, "similarity": graph.neg, "graph": graph}.get(subject)
     value = given[name] if subject == "inputs" else getattr(owner, name)
     if how in EDITS:
@@ -175,7 +175,7 @@ def check(call: Spec) -> Problem | None:
     before = untouched(call["kind"], call["backend"])
     if call["used"]:
         results(graph, call["backend"])
-    what = f"{call['argument']} of {call['target']} edited by {call['how']}"
+    what = f"{call['argument']} of {call['function']} edited by {call['how']}"
     with contextlib.suppress(Exception):
         edit(call, graph, given)
     try:

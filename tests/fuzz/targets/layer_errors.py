@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from .bad_values import NAMES, wrong
-from .checks import Problem
-from .choices import Reader
-from .graphs import Spec
+from ..inputs.bad_values import NAMES, wrong
+from ..inputs.choices import Reader
+from ..inputs.graphs import Spec
+from ..oracle.checks import Problem
 
 # What a layer's code may raise where PyG's raises as well.
 FORWARD = ("x", "adjacency", "beside")
@@ -47,7 +47,7 @@ def check(call: Spec) -> Problem | None:
     from .bad_arguments import judge
     from .layers import classes
 
-    theirs, mine = classes(call["target"])
+    theirs, mine = classes(call["function"])
     try:
         got = _outcome(mine, call)
     except Exception:
@@ -55,7 +55,7 @@ def check(call: Spec) -> Problem | None:
         return None
     if got is None:
         return None
-    what = f"{call['target']}({call['argument']}={call['value']})"
+    what = f"{call['function']}({call['argument']}={call['value']})"
     problem = judge(got, what)
     if problem is None or type(got) is type(_outcome(theirs, call)):
         return None

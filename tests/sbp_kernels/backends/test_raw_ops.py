@@ -14,7 +14,7 @@ from sbp_kernels.backends._extension import NOT_LOADED
 
 if NOT_LOADED is not None:
     pytest.skip(f"native: {NOT_LOADED}", allow_module_level=True)
-from tests.sbp_kernels.raw_calls import BAD, GROUPS, INT32, INT64, OPS, ROWS, WIDTH, good, random, run
+from tests.sbp_kernels.backends.raw_calls import BAD, GROUPS, INT32, INT64, OPS, ROWS, WIDTH, good, random, run
 
 
 def test_there_are_cases_for_every_op():
@@ -49,7 +49,7 @@ def test_bad_calls_do_not_harm_the_process():
     """All of them once more in another process: corrupted memory would end it sooner or later."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.sbp_kernels.raw_calls"], env=env, capture_output=True, text=True
+        [sys.executable, "-m", "tests.sbp_kernels.backends.raw_calls"], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.split() == [str(len(BAD)), "refused"], done.stdout + done.stderr
 

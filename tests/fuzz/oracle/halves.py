@@ -17,9 +17,9 @@ from torch import Tensor
 
 from sbp_kernels import ClassBlock, Similarity
 
+from ..inputs.tensors import DTYPES, Array, tensor
 from .algebra import Exact, Majorant
 from .dense import Dense, Signs
-from .tensors import DTYPES, Array, tensor
 
 Algebra = Exact | Majorant
 

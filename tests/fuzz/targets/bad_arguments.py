@@ -12,10 +12,10 @@ from torch import Tensor
 import sbp_kernels
 from sbp_kernels import CSR, ClassBlock, SignedGraph, Similarity, signed_pair, signed_propagate
 
-from .bad_values import MAY, wrong
-from .checks import Problem
-from .graphs import Spec
-from .targets import TARGETS
+from ..inputs.bad_values import MAY, wrong
+from ..inputs.graphs import Spec
+from ..inputs.valid_calls import VALID_CALLS
+from ..oracle.checks import Problem
 
 # Words of the inside that a message to the user must not have.
 INSIDE = re.compile(
@@ -31,24 +31,24 @@ LEGAL = {("explain", "float8")}
 
 def check(call: Spec) -> Problem | None:
     """Make the call and use what it returns."""
-    target, argument, name = TARGETS[call["target"]], call["argument"], call["value"]
-    if (target.kinds[argument], name) in ENDLESS:
+    valid_call, argument, name = VALID_CALLS[call["function"]], call["argument"], call["value"]
+    if (valid_call.kinds[argument], name) in ENDLESS:
         return None
-    arguments = target.valid()
+    arguments = valid_call.valid()
     try:
         arguments[argument] = wrong(name, arguments[argument])
     except Exception:
         # No such value: a list of a number, a sparse tensor of one dimension.
         return None
-    what = f"{call['target']}({argument}={name})"
+    what = f"{call['function']}({argument}={name})"
     try:
-        use(target.call(**arguments))
+        use(valid_call.call(**arguments))
     except Exception as error:
         return judge(error, what)
     if (
-        (call["target"], name) in LEGAL
-        or name in MAY[target.kinds[argument]]
-        or alike(arguments[argument], target.valid()[argument])
+        (call["function"], name) in LEGAL
+        or name in MAY[valid_call.kinds[argument]]
+        or alike(arguments[argument], valid_call.valid()[argument])
     ):
         return None
     return Problem("accepted", what, "a wrong value was taken without complaint")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from .tensors import DTYPES
+from ..inputs.tensors import DTYPES
 
 # Second-order terms, which the analysis leaves out.
 SLACK = 1.1

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sbp_kernels import signed_pair, signed_propagate, use_backend
 
-from .graphs import EXTREME, Spec
-from .oracle import Coefficients, Expected, Norm, propagate
-from .tensors import DTYPES, WILD, Array, tensor
+from ..inputs.graphs import EXTREME, Spec
+from ..inputs.tensors import DTYPES, WILD, Array, tensor
+from .value import Coefficients, Expected, Norm, propagate
 from .world import World
 
 

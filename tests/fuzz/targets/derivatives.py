@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .algebra import Exact, Majorant
-from .checks import Inputs, Problem, compare, compute, title_of
-from .formula import CallFormula
-from .formula_modes import FORMULA_MODES
-from .graphs import Spec
-from .halves import EdgeModel, SimilarityModel
-from .modes import LEAF_MODES, MODES, RESULT_FIRST, SECOND_ORDER
-from .oracle import Expected, propagate
-from .tensors import DTYPES, tensor
-from .units import SLACK, UNITS
-from .world import World
+from ..inputs.graphs import Spec
+from ..inputs.tensors import DTYPES, tensor
+from ..oracle.algebra import Exact, Majorant
+from ..oracle.checks import Inputs, Problem, compare, compute, title_of
+from ..oracle.formula import CallFormula
+from ..oracle.formula_modes import FORMULA_MODES
+from ..oracle.halves import EdgeModel, SimilarityModel
+from ..oracle.modes import LEAF_MODES, MODES, RESULT_FIRST, SECOND_ORDER
+from ..oracle.units import SLACK, UNITS
+from ..oracle.value import Expected, propagate
+from ..oracle.world import World
 
 # By how much the majorant is inflated to see what its intermediate values do to it.
 STEP = 2.0**-20

@@ -1,4 +1,4 @@
-"""The room of layers: PyG's layers and ours, with the same parameters, give the same results and derivatives.
+"""Fuzz target "layers": PyG's layers and ours, with the same parameters, give the same results and derivatives.
 
 The truth is PyG's layer in float64; ours may err four times as much as PyG's own in the type of the call.
 """
@@ -22,14 +22,14 @@ from torch_geometric_signed_directed.nn import signed as pygsd
 import sbp_kernels.nn as ours
 from sbp_kernels.nn import signed_directed
 
+from ..inputs.choices import Reader, table
+from ..inputs.graphs import Spec
+from ..inputs.tensors import DTYPES
+from ..oracle.checks import Problem
+from ..oracle.formula_modes import FORMULA_MODES
+from ..oracle.modes import LEAF_MODES, MODES
+from ..oracle.world import draw_edges
 from . import layer_errors, sbp_layers
-from .checks import Problem
-from .choices import Reader, table
-from .formula_modes import FORMULA_MODES
-from .graphs import Spec
-from .modes import LEAF_MODES, MODES
-from .tensors import DTYPES
-from .world import draw_edges
 
 BYTES, BATCH = 32, 12
 SHRINKS = False
@@ -63,7 +63,7 @@ def decode(data: bytes) -> Spec:
     if kind == "sbp":
         return sbp_layers.decode(r)
     name = r.one_of(tuple(OPTIONS))
-    spec: Spec = {"op": kind, "target": name, "options": r.one_of(OPTIONS[name][0]), "cached": r.chance(15)}
+    spec: Spec = {"op": kind, "function": name, "options": r.one_of(OPTIONS[name][0]), "cached": r.chance(15)}
     spec["lazy"], spec["mode"], spec["form"] = r.chance(10), r.pick(MODE), r.pick(FORMS)
     spec["dtype"] = r.one_of(("float32", "float64"))
     spec["rows"] = r.between(2, 24)
@@ -80,7 +80,7 @@ def decode(data: bytes) -> Spec:
 
 def strategy(device: str) -> st.SearchStrategy[Spec]:
     call = st.binary(min_size=BYTES, max_size=BYTES).map(decode)
-    return st.lists(call, min_size=BATCH, max_size=BATCH).map(lambda calls: {"room": "layers", "calls": calls})
+    return st.lists(call, min_size=BATCH, max_size=BATCH).map(lambda calls: {"target": "layers", "calls": calls})
 
 
 def run(case: Spec, mark: Mark, device: str = "cpu") -> list[tuple[int, Problem]]:
@@ -94,7 +94,7 @@ def run(case: Spec, mark: Mark, device: str = "cpu") -> list[tuple[int, Problem]
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             title = f"{type(error).__name__} at {'/'.join(where.filename.split('/')[-2:])}:{where.lineno}"
-            problem = Problem("exception", f"{title} in {call['target']} {call.get('mode', '')}", str(error))
+            problem = Problem("exception", f"{title} in {call['function']} {call.get('mode', '')}", str(error))
         if problem is not None:
             problems.append((index, problem))
     return problems
@@ -109,7 +109,7 @@ def classes(name: str) -> tuple[type, type]:
 
 def arguments(call: Spec) -> dict[str, Any]:
     """Arguments of the constructor."""
-    name, options = call["target"], dict(call["options"])
+    name, options = call["function"], dict(call["options"])
     width = -1 if call["lazy"] and name in ("GCNConv", "SGConv") else WIDTH
     if name in ("GCNConv", "SGConv"):
         options.update(in_channels=width, out_channels=4)
@@ -149,7 +149,7 @@ def in_form(call: Spec, edge_index: Tensor, weight: Tensor | None) -> list[Any]:
 
 def inputs(call: Spec) -> tuple[list[Tensor], list[Any]]:
     """(features, adjacency) of a call, in its type."""
-    name, dtype = call["target"], DTYPES[call["dtype"]]
+    name, dtype = call["function"], DTYPES[call["dtype"]]
     generator = torch.Generator().manual_seed(call["seed"])
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)  # noqa: E731
     features = [draw(call["rows"], WIDTH) for _ in range(OPTIONS[name][1])]
@@ -168,7 +168,7 @@ def inputs(call: Spec) -> tuple[list[Tensor], list[Any]]:
 
 def both(call: Spec) -> tuple[torch.nn.Module, torch.nn.Module]:
     """(theirs, ours) with the same parameters, in float64."""
-    theirs, mine = (make(**arguments(call)) for make in classes(call["target"]))
+    theirs, mine = (make(**arguments(call)) for make in classes(call["function"]))
     if any(is_lazy(p) for p in theirs.parameters()):
         features, adjacent = inputs({**call, "dtype": "float32", "form": "edge_index"})
         theirs(*features, *adjacent)
@@ -219,7 +219,9 @@ def check_layer(call: Spec) -> Problem | None:
     for index, (a, b, c) in enumerate(zip(got, own, truth, strict=True)):
         wrong = differs(a, b, c, scale)
         if wrong:
-            return Problem("wrong layer", f"{call['target']} {call['mode']} {call['form']}", f"result {index}: {wrong}")
+            return Problem(
+                "wrong layer", f"{call['function']} {call['mode']} {call['form']}", f"result {index}: {wrong}"
+            )
     return None
 
 

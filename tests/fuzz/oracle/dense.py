@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .tensors import Array
+from ..inputs.tensors import Array
 
 Signs = tuple[Array, Array, Array]
 

@@ -1,4 +1,4 @@
-"""The room of the command line: `python -m sbp_study` with one wrong flag or run file ends with one line on stderr."""
+"""Fuzz target "cli": `python -m sbp_study` with one wrong flag or run file ends with one line on stderr."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from ..inputs.choices import Reader
+from ..inputs.graphs import Spec
+from ..oracle.checks import Problem
 from .bad_arguments import INSIDE
-from .checks import Problem
-from .choices import Reader
-from .graphs import Spec
 
 BYTES, BATCH = 6, 5
 SHRINKS = False
@@ -90,15 +90,15 @@ def flags() -> dict[str, list[str]]:
 def decode(data: bytes) -> Spec:
     r = Reader(data)
     if r.chance(18):
-        return {"op": "run file", "target": "train", "argument": "run file", "value": r.one_of(tuple(FILES))}
+        return {"op": "run file", "function": "train", "argument": "run file", "value": r.one_of(tuple(FILES))}
     command = r.one_of(tuple(BASES))
     value = r.one_of((*VALUES, None))
-    return {"op": "cli", "target": command, "argument": r.one_of(flags()[command]), "value": value}
+    return {"op": "cli", "function": command, "argument": r.one_of(flags()[command]), "value": value}
 
 
 def strategy(device: str) -> st.SearchStrategy[Spec]:
     call = st.binary(min_size=BYTES, max_size=BYTES).map(decode)
-    return st.lists(call, min_size=BATCH, max_size=BATCH).map(lambda calls: {"room": "cli", "calls": calls})
+    return st.lists(call, min_size=BATCH, max_size=BATCH).map(lambda calls: {"target": "cli", "calls": calls})
 
 
 def run(case: Spec, mark: Mark, device: str = "cpu") -> list[tuple[int, Problem]]:
@@ -114,7 +114,7 @@ def run(case: Spec, mark: Mark, device: str = "cpu") -> list[tuple[int, Problem]
 
 def words(call: Spec, out: str) -> list[str]:
     """The command line: the flag's value is replaced, or the flag is added behind."""
-    base = [out if word == "OUT" else word for word in BASES[call["target"]]]
+    base = [out if word == "OUT" else word for word in BASES[call["function"]]]
     flag, value = call["argument"], call["value"]
     given = [] if value is None else [value]
     if flag in base:
@@ -122,7 +122,7 @@ def words(call: Spec, out: str) -> list[str]:
         base[at : at + 2] = [flag, *given]
     else:
         base += [flag, *given] if flag else given
-    return [call["target"], *base]
+    return [call["function"], *base]
 
 
 def invoke(argv: list[str]) -> tuple[int | None, str, Exception | None]:
@@ -155,7 +155,7 @@ def judge(argv: list[str], what: str) -> Problem | None:
 
 def check_flag(call: Spec) -> Problem | None:
     with tempfile.TemporaryDirectory() as out:
-        return judge(words(call, out), f"sbp {call['target']} {call['argument']} {str(call['value'])[:40]}")
+        return judge(words(call, out), f"sbp {call['function']} {call['argument']} {str(call['value'])[:40]}")
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .tensors import Array
+from ..inputs.tensors import Array
 from .units import Unit
 
 

@@ -10,10 +10,10 @@ import sbp_kernels
 from sbp_kernels import use_backend
 from sbp_kernels.backends import BACKENDS
 
-from .checks import Problem
-from .graphs import Spec
-from .halves import EdgeModel
-from .world import World
+from ..inputs.graphs import Spec
+from ..oracle.checks import Problem
+from ..oracle.halves import EdgeModel
+from ..oracle.world import World
 
 
 def write(call: Spec, world: World) -> Problem | None:

@@ -9,20 +9,20 @@ import torch
 
 from sbp_kernels.nn import ContraNorm, SBPConv
 
-from .checks import Problem, compare
-from .choices import Reader
-from .graphs import Spec
-from .halves import labels
-from .oracle import Coefficients, Expected, Norm, propagate
-from .tensors import DTYPES, Array, tensor
-from .units import UNITS
-from .world import World, draw_edges
+from ..inputs.choices import Reader
+from ..inputs.graphs import Spec
+from ..inputs.tensors import DTYPES, Array, tensor
+from ..oracle.checks import Problem, compare
+from ..oracle.halves import labels
+from ..oracle.units import UNITS
+from ..oracle.value import Coefficients, Expected, Norm, propagate
+from ..oracle.world import World, draw_edges
 
 
 def decode(r: Reader) -> Spec:
     spec: Spec = {
         "op": "sbp",
-        "target": r.one_of(("SBPConv", "ContraNorm")),
+        "function": r.one_of(("SBPConv", "ContraNorm")),
         "negatives": r.one_of(("edges", "labels", "features", None)),
         "rows": r.between(1, 24),
         "edges": r.between(0, 60),
@@ -86,7 +86,7 @@ def _world(spec: Spec) -> tuple[World, dict[str, Any]]:
 
 def check(spec: Spec) -> Problem | None:
     x, x64 = tensor(spec["seed"] + 7, (spec["rows"], spec["width"]), spec["dtype"], "normal")
-    if spec["target"] == "ContraNorm":
+    if spec["function"] == "ContraNorm":
         return _contra_norm(spec, x, x64)
     world, given = _world(spec)
     names = ("alpha", "beta", "lam")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..inputs.graphs import Spec
 from .checks import Inputs
-from .graphs import Spec
 from .halves import Algebra, EdgeModel
 from .world import World
 

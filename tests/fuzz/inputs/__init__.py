@@ -1,0 +1,1 @@
+"""What random bytes say: graphs, feature tensors, calls, and bad arguments for them."""
