@@ -83,6 +83,8 @@ class _Spmm(torch.autograd.Function):
         # A linear step with fixed coefficients and weights saves nothing.
         saves = any(ctx.needs_input_grad[4:])
         normed = op.eps is not None
+        # Without zeros for the gradient of 1/std, which only derivatives of second order have.
+        ctx.set_materialize_grads(not normed)
         ctx.save_for_backward(
             x if saves else None,
             x_neg if saves else None,
@@ -100,7 +102,7 @@ class _Spmm(torch.autograd.Function):
         x, x_neg, residual, coef, pos_weight, neg_weight, y, rstd = ctx.saved_tensors
         op: OpContext = ctx.op
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
-        dtype = grad.dtype
+        dtype = y.dtype if grad is None else grad.dtype
         if op.eps is not None:
             grad = layer_norm_backward(grad, grad_rstd, y, rstd)
             # Before standardization gradients are larger by 1/std, which float16 may not hold.

@@ -187,7 +187,7 @@ def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
     check_tensor(name, value)
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-    if value.is_complex() or value.dtype == torch.bool:
+    if value.is_complex() or value.is_quantized or value.dtype == torch.bool:
         raise ValueError(f"{name} must be real, got {describe(value)}")
     return value.reshape(()).to(device=x.device, dtype=wide)
 

@@ -209,7 +209,7 @@ def _weight(store: Any) -> Tensor | None:
     if weight is None:
         return None
     check_tensor(name, weight)
-    if weight.is_complex():
+    if weight.is_complex() or weight.is_quantized:
         raise ValueError(f"{name} must be real, got {describe(weight)}")
     if weight.dim() == 2 and weight.size(1) == 1:
         weight = weight.squeeze(1)

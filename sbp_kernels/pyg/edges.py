@@ -62,7 +62,8 @@ def check_weight(weight: Any, num_edges: int, device: torch.device) -> Tensor:
     """Return the weights as a floating vector `[num_edges]`. To read their values would synchronize a GPU."""
     if not isinstance(weight, Tensor):
         raise ValueError(f"edge_weight must be a tensor, got {type(weight).__name__}")
-    if weight.layout != torch.strided or weight.is_complex() or weight.numel() != num_edges or weight.device != device:
+    real = weight.layout == torch.strided and not weight.is_complex() and not weight.is_quantized
+    if not real or weight.numel() != num_edges or weight.device != device:
         raise ValueError(
             f"edge_weight must be a real dense tensor of shape [num_edges={num_edges}] on {device}, "
             f"got {weight.dtype} {tuple(weight.shape)} on {weight.device}"

@@ -121,6 +121,10 @@ CASES = {
         "finite number, got 1000000",
     ),
     "alpha complex tensor": (lambda: signed_propagate(X, G, alpha=torch.tensor(1j)), "alpha must be real"),
+    "alpha quantized tensor": (
+        lambda: signed_propagate(X, G, alpha=torch.quantize_per_tensor(torch.ones(()), 0.1, 0, torch.qint8)),
+        "alpha must be real",
+    ),
     "alpha bool tensor": (lambda: signed_propagate(X, G, alpha=torch.tensor(True)), "alpha must be real"),
     "beta beside a tensor": (
         lambda: signed_propagate(X, G, alpha=torch.tensor(1.0), beta="1"),

@@ -99,6 +99,21 @@ def test_layer_norm_of_constant_rows(backend, dtype, width):
             assert bool(torch.isnan(y).all() if eps == 0.0 else (y.abs() < 1e-20).all())
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e17, 1e30])
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+def test_gradient_of_layer_norm_of_rows_of_any_magnitude(backend, size, eps):
+    """The square of 1/std overflows for rows of 1e-20; only derivatives of second order need it."""
+    index = torch.stack([torch.arange(4), torch.arange(4)])
+    graph = SignedGraph(CSR.from_edge_index(index, num_nodes=4))
+    x = (torch.randn(4, 19, generator=torch.Generator().manual_seed(0)) * size).requires_grad_()
+    g = torch.randn(4, 19, generator=torch.Generator().manual_seed(1))
+    norm = torch.nn.LayerNorm(19, eps=eps, elementwise_affine=False)
+    got = torch.autograd.grad(signed_propagate(x, graph, layer_norm=norm, backend=backend), x, g)[0]
+    wide = x.detach().double().requires_grad_()
+    want = torch.autograd.grad(torch.nn.functional.layer_norm(wide, (19,), eps=eps), wide, g.double())[0]
+    torch.testing.assert_close(got.double() * size, want * size, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("tensor", [False, True])
 @pytest.mark.parametrize("huge", [torch.inf, torch.nan])
 def test_a_coefficient_of_zero_reads_nothing(backend, tensor, huge):

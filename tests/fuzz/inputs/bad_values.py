@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,12 @@ def _inside(number: float) -> Change:
         return out
 
     return change
+
+
+def _quantized(v: torch.Tensor) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.13 deprecates quantized tensors, and still makes them
+        return torch.quantize_per_tensor(v, 0.1, 0, torch.qint8)
 
 
 CONSTANTS: dict[str, Any] = {
@@ -70,6 +77,8 @@ CONSTANTS: dict[str, Any] = {
     "one vector": torch.tensor([0.5]),
     "three vector": torch.ones(3),
     "empty vector": torch.ones(0),
+    "quantized scalar": _quantized(torch.ones(())),
+    "sparse vector": torch.ones(1).to_sparse(),
     "meta scalar": torch.ones((), device="meta"),
     "sparse": torch.eye(3).to_sparse(),
 }
@@ -110,7 +119,7 @@ CHANGES: dict[str, Change] = {
     "subclass": lambda v: v.detach().clone().as_subclass(Subclass),
     "parameter": lambda v: torch.nn.Parameter(v.detach().clone()),
     "nested": lambda v: torch.nested.nested_tensor([v.detach(), v.detach()]),
-    "quantized": lambda v: torch.quantize_per_tensor(v.detach().float(), 0.1, 0, torch.qint8),
+    "quantized": lambda v: _quantized(v.detach().float()),
     "same": lambda v: v,
 }
 NAMES = ("same", *CONSTANTS, *(name for name in CHANGES if name != "same"))

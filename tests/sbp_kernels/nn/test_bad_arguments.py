@@ -135,7 +135,8 @@ BAD_EDGES: list[Any] = [
     E + 1,
 ]
 BAD_EDGES += [torch.tensor([[0, -1], [1, 0]]), E.numpy()]
-BAD_WEIGHTS: list[Any] = ["x", 1.0, [1.0, 1.0, 1.0], W[:2], torch.rand(4), W.cfloat(), NAN * W, W.to_sparse()]
+Q = torch.quantize_per_tensor(W.detach(), 0.1, 0, torch.qint8)
+BAD_WEIGHTS: list[Any] = ["x", 1.0, [1.0, 1.0, 1.0], W[:2], torch.rand(4), W.cfloat(), NAN * W, W.to_sparse(), Q]
 
 
 def replaced(name: str, place: int, value: Any) -> Call:
