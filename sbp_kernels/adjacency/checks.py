@@ -133,11 +133,16 @@ def check_values(name: str, value: Any, size: int, size_name: str, device: torch
     check_tensor(name, value)
     if value.dim() != 1 or value.numel() != size or not value.is_floating_point():
         raise ValueError(f"{name} must be floating with shape [{size_name}={size}], got {describe(value)}")
-    if value.dtype not in FLOATS:
-        raise ValueError(f"{name} must be float32, float64, bfloat16 or float16, got {value.dtype}")
+    check_float_type(name, value)
     if value.device != device:
         raise ValueError(f"{name} must be on the device of the edges, {device}, got {value.device}")
     check_finite(name, value)
+
+
+def check_float_type(name: str, value: Tensor) -> None:
+    """Raise ValueError if `value` is of a floating type that no kernel reads."""
+    if value.is_floating_point() and value.dtype not in FLOATS:
+        raise ValueError(f"{name} must be float32, float64, bfloat16 or float16, got {value.dtype}")
 
 
 def check_finite(name: str, value: Tensor) -> None:

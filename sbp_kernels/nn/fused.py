@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, SparseTensor
 
+from ..adjacency.checks import check_float_type
 from ..backends.interface import FLOATS
 from ..graph import SignedGraph
 from ..pyg.adjacency import layer_adjacency
@@ -146,8 +147,7 @@ def promoted(x: Tensor, edge_weight: Any) -> Tensor:
     """Return the features in the type of PyG's messages, which are products of features and weights."""
     if not isinstance(edge_weight, Tensor) or edge_weight.dtype == x.dtype or not edge_weight.is_floating_point():
         return x
-    if edge_weight.dtype not in FLOATS:
-        raise ValueError(f"edge_weight must be float32, float64, bfloat16 or float16, got {edge_weight.dtype}")
+    check_float_type("edge_weight", edge_weight)
     # Under autocast, the features already have the type of the result.
     return x if torch.is_autocast_enabled(x.device.type) else x.to(torch.promote_types(x.dtype, edge_weight.dtype))
 

@@ -37,8 +37,9 @@ class SignedConv(Fused, pyg.SignedConv):
             out_neg = self.lin_neg_l(neg) + self.lin_neg_r(target)
             return torch.cat([out_pos, out_neg], dim=-1)
         # This splits instead of slicing: the gradient of each slice would be a full matrix with zeros.
-        # As an int: PyG accepts a bool for the number of channels, and `split` does not.
-        parts = [int(self.in_channels), source.size(1) - int(self.in_channels)]
+        # PyG slices x[:, :in_channels], so that any integer is legal; `split` takes lengths.
+        first = len(range(source.size(1))[: int(self.in_channels)])
+        parts = [first, source.size(1) - first]
         (pos_of_pos, pos_of_neg), (neg_of_pos, neg_of_neg) = pos.split(parts, 1), neg.split(parts, 1)
         own_pos, own_neg = target.split(parts, 1)
         out_pos = self.lin_pos_l(torch.cat([pos_of_pos, neg_of_neg], 1)) + self.lin_pos_r(own_pos)

@@ -10,7 +10,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.typing import SparseTensor
 from torch_geometric.utils import add_remaining_self_loops, is_sparse, to_edge_index
 
-from ..adjacency.checks import check_edges, check_real, check_values
+from ..adjacency.checks import check_edges, check_float_type, check_real, check_values
 from ..adjacency.csr import CSR
 from ..adjacency.sparsity import SparsityPattern
 
@@ -68,6 +68,7 @@ def check_weight(weight: Any, num_edges: int, device: torch.device) -> Tensor:
             f"edge_weight must be a real dense tensor of shape [num_edges={num_edges}] on {device}, "
             f"got {weight.dtype} {tuple(weight.shape)} on {weight.device}"
         )
+    check_float_type("edge_weight", weight)
     weight = weight.reshape(-1)
     return weight if weight.is_floating_point() else weight.float()
 

@@ -178,6 +178,7 @@ add("APPNP", "alpha must be a finite number", *(lambda v=v: ours.APPNP(2, v)(X, 
 add("APPNP", "num_steps must be an integer", lambda: ours.APPNP(torch.ones(3), 0.1)(X, E))
 add("APPNP", "edge_weight must be float32, float64", lambda: ours.APPNP(2, 0.1)(X, E, F8))
 add("GCNConv", "edge_weight must be float32, float64", lambda: ours.GCNConv(4, 4)(X, E, F8))
+add("GCN2Conv", "edge_weight must be float32, float64", lambda: ours.GCN2Conv(4, 0.1)(X, X, E, F8))
 add("GCN2Conv", "alpha must be a finite number", *(lambda v=v: ours.GCN2Conv(4, v)(X, X, E) for v in PYG_OPTION))
 add("FAConv", "eps must be a finite number", *(lambda v=v: ours.FAConv(4, v)(X, X, E) for v in PYG_OPTION))
 add("FAConv", "x must be a tensor of features", lambda: ours.FAConv(4)(torch.nested.nested_tensor([X, X[:1]]), X, E))

@@ -254,11 +254,12 @@ def test_contra_norm_acts_within_each_graph_of_a_batch() -> None:
         torch.testing.assert_close(out[batch == graph], part)
 
 
-def test_signed_conv_takes_the_numbers_of_channels_that_pyg_takes() -> None:
-    """True is the integer 1 to PyG's linear maps and slices."""
-    x, pos, neg = torch.randn(5, 2), edges(0, 8, 5), edges(1, 6, 5)
+@pytest.mark.parametrize(("channels", "width"), [(True, 2), (-5, 11), (-5, 6)])
+def test_signed_conv_takes_the_numbers_of_channels_that_pyg_takes(channels: int, width: int) -> None:
+    """True is the integer 1 to PyG's linear maps and slices, and a slice may end at -5."""
+    x, pos, neg = torch.randn(5, width), edges(0, 8, 5), edges(1, 6, 5)
     results = []
     for package in (pyg, ours):
         torch.manual_seed(0)
-        results.append(package.SignedConv(True, 3, first_aggr=False)(x, pos, neg))
+        results.append(package.SignedConv(channels, 3, first_aggr=False)(x, pos, neg))
     torch.testing.assert_close(*results)
