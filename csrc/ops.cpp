@@ -59,6 +59,7 @@ STABLE_TORCH_LIBRARY(sbp, m) {
   m.def("coo_to_csr(Tensor row, Tensor col, SymInt num_rows, SymInt num_cols) -> (Tensor, Tensor, Tensor)");
   m.def("csr_transpose(Tensor rowptr, Tensor col, SymInt num_cols) -> (Tensor, Tensor, Tensor)");
   m.def("cpu_isa() -> str");
+  m.def("cpu_traits() -> str");
   // 100 x the compute capabilities that this binary has code for. Only defined if CUDA sources were built.
   m.def("cuda_archs() -> str");
 }

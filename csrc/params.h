@@ -5,9 +5,6 @@
 
 namespace sbp {
 
-// The CPU kernels prefetch the features of the edge that comes this many edges later, in this row or a later one.
-constexpr int64_t kAhead = 24;
-
 enum class Type : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 constexpr int kNumTypes = 4;
 
@@ -25,7 +22,12 @@ struct Half {
   const void* x = nullptr;
   int64_t x_stride = 0;
   int64_t num_edges = 0;
-  int64_t prefetch_end = 0;  // edges before this one prefetch for the edge kAhead later
+  // On a CPU, edges before `prefetch_end` prefetch the features of the edge that comes `prefetch_distance` edges later,
+  // in this row or a later one.
+  int64_t prefetch_end = 0;
+  int64_t prefetch_distance = 0;
+  bool prefetch_to_l1 = false;  // else to L2
+  int64_t x_bytes = 0;
   double coef = 0.0;
 };
 
@@ -54,6 +56,7 @@ struct SpmmParams {
   double eps = -1.0;          // < 0: no LayerNorm
   int64_t num_rows = 0;
   int64_t width = 0;
+  int64_t y_stride = 0;  // from a row of y, or of a table, to the next: width, or more for a tile of the features
 };
 
 // Rows in bins by degree (the edges of both halves), the largest degrees first. A GPU gives a row of each bin to more

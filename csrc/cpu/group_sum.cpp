@@ -26,7 +26,7 @@ SpmmParams pass_over(const Half& listed, int64_t num_rows, int64_t width) {
   SpmmParams params;
   params.half[0] = listed;
   params.num_rows = num_rows;
-  params.width = width;
+  params.width = params.y_stride = width;
   return params;
 }
 

@@ -5,6 +5,7 @@
 // over the rows that it has just written, while they are in its cache. Each row has one owner thread in every pass.
 #include <tuple>
 
+#include "packed_tiles.h"
 #include "row_ops.h"
 
 namespace sbp {
@@ -69,7 +70,7 @@ std::tuple<Tensor, Tensor> run_steps(const Arguments& args, SpmmParams params, c
   const RowKernels& add = row_kernels(args.type(), kInt32Columns);
   SpmmParams sum;
   sum.num_rows = num_rows;
-  sum.width = width;
+  sum.width = sum.y_stride = width;
   write_to(sum, total_out.mutable_data_ptr(), args.dtype());
   for (int64_t k = 1; k <= num_steps; ++k) {
     write_to(params, buffer[k % 2], args.dtype());
@@ -87,8 +88,7 @@ std::tuple<Tensor, Tensor> run_steps(const Arguments& args, SpmmParams params, c
       params.residual = buffer[(k - 1) % 2];
       params.residual_stride = width;
     }
-    parallel_rows(num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
-      run.spmm(params, begin, end);
+    run_spmm(params, run, args.dtype(), [&](int64_t begin, int64_t end) {
       if (!sums) return;
       SpmmParams own = sum;
       if (k == 1) {

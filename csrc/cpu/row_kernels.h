@@ -98,7 +98,7 @@ template <class S, class I> void spmm_rows(const SpmmParams& p, int64_t begin, i
 SBP_INLINE SpmmParams only_half(const Half& half, int64_t width, void* y) {
   SpmmParams p;
   p.half[0] = half;
-  p.width = width;
+  p.width = p.y_stride = width;
   p.y = y;
   return p;
 }

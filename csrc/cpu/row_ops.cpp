@@ -6,27 +6,12 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
-#include <unistd.h>
 #endif
 
+#include "packed_tiles.h"
 #include "row_ops.h"
 
 namespace sbp {
-
-namespace {
-
-// Outputs above 1/8 of the last-level cache use non-temporal stores: the other data of a step would evict them before
-// they are read. Measured on an AMD EPYC with 32 MB, including loops over several steps: faster from 5 MB, slower at
-// 3 MB.
-int64_t non_temporal_threshold() {
-  long size = 0;
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  size = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-  return (size > 0 ? int64_t(size) : int64_t(32) << 20) / 8;
-}
-
-}  // namespace
 
 Tensor new_output(int64_t rows, int64_t width, const Dtype& type) {
   // The C shim avoids the dispatcher, whose microsecond is measurable on a small graph.
@@ -59,10 +44,10 @@ Tensor new_vector(int64_t size, const Dtype& type) {
 }
 
 void write_to(SpmmParams& params, void* y, const Dtype& type) {
-  static const int64_t threshold = non_temporal_threshold();
   const int64_t row = params.width * type.size;
   params.y = y;
-  params.non_temporal = params.num_rows * row > threshold && row % 64 == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
+  params.non_temporal = params.num_rows * row > cpu_traits().non_temporal_above && row % 64 == 0 &&
+                        reinterpret_cast<uintptr_t>(y) % 64 == 0;
 }
 
 Scalars::Scalars(Arguments& args, const char* name, const MaybeTensor& values, int64_t size) {
@@ -85,7 +70,7 @@ SpmmParams spmm_params(const Arguments& args, const Operands& all, const Coeffic
   if (coef.p != 0.0) params.half[0] = with_coef(all.half[0], bytes_of(all.x, args.dtype()), coef.p);
   if (coef.q != 0.0) params.half[1] = with_coef(all.half[1], bytes_of(all.x, args.dtype()), coef.q);
   params.num_rows = all.num_rows;
-  params.width = all.x.width;
+  params.width = params.y_stride = all.x.width;
   params.r = coef.r;
   if (coef.r != 0.0) {
     params.residual = all.residual.data;
@@ -130,14 +115,10 @@ SpmmParams merged_params(Arguments& args, const Tensor& x, const MaybeTensor& re
 
 namespace {
 
-void run_rows(const SpmmParams& params, void (*rows)(const SpmmParams&, int64_t, int64_t)) {
-  parallel_rows(params.num_rows, cost_of(params), [&](int64_t begin, int64_t end) { rows(params, begin, end); });
-}
-
 Tensor spmm(SpmmParams& params, const Arguments& args, EdgeFormat format) {
   Tensor y = new_output(params.num_rows, params.width, args.dtype());
   write_to(params, y.mutable_data_ptr(), args.dtype());
-  run_rows(params, row_kernels(args.type(), format).spmm);
+  run_spmm(params, row_kernels(args.type(), format), args.dtype());
   return y;
 }
 
@@ -206,7 +187,11 @@ std::tuple<Tensor, Tensor> signed_pair(OpStack& stack) {
   Tensor y_neg = new_output(num_rows, params.width, args.dtype());
   params.y = y.mutable_data_ptr();
   params.y_neg = y_neg.mutable_data_ptr();
-  run_rows(params, row_kernels(args.type(), edge_format(args.int64_columns())).pair);
+  const RowKernels& run = row_kernels(args.type(), edge_format(args.int64_columns()));
+  parallel_rows(num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
+    const FlushSubnormals flush(true);
+    run.pair(params, begin, end);
+  });
   return {y, y_neg};
 }
 
@@ -268,6 +253,7 @@ Tensor edge_dot(OpStack& stack) {
 }
 
 std::string cpu_isa() { return kernels().name; }
+std::string show_cpu_traits() { return describe(cpu_traits()); }
 
 }  // namespace
 }  // namespace sbp
@@ -282,4 +268,7 @@ STABLE_TORCH_LIBRARY_IMPL(sbp, CPU, m) {
   m.impl("edge_dot", sbp::boxed<sbp::edge_dot>);
 }
 
-STABLE_TORCH_LIBRARY_IMPL(sbp, CompositeExplicitAutograd, m) { m.impl("cpu_isa", TORCH_BOX(&sbp::cpu_isa)); }
+STABLE_TORCH_LIBRARY_IMPL(sbp, CompositeExplicitAutograd, m) {
+  m.impl("cpu_isa", TORCH_BOX(&sbp::cpu_isa));
+  m.impl("cpu_traits", TORCH_BOX(&sbp::show_cpu_traits));
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../operands.h"
+#include "cpu_traits.h"
 #include "isa/isa.h"
 #include "parallel.h"
 
@@ -18,12 +19,13 @@ Tensor new_vector(int64_t size, const Dtype& type);
 
 inline int64_t bytes_of(const Features& x, const Dtype& type) { return x.rows * x.width * type.size; }
 
-// The half with its coefficient, and with prefetches if x does not fit in the cache.
+// The half with its coefficient, and with prefetches if its x of `x_bytes` exceeds the caches.
 inline Half with_coef(Half half, int64_t x_bytes, double coef) {
-  // For features in or near the L2 cache, prefetch instructions only add cost: on an AMD EPYC with 1 MB of L2, the
-  // pass without prefetches is up to 1.2x faster until the features take 2.5 MB.
-  constexpr int64_t kCached = 5 << 19;
-  if (x_bytes > kCached) half.prefetch_end = half.num_edges - kAhead;
+  const CpuTraits& traits = cpu_traits();
+  half.x_bytes = x_bytes;
+  half.prefetch_distance = traits.prefetch_distance;
+  half.prefetch_to_l1 = traits.prefetch_to == 1;
+  half.prefetch_end = x_bytes > traits.prefetch_above ? half.num_edges - traits.prefetch_distance : 0;
   half.coef = coef;
   return half;
 }

@@ -8,16 +8,21 @@
 // Vectors of one row that are in registers at a time: half of the vector registers.
 constexpr int kMaxVecs = kBytes == 64 ? 16 : 8;
 
-// Prefetch to L2: the few line-fill buffers of L1 stay free for the current loads. On an AMD EPYC the whole pass takes
-// half the time that it takes with prefetches to L1.
-SBP_INLINE void prefetch_row(const void* row, int64_t bytes) {
-  for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(static_cast<const char*>(row) + k, 0, 2);
+// Locality 3 is L1, 2 is L2. Which is better depends on the processor (see cpu_traits).
+template <int kLocality> SBP_INLINE void prefetch_row(const void* row, int64_t bytes) {
+  for (int64_t k = 0; k < bytes; k += 64) __builtin_prefetch(static_cast<const char*>(row) + k, 0, kLocality);
 }
 
-// Prefetch the row of x that the edge kAhead edges after e gathers.
+// Prefetch the row of x that the edge `prefetch_distance` edges after e gathers.
 template <class S, class I>
 SBP_INLINE void prefetch_ahead(const Half& half, const I* col, const S* x, int64_t e, int64_t width) {
-  if (e < half.prefetch_end) prefetch_row(x + int64_t(col[e + kAhead]) * half.x_stride, width * int64_t(sizeof(S)));
+  if (e >= half.prefetch_end) return;
+  const S* row = x + int64_t(col[e + half.prefetch_distance]) * half.x_stride;
+  const int64_t bytes = width * int64_t(sizeof(S));
+  if (half.prefetch_to_l1)
+    prefetch_row<3>(row, bytes);
+  else
+    prefetch_row<2>(row, bytes);
 }
 
 template <class A> SBP_INLINE A value_or_one(const void* array, int64_t i) {
@@ -102,9 +107,9 @@ template <class S, int W, int NV, bool kReachesBack> SBP_INLINE void add_merged_
   }
 }
 
-template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, int64_t width) {
+template <class A> SBP_INLINE const A* table_row(const Half& half, int64_t row, int64_t stride) {
   if (half.table == nullptr) return nullptr;
-  return static_cast<const A*>(half.table) + (half.group == nullptr ? row : half.group[row]) * width;
+  return static_cast<const A*>(half.table) + (half.group == nullptr ? row : half.group[row]) * stride;
 }
 
 // Compute features [offset, offset + NV vectors) of rows [begin, end): add both sparse sums, the residual and the
@@ -121,9 +126,9 @@ __attribute__((noinline)) void row_pass_tile(const SpmmParams& params, Acc<S>* z
   const Vec<A, W> r = splat<W>(A(p.r)), coef[2] = {splat<W>(A(p.half[0].coef)), splat<W>(A(p.half[1].coef))};
   const S* residual = p.residual == nullptr ? nullptr : at_row<S>(p.residual, begin, p.residual_stride) + offset;
   const bool non_temporal = !kReachesBack && p.non_temporal && z == nullptr;
-  S* y = static_cast<S*>(p.y) + begin * p.width + offset;
+  S* y = static_cast<S*>(p.y) + begin * p.y_stride + offset;
   if (!kRounds && z != nullptr) y = reinterpret_cast<S*>(z) + offset;
-  for (int64_t row = begin; row < end; ++row, y += p.width) {
+  for (int64_t row = begin; row < end; ++row, y += p.y_stride) {
     Vec<A, W> acc[NV] = {};
     if constexpr (kIsMerged<I>) {
       add_merged_edges<S, W, NV, kReachesBack>(acc, p, row, offset, last);
@@ -142,11 +147,11 @@ __attribute__((noinline)) void row_pass_tile(const SpmmParams& params, Acc<S>* z
     }
     for (int h = 0; h < 2; ++h) {
       if (kIsMerged<I> || p.half[h].table == nullptr) continue;
-      const A* table = table_row<A>(p.half[h], row, p.width) + offset;
+      const A* table = table_row<A>(p.half[h], row, p.y_stride) + offset;
       for (int k = 0; k < NV; ++k) acc[k] += coef[h] * load<W>(table + start_of<W, NV>(k, last));
     }
     if (kRounds && z != nullptr) {
-      A* out = z + (row - begin) * p.width + offset;
+      A* out = z + (row - begin) * p.y_stride + offset;
       for (int k = 0; k < NV; ++k) store<W>(out + start_of<W, NV>(k, last), acc[k]);
     } else if (non_temporal) {
       for (int k = 0; k < NV; ++k) store_non_temporal<W>(y + k * W, acc[k]);
@@ -169,7 +174,7 @@ template <class S, class I, int W, int NV> SBP_INLINE void row_pass_rest(const S
   }
 }
 
-// Compute rows [begin, end) into p.y or, before rounding, into z `[end - begin, width]`. z may be the memory of the
+// Compute rows [begin, end) into p.y or, before rounding, into z `[end - begin, y_stride]`. z may be the memory of the
 // table: a tile loads all features that it reads of a row before it stores, and tiles do not overlap.
 template <class S, class I> void row_pass(const SpmmParams& p, Acc<S>* z, int64_t begin, int64_t end) {
   constexpr int W = kLanes<Acc<S>>;
@@ -184,7 +189,7 @@ template <class S, class I> void row_pass(const SpmmParams& p, Acc<S>* z, int64_
     // tile.
     const int64_t rows = width <= kFull ? end - begin : 1;
     for (int64_t row = begin; row < end; row += rows) {
-      Acc<S>* const out = z == nullptr ? nullptr : z + (row - begin) * width;
+      Acc<S>* const out = z == nullptr ? nullptr : z + (row - begin) * p.y_stride;
       int64_t offset = 0;
       for (; offset < full_tiles; offset += kFull) {
         row_pass_tile<S, I, W, kMaxVecs, false>(p, out, row, row + rows, offset, (kMaxVecs - 1) * W);

@@ -45,11 +45,14 @@ template <class To, class From> SBP_INLINE To bits_as(From from) {
 template <int W> SBP_INLINE Vec<float, W> half_to_float(Vec<uint16_t, W> h) {
   using U = Vec<uint32_t, W>;
   const U bits = __builtin_convertvector(h, U);
-  // Shift the exponent into place and rescale by 2^112. This is exact for normal and subnormal numbers.
   const U magnitude = (bits & 0x7fffu) << 13;
-  const Vec<float, W> scaled = bits_as<Vec<float, W>>(magnitude) * 0x1p112f;
+  // The exponent is biased by 127 instead of 15. A subnormal number m 2^-24 is (2^-14 + m 2^-24) - 2^-14, which holds
+  // in a thread that flushes subnormal floats, too.
+  const U normal = magnitude + (112u << 23);
+  const U tiny = bits_as<U>(bits_as<Vec<float, W>>(magnitude + (113u << 23)) - 0x1p-14f);
+  const U is_tiny = bits_as<U>(magnitude < (1u << 23));
   const U special = bits_as<U>(magnitude >= (0x7c00u << 13)) & 0x7f800000u;
-  return bits_as<Vec<float, W>>(bits_as<U>(scaled) | special | ((bits & 0x8000u) << 16));
+  return bits_as<Vec<float, W>>((tiny & is_tiny) | (normal & ~is_tiny) | special | ((bits & 0x8000u) << 16));
 }
 
 // Round to nearest even, as the hardware does.

@@ -21,7 +21,7 @@ def _load() -> str | None:
         torch.ops.load_library(str(built[0]))
     except OSError as error:
         return f"the C++ extension {built[0].name} does not load with torch {torch.__version__}: {error}"
-    missing = [name for name in (*_fakes.OPS, "cpu_isa") if not hasattr(torch.ops.sbp, name)]
+    missing = [name for name in (*_fakes.OPS, "cpu_isa", "cpu_traits") if not hasattr(torch.ops.sbp, name)]
     if missing:
         return f"the C++ extension {built[0].name} is of another version (no {missing[0]}): reinstall to rebuild it"
     _fakes.register()
