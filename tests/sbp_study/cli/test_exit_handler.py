@@ -56,6 +56,9 @@ ProgressBar.__init__ = init
     "in a library that catches every exception": """
 import sbp_study.cli.exit_handler
 from sbp_study.training.progress import ProgressBar
+
+# Whole commands in processes of their own: 2 minutes on one core.
+pytestmark = pytest.mark.slow
 sbp_study.cli.exit_handler._GRACE_SECONDS = 0.5
 def update(self, n=1):
     try: call(); list(range(1000))

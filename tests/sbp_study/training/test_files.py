@@ -20,6 +20,9 @@ from sbp_study.training import files
 from sbp_study.training.files import atomic, claimed, require_writable, write
 from tests.sbp_study.commands import ROOT, started
 
+# Whole commands in processes of their own: 2 minutes on one core.
+pytestmark = pytest.mark.slow
+
 STUDY = ("depth", "--dataset", "karate", "--models", "sgc,gcn", "--layers", "2,3", "--seeds", "2", "--epochs", "20")
 # A limit on the file size simulates a full disk.
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
