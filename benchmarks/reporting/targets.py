@@ -108,15 +108,21 @@ def avx2(runs: Runs) -> Measured | None:
     return _mean([Ratio(1 / float(r["ratio_to_ours"]), r) for r in _others(runs, "isa", "AVX2", "AVX-512")])
 
 
-def gather_share(runs: Runs) -> Measured | None:
+def roofline_share(runs: Runs) -> Measured | None:
     """Measure the share of the roofline that the row pass reaches at arxiv's size."""
     found = None
     for row in chosen(runs.propagate, method=OURS, workload="arxiv", width="128", dtype="float32", mode=FORWARD):
         share = share_of_roofline(row)
         if share is not None:
-            where = f"d=128 float32: {row['gbs']} GB/s; gather {row['gather_gbs']}, copy {row['copy_gbs']} GB/s"
-            found = Measured(share, where)
+            found = Measured(share, f"d=128 float32: gather {row['gather_gbs']}, stream {row['stream_gbs']} GB/s")
     return found
+
+
+def largest_share(runs: Runs) -> Measured | None:
+    """Measure the largest share of the roofline of any method: above 1, the probes are not the fastest way."""
+    shares = [Ratio(share, row) for row in runs.propagate if (share := share_of_roofline(row)) is not None]
+    most = max(shares, key=lambda r: r.value, default=None)
+    return most and Measured(most.value, most.where)
 
 
 def worst_memory(runs: Runs) -> Measured | None:
@@ -140,7 +146,8 @@ TARGETS = (
     Target("forward+backward ≥ 2.5× merged pair", 2.5, mean_ahead("merged_addmm", BACKWARD)),
     Target("bfloat16 ≥ 1.3× float32 out of cache", 1.3, large_bfloat16),
     Target("... and never slower", 1, worst_bfloat16),
-    Target("≥ 80 % of the gather bandwidth, arxiv", 0.8, gather_share),
+    Target("≥ 80 % of the roofline, arxiv", 0.8, roofline_share),
+    Target("no method above the roofline (+ 5 %)", 1.05, largest_share, at_least=False),
     Target("2 threads ≥ 1.7× one", 1.7, second_thread),
     Target("AVX2 ≥ 60 % of AVX-512", 0.6, avx2),
     Target("forward memory ≤ 1.05× output", 1.05, worst_memory, at_least=False),
