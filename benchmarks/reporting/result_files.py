@@ -68,12 +68,11 @@ def _cell(value: object) -> object:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select the run to read."""
+def add_source_arguments(parser: argparse.ArgumentParser, *, every: bool = False) -> None:
+    """Add the arguments that select the run to read; with `every`, the default is the runs of all devices."""
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
-    parser.add_argument(
-        "--slug", default=device_slug(torch.device("cpu")), help="folder of the device, default: %(default)s"
-    )
+    slug = None if every else device_slug(torch.device("cpu"))
+    parser.add_argument("--slug", default=slug, help=f"folder of the device, default: {slug or 'every processor'}")
     parser.add_argument("--preset", default="full", help="kind of run to read, default: %(default)s")
 
 
