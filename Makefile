@@ -18,7 +18,7 @@ help:
 	@echo "make test-all  the rest: sanitizers, ahead-of-time compilation, interpreter and device-code suites, a fuzz"
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine (40 minutes), page and figures, then the targets"
-	@echo "make bench-again  ours and merged torch.addmm in six more processes (16 minutes), for medians over processes"
+	@echo "make bench-again  ours, merged torch.addmm and MKL in six more processes (30 minutes), for medians over processes"
 	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for several GPU architectures: registers, spills, loads"
@@ -53,7 +53,12 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 
-bench: $(INSTALLED)
+# Without MKL, its rows say that it is not installed.
+$(VENV)/.bench: $(INSTALLED)
+	-$(BIN)/python -m pip install --quiet "mkl>=2025"
+	touch $@
+
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.bench_propagate
 	$(BIN)/python -m benchmarks.bench_build
 	$(BIN)/python -m benchmarks.bench_implicit
@@ -62,13 +67,14 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.check_targets
 
 # Memory placement and core clocks differ between processes, so ratios near a target need several processes.
-AGAIN := $(BIN)/python -m benchmarks.bench_propagate --dtype float32 --methods merged_addmm_int32,merged_addmm_int64
+AGAIN := $(BIN)/python -m benchmarks.bench_propagate --dtype float32 --methods merged_addmm_int32,merged_addmm_int64,mkl_handle,mkl_handle_copy
 BOTH := --modes forward,forward+backward
-bench-again: $(INSTALLED)
+bench-again: $(VENV)/.bench
 	for process in 1 2 3 4 5 6; do \
 	  $(AGAIN) $(BOTH) --sizes cora,pubmed --widths 16,32,64,128,256,512 && \
 	  $(AGAIN) $(BOTH) --sizes road,bitcoin-otc,wiki-rfa --widths 64 && \
 	  $(AGAIN) --modes forward --sizes degree-2,degree-4,degree-8,degree-16,degree-32,degree-64 --widths 64 && \
+	  $(AGAIN) --modes forward --sizes degree-128,degree-256 --widths 64,128 && \
 	  $(AGAIN) $(BOTH) --sizes arxiv --widths 64,128 || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.render

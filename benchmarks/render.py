@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .instructions import RECORD
-from .reporting import figures_resources, figures_speed, markdown, result_files, study_tables, targets
+from .reporting import figures_resources, figures_speed, markdown, result_files, study_tables
+from .reporting.devices import Device, commits, devices, measured, sections
 from .reporting.markdown import NOT_RUN
 from .reporting.queries import Row
+from .reporting.targets import Runs
 
 ROOT = Path(__file__).parents[1]
 FIGURES: dict[str, Callable[[Sequence[Row], Path], list[Path] | None]] = {
@@ -23,14 +25,14 @@ FIGURES: dict[str, Callable[[Sequence[Row], Path], list[Path] | None]] = {
 }
 
 
-def draw(folder: Path, propagate: Sequence[Row], implicit: Sequence[Row]) -> tuple[list[Path], list[str]]:
+def draw(folder: Path, runs: Runs) -> tuple[list[Path], list[str]]:
     """Draw the figures into the folder; return the written files, and the names of figures without rows."""
     files, missing = [], []
     for name, figure in FIGURES.items():
-        found = figure(propagate, folder / name)
+        found = figure(runs.propagate, folder / name)
         missing += [] if found else [name]
         files += found or []
-    found = figures_resources.depth(implicit, folder / "depth") if implicit else None
+    found = figures_resources.depth(runs.implicit, folder / "depth") if runs.implicit else None
     return files + (found or []), missing + ([] if found else ["depth"])
 
 
@@ -42,7 +44,7 @@ def pictures(drawn: Sequence[Path], missing: Sequence[str], base: Path) -> str:
     return "\n\n".join(lines + [f"{', '.join(missing)}: {NOT_RUN}."] * bool(missing))
 
 
-def devices(results: Path) -> str:
+def every_run(results: Path) -> str:
     """Return the table of the latest runs of every device, and of devices that are not yet run."""
     lines = []
     for path in sorted(results.glob("*/propagate.csv")):
@@ -69,57 +71,66 @@ def instructions(record: Path = RECORD) -> str:
     return markdown.grid("instruction set | kernel | instructions: | compiler", lines)
 
 
-def blocks(folder: Path, runs: targets.Runs, preset: str) -> dict[str, str]:
+# Marker in BENCHMARKS.md: the table of a device there, and the benchmark that it is made of.
+TABLES: dict[str, tuple[Callable[[Sequence[Row]], str], str]] = {
+    "step": (markdown.step, "propagate"),
+    "methods": (markdown.methods, "propagate"),
+    "others": (markdown.others, "propagate"),
+    "build": (markdown.build, "build"),
+    "implicit": (markdown.implicit, "implicit"),
+    "layers": (markdown.implicit, "layers"),
+    "reorder": (markdown.reorder, "reorder"),
+}
+
+
+def blocks(found: Sequence[Device], results: Path) -> dict[str, str]:
     """Return the tables of BENCHMARKS.md, except the figures, by marker."""
-    found = {
-        "targets": markdown.targets(runs),
-        "step": markdown.step(runs.propagate),
-        "methods": markdown.methods(runs.propagate),
-        "others": markdown.others(runs.propagate),
-        "build": markdown.build(runs.build) if runs.build else f"{NOT_RUN}.",
-        "devices": devices(folder.parent),
-        "instructions": instructions(),
-    }
-    for name, table in (("implicit", markdown.implicit), ("layers", markdown.implicit), ("reorder", markdown.reorder)):
-        rows = _latest(folder / f"{name}.csv", preset)
-        found[name] = table(rows) if rows else f"{NOT_RUN}."
-    return found
+    tables = {"targets": sections(found, lambda _, runs: markdown.targets(runs))}
+    for name in TABLES:
+        tables[name] = sections(found, lambda _, runs, name=name: _table(name, runs))
+    return tables | {"devices": f"{every_run(results)}\n\n{commits(found)}", "instructions": instructions()}
 
 
-def _latest(path: Path, preset: str) -> list[Row]:
-    try:
-        return result_files.latest(path, preset)
-    except (FileNotFoundError, ValueError):
-        return []
+def _table(name: str, runs: Runs) -> str:
+    table, benchmark = TABLES[name]
+    rows = getattr(runs, benchmark)
+    return table(rows) if rows else f"{NOT_RUN}."
+
+
+def write_readme(readme: Path, found: Sequence[Device], width: str) -> None:
+    """Rewrite the README's tables."""
+    with_rows = [(device.name, runs) for device, runs in measured(found)]
+    table = markdown.readme([(name, runs.propagate) for name, runs in with_rows], width)
+    markdown.rewrite(readme, "bench", f"{table} {commits(found)}")
+    # Only BENCHMARKS.md lists calls that cannot run, with reasons.
+    timed = [(name, [row for row in runs.implicit if row["median_ms"]]) for name, runs in with_rows]
+    parts = [f"**{name}**\n\n{markdown.implicit(rows)}" for name, rows in timed if rows]
+    markdown.rewrite(readme, "implicit", "\n\n".join(parts) or f"{NOT_RUN}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
-    result_files.add_source_arguments(parser)
+    result_files.add_source_arguments(parser, every=True)
     parser.add_argument("--width", default="128", help="width of the README's table, default: %(default)s")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md and README.md")
     parser.add_argument("--figures-only", action="store_true", help="do not rewrite tables")
     parser.add_argument("--study", action="store_true", help="only rewrite the README's tables of the study")
     args = parser.parse_args(argv)
+    page, readme = args.root / "BENCHMARKS.md", args.root / "README.md"
     try:
         if args.study:
-            markdown.rewrite(args.root / "README.md", study_tables.BLOCK, study_tables.markdown(args.results / "study"))
-            print(f"rewrote the study's tables of {args.root / 'README.md'}")
+            markdown.rewrite(readme, study_tables.BLOCK, study_tables.markdown(args.results / "study"))
+            print(f"rewrote the study's tables of {readme}")
             return 0
-        folder = result_files.find(args.results, args.slug, "propagate.csv").parent
-        runs = targets.read(args.results, args.slug, args.preset)
-        drawn, missing = draw(folder, runs.propagate, _latest(folder / "implicit.csv", args.preset))
-        for file in drawn:
+        found = devices(args.results, args.preset, args.slug)
+        drawn = {device.folder: draw(device.folder, runs) for device, runs in measured(found)}
+        for file in (file for files, _ in drawn.values() for file in files):
             print(f"wrote {file}")
         if not args.figures_only:
-            found = blocks(folder, runs, args.preset)
-            page, readme = args.root / "BENCHMARKS.md", args.root / "README.md"
-            for name, table in (found | {"figures": pictures(drawn, missing, args.root)}).items():
+            figures = sections(found, lambda device, _: pictures(*drawn[device.folder], args.root))
+            for name, table in (blocks(found, args.results) | {"figures": figures}).items():
                 markdown.rewrite(page, name, table)
-            markdown.rewrite(readme, "bench", markdown.readme(runs.propagate, args.width))
-            # Only BENCHMARKS.md lists calls that cannot run, with reasons.
-            timed = [row for row in _latest(folder / "implicit.csv", args.preset) if row["median_ms"]]
-            markdown.rewrite(readme, "implicit", markdown.implicit(timed) if timed else found["implicit"])
+            write_readme(readme, found, args.width)
             print(f"rewrote the tables of {page} and {readme}")
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")

@@ -14,7 +14,9 @@ from .modes import BACKWARD, FORWARD, LEARNABLE, MODES, OURS
 
 # The methods a reader compares with: the usual PyG code, PyG's sparse path, and a hand-optimised single call.
 CORE = (OURS, "pyg_scatter", "pyg_edge_index", "torch_sparse_pair", "merged_addmm_int32", "merged_addmm_int64")
-FAST = (OURS, "torch_sparse_pair", "merged_addmm_int32")
+MKL = ("mkl_handle", "mkl_handle_copy")
+CPU_CORE = (*CORE, "torch_sparse_reduce", *MKL)
+FAST = (OURS, "torch_sparse_pair", "merged_addmm_int32", *MKL)
 ALONE = (OURS,)
 EVERY: tuple[str, ...] = ()
 BOTH, SINGLE = ("float32", "bfloat16"), ("float32",)
@@ -31,7 +33,7 @@ class CaseSpec:
     width: int
     mode: str = FORWARD
     dtypes: tuple[str, ...] = SINGLE
-    methods: tuple[str, ...] = CORE
+    methods: tuple[str, ...] = CPU_CORE
     cache: str = "warm"
     axes: tuple[str, ...] = ()
 
@@ -71,6 +73,9 @@ FULL = (
     *grid("arxiv+", [128], [FORWARD]),
     # Speedup by mean degree.
     *grid("degree-2 degree-4 degree-8 degree-16 degree-32 degree-64", [64], [FORWARD]),
+    # High degrees, at which a row of x is read from cache many times.
+    *grid("degree-128", [64, 128], dtypes=BOTH, methods=(*FAST, "torch_sparse_reduce")),
+    *grid("degree-256", [64, 128], [FORWARD], dtypes=BOTH, methods=(*FAST, "torch_sparse_reduce")),
     # Coefficients or weights that require grad.
     *grid("cora pubmed", [64], LEARNABLE),
     *grid("arxiv", [64], LEARNABLE, methods=(OURS, "pyg_scatter")),
@@ -79,7 +84,7 @@ FULL = (
     # Threads and instruction sets, timed interleaved with the usual ones.
     *grid("pubmed arxiv", [64, 128], [FORWARD], methods=ALONE, axes=("threads=1", "isa=avx2", "isa=baseline")),
     # Reddit comes last because its 126 M edges need the most memory. torch has no sparse product for bfloat16.
-    CaseSpec("reddit", 64, methods=(OURS, "merged_addmm_int32")),
+    CaseSpec("reddit", 64, methods=(OURS, "merged_addmm_int32", "mkl_handle")),
     CaseSpec("reddit", 64, dtypes=("bfloat16",), methods=ALONE),
 )
 

@@ -11,12 +11,11 @@ def gather_bytes(num_edges: int, width: int, itemsize: int) -> int:
 
 
 def stream_bytes(num_nodes: int, num_edges: int, width: int, itemsize: int) -> int:
-    """Return the bytes that a pass reads or writes in order.
+    """Return the bytes that a pass reads or writes in order, whatever its format.
 
-    Each edge has a column and a scale; each node has a row of x as residual, a row of y, two row pointers, two scales
-    and its place in the degree bins.
+    Each edge has a column and a factor of 4 bytes; each node has a row of x as residual, a row of y and a row pointer.
     """
-    return 8 * num_edges + num_nodes * (2 * width * itemsize + 16 + 8 + 4)
+    return 8 * num_edges + num_nodes * (2 * width * itemsize + 8)
 
 
 def passes(mode: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import mkl
 from .cuda_graph import cuda_graph
 from .registry import Prepared, Problem, method, needs_cpu, needs_fixed_matrix
 
@@ -43,8 +44,46 @@ def merged_addmm_int64(problem: Problem) -> Prepared:
 def merged_addmm_cached(problem: Problem) -> Prepared:
     """The merged call replayed as a CUDA graph, so that its descriptors are created once."""
     if problem.x.device.type != "cuda":
-        raise NotImplementedError("torch creates MKL's handle of the matrix in each call and does not cache it")
+        raise NotImplementedError("torch has no way to cache MKL's handle of a matrix; mkl_handle does without torch")
     return Prepared(cuda_graph(_merged_addmm(problem, torch.int32), problem.x), "CUDA graph")
+
+
+@method("mkl_handle")
+def mkl_handle(problem: Problem) -> Prepared:
+    """MKL with a cached handle and beta = 0: the residual is on the diagonal of the merged matrix."""
+    matrices = _mkl_matrices(problem, residual=True)
+
+    def product(handle: mkl.Handle) -> Product:
+        return lambda x: handle.multiply(x, torch.empty_like(x), 0.0)
+
+    return Prepared(_with_transpose(*map(product, matrices)), "MKL")
+
+
+@method("mkl_handle_copy")
+def mkl_handle_copy(problem: Problem) -> Prepared:
+    """MKL with a cached handle and beta = 1: MKL adds to a copy of the residual, because it updates y in place."""
+    matrices, r = _mkl_matrices(problem, residual=False), 1.0 - float(problem.coefficients.lam)
+
+    def product(handle: mkl.Handle) -> Product:
+        return lambda x: handle.multiply(x, x * r, 1.0)
+
+    return Prepared(_with_transpose(*map(product, matrices)), "MKL")
+
+
+def _mkl_matrices(problem: Problem, *, residual: bool) -> tuple[mkl.Handle, mkl.Handle]:
+    needs_cpu(problem, "MKL")
+    matrix, transpose = _merged_matrices(problem, torch.int32, residual=residual)
+    handle = mkl.Handle(matrix, problem.x.size(1))
+    return handle, handle if transpose is matrix else mkl.Handle(transpose, problem.x.size(1))
+
+
+@method("torch_sparse_reduce")
+def torch_sparse_reduce(problem: Problem) -> Prepared:
+    """torch.sparse.mm(reduce="sum"), torch's own kernel instead of MKL's, with the residual on the diagonal."""
+    needs_cpu(problem, 'torch.sparse.mm(reduce="sum")')
+    matrix, transpose = _merged_matrices(problem, torch.int32, residual=True)
+    product = torch.sparse.mm
+    return Prepared(_with_transpose(lambda x: product(matrix, x, "sum"), lambda x: product(transpose, x, "sum")))
 
 
 @method("scipy")
@@ -79,18 +118,26 @@ def _merged(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 def _merged_addmm(problem: Problem, index_dtype: torch.dtype) -> Product:
     """Return addmm with signs, alpha, beta and normalization in the values, and a precomputed transpose."""
+    matrix, transpose = _merged_matrices(problem, index_dtype, residual=False)
+    addmm, r = torch.addmm, 1.0 - float(problem.coefficients.lam)
+    return _with_transpose(lambda x: addmm(x, matrix, x, beta=r), lambda x: addmm(x, transpose, x, beta=r))
+
+
+def _merged_matrices(problem: Problem, index_dtype: torch.dtype, *, residual: bool) -> tuple[Tensor, Tensor]:
+    """Return lam (alpha A+ - beta A-), plus (1 - lam) I with `residual`, and its transpose, the same if symmetric."""
     needs_fixed_matrix(problem)
     source, target, value = _merged(problem)
     n, dtype, lam = problem.graph.num_nodes, problem.x.dtype, float(problem.coefficients.lam)
+    value = lam * value
+    if residual:
+        diagonal = torch.arange(n, device=source.device)
+        source, target = torch.cat([source, diagonal]), torch.cat([target, diagonal])
+        value = torch.cat([value, value.new_full((n,), 1.0 - lam)])
     matrix = _csr_tensor(target, source, value, n, dtype, index_dtype)
     transpose = _csr_tensor(source, target, value, n, dtype, index_dtype)
     if all(torch.equal(part(matrix), part(transpose)) for part in _CSR_PARTS):
         transpose = matrix
-    addmm = torch.addmm
-    return _with_transpose(
-        lambda x: addmm(x, matrix, x, beta=1.0 - lam, alpha=lam),
-        lambda x: addmm(x, transpose, x, beta=1.0 - lam, alpha=lam),
-    )
+    return matrix, transpose
 
 
 def _with_transpose(forward: Product, backward: Product) -> Product:

@@ -73,7 +73,8 @@ def memory(rows: Sequence[Row], stem: Path) -> list[Path] | None:
                     found[r["workload"]] = min(ratio, found.get(r["workload"], ratio))
             places = [j for j, name in enumerate(names) if name in found]
             heights = [found[names[j]] for j in places]
-            axes.bar([j + (i - 1.5) * bar for j in places], heights, bar * 0.92, color=colour, label=label)
+            offset = (i - (len(methods) - 1) / 2) * bar
+            axes.bar([j + offset for j in places], heights, bar * 0.92, color=colour, label=label)
         axes.axhline(1.0, color="0.4", linewidth=0.8, linestyle=DASHED)
         factor_axis(axes)
         axes.set_ylim(bottom=0.7)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..cases.modes import FORWARD, MODES, OURS
 from .figure_style import DASHED, OURS_COLOUR, STYLE, factor_axis, save
 from .peers import PEERS
-from .queries import Row, against, chosen, distinct, mean_degree
+from .queries import Row, against, case_of, chosen, distinct, mean_degree, share_of_roofline
 
 
 def widths(rows: Sequence[Row], stem: Path, dtype: str = "float32") -> list[Path] | None:
@@ -93,34 +93,27 @@ def degrees(rows: Sequence[Row], stem: Path) -> list[Path] | None:
 
 
 def roofline(rows: Sequence[Row], stem: Path) -> list[Path] | None:
-    """Plot achieved bandwidth over the size of x, with the probes of the same run."""
-    rows = [r for r in chosen(rows, mode=FORWARD, dtype="float32") if r["gbs"] and r["gather_gbs"]]
-    ours = sorted((r for r in rows if r["method"] == OURS), key=lambda r: float(r["output_bytes"]))
-    if not ours:
+    """Plot the share of the roofline over the size of x, for ours and the peers."""
+    rows = chosen(rows, mode=FORWARD, dtype="float32")
+    shares = [(row, share) for row in rows if (share := share_of_roofline(row)) is not None]
+    if not any(row["method"] == OURS for row, _ in shares):
         return None
-    size = lambda r: float(r["output_bytes"]) / 1e6  # noqa: E731
     with rc_context(STYLE):
         figure = Figure(figsize=(6.2, 3.9), layout="constrained")
         axes = figure.subplots()
-        axes.axhline(float(ours[0]["copy_gbs"]), color="0.4", linewidth=1, linestyle=DASHED, label="copy, out of cache")
-        probe = [float(r["gather_gbs"]) for r in ours]
-        axes.plot(
-            [size(r) for r in ours], probe, "_", color="black", ms=9, mew=1.6, label="bare gather, same rows of x"
-        )
-        axes.plot(
-            [size(r) for r in ours], [float(r["gbs"]) for r in ours], "D", color=OURS_COLOUR, ms=4.5, label="ours"
-        )
-        for peer in ("merged_addmm_int32", "pyg_scatter"):
-            label, colour, marker = PEERS[peer.removesuffix("_int32")]
-            those = [r for r in rows if r["method"] == peer]
-            xs, ys = [size(r) for r in those], [float(r["gbs"]) for r in those]
-            axes.plot(xs, ys, marker, color=colour, markersize=4, alpha=0.8, label=label)
+        axes.axhline(100, color="0.4", linewidth=1, linestyle=DASHED)
+        for method, (label, colour, marker) in {**PEERS, OURS: ("ours", OURS_COLOUR, "D")}.items():
+            best: dict[tuple[str, ...], tuple[float, float]] = {}
+            for row, share in shares:
+                if row["method"].startswith(method):
+                    at = float(row["output_bytes"]) / 1e6, 100 * share
+                    best[case_of(row)] = max(at, best.get(case_of(row), at))
+            axes.plot(*zip(*best.values(), strict=True) if best else ([], []), marker, color=colour, ms=4, label=label)
         axes.set_xscale("log")
-        axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.set_ylim(bottom=0)
         axes.grid(color="0.9", linewidth=0.6)
         axes.set_xlabel("x, MB (float32, forward)")
-        axes.set_ylabel("GB/s (bytes of a fused pass / time)")
+        axes.set_ylabel("share of the roofline, %")
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return save(figure, rows, stem)

@@ -51,21 +51,23 @@ def _memory(rows: Sequence[Row], method: str, row: Row) -> str:
     return "–"
 
 
-def readme(rows: Sequence[Row], width: str) -> str:
-    """Return the README's table, for one width."""
-    heads = f"graph (d = {width}) | step | type | ours, ms:"
+def readme(devices: Sequence[tuple[str, Sequence[Row]]], width: str) -> str:
+    """Return the README's table, for one width: the names of the devices, with their rows."""
+    heads = f"processor | graph (d = {width}) | step | type | ours, ms:"
     heads += "".join(f" | faster than {label}:" for label, _, _ in PEERS.values())
     heads += " | memory / output: ours: | PyG scatter:"
     lines = []
-    first: dict[tuple[str, ...], Row] = {}
-    for row in chosen(rows, method=OURS, width=width):
-        # Cases for threads and instruction sets repeat some cases: use the row that was timed with the peers.
-        first.setdefault(case_of(row), row)
-    for row in first.values():
-        cells = [row["workload"], row["mode"], row["dtype"], number(float(row["median_ms"]))]
-        cells += [_ratio(rows, peer, row, interval=False) for peer in PEERS]
-        lines.append(cells + [_memory(rows, method, row) for method in (OURS, "pyg_scatter")])
-    return f"{grid(heads, lines)}\n\n{origin(rows)} –: torch has no such product for this type, or it was not measured."
+    for device, rows in devices:
+        first: dict[tuple[str, ...], Row] = {}
+        for row in chosen(rows, method=OURS, width=width):
+            # Cases for threads and instruction sets repeat some cases: use the row that was timed with the peers.
+            first.setdefault(case_of(row), row)
+        for row in first.values():
+            cells = [device, row["workload"], row["mode"], row["dtype"], number(float(row["median_ms"]))]
+            cells += [_ratio(rows, peer, row, interval=False) for peer in PEERS]
+            lines.append(cells + [_memory(rows, method, row) for method in (OURS, "pyg_scatter")])
+    origins = " ".join(origin(rows) for _, rows in devices)
+    return f"{grid(heads, lines)}\n\n{origins} –: there is no such product for this type, or it was not measured."
 
 
 def step(rows: Sequence[Row]) -> str:

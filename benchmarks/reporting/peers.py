@@ -8,4 +8,5 @@ PEERS = {
     "pyg_scatter": ("PyG scatter", "#0072B2", "o"),
     "torch_sparse_pair": ("two torch.sparse products", "#E69F00", "s"),
     "merged_addmm": ("one merged torch.addmm", "#009E73", "^"),
+    "mkl_handle": ("MKL with a cached handle", "#CC79A7", "v"),
 }

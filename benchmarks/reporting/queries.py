@@ -72,10 +72,12 @@ def distinct(rows: Sequence[Row], key: str) -> list[str]:
 
 
 def share_of_roofline(row: Row) -> float | None:
-    """Return the time that the roofline allows over the measured time; None if a row lacks one of them."""
-    if not (row["median_ms"] and row["gather_gbs"] and row["copy_gbs"]):
+    """Return the time that the roofline allows over the measured time; None if the row has no probes.
+
+    A pass gathers the rows of x and streams the rest of its bytes, and may do both at once: the roofline is the slower
+    of the two.
+    """
+    if not (row["median_ms"] and row["gather_gbs"] and row["stream_gbs"]):
         return None
-    seconds = float(row["gather_bytes"]) / float(row["gather_gbs"]) + float(row["stream_bytes"]) / float(
-        row["copy_gbs"]
-    )
-    return passes(row["mode"]) * seconds / 1e9 / (float(row["median_ms"]) / 1e3)
+    parts = (float(row[f"{part}_bytes"]) / float(row[f"{part}_gbs"]) for part in ("gather", "stream"))
+    return passes(row["mode"]) * max(parts) / 1e9 / (float(row["median_ms"]) / 1e3)

@@ -18,14 +18,15 @@ RESULTS = Path(__file__).parents[1] / "results"
 _RUN = ("threads", "seed", "preset", "device", "driver", "torch", "commit", "date")
 
 # `cache` is warm (consecutive calls) or cold (caches overwritten before each call). `ratio_low` and `ratio_high` bound
-# the 95 % bootstrap interval of `ratio_to_ours`. `gbs` is the bytes of `cases.traffic` over the time. `gather_gbs` is
-# probed in the same interleaved timing, `copy_gbs` in the same run. Rows older than a column leave it empty.
+# the 95 % bootstrap interval of `ratio_to_ours`. `gbs` is the bytes of `cases.traffic` over the time. The probes of the
+# roofline, `gather_gbs` and `stream_gbs`, are in the same interleaved timing, `copy_gbs` in the same run. Rows older
+# than a column leave it empty.
 PROPAGATE_COLUMNS = (
     "workload", "num_nodes", "num_edges_pos", "num_edges_neg", "max_degree",
     "width", "dtype", "mode", "cache", "isa", "method", "backend",
     "p20_ms", "median_ms", "p80_ms", "samples", "ratio_to_ours", "ratio_low", "ratio_high",
     "extra_memory_bytes", "output_bytes", "gather_bytes", "stream_bytes", "gbs", "copy_gbs", "gather_gbs",
-    "note", *_RUN,
+    "stream_gbs", "note", *_RUN,
 )  # fmt: skip
 
 # `break_even_calls`: the number of forward calls after which our build has paid off against the peer of that step.
@@ -67,12 +68,11 @@ def _cell(value: object) -> object:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select the run to read."""
+def add_source_arguments(parser: argparse.ArgumentParser, *, every: bool = False) -> None:
+    """Add the arguments that select the run to read; with `every`, the default is the runs of all devices."""
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
-    parser.add_argument(
-        "--slug", default=device_slug(torch.device("cpu")), help="folder of the device, default: %(default)s"
-    )
+    slug = None if every else device_slug(torch.device("cpu"))
+    parser.add_argument("--slug", default=slug, help=f"folder of the device, default: {slug or 'every processor'}")
     parser.add_argument("--preset", default="full", help="kind of run to read, default: %(default)s")
 
 
@@ -104,7 +104,7 @@ def latest(path: Path, preset: str = "full") -> list[dict[str, str]]:
 _MEASURED = {
     "p20_ms", "median_ms", "p80_ms", "ratio_to_ours", "ratio_low", "ratio_high", "ratio_to_first", "forward_passes",
     "ratio_to_given", "build_ms",
-    "break_even_calls", "gbs", "copy_gbs", "gather_gbs",
+    "break_even_calls", "gbs", "copy_gbs", "gather_gbs", "stream_gbs",
 }  # fmt: skip
 _VARYING = _MEASURED | {"samples", "extra_memory_bytes", "preset", "commit", "date", "note"}
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..cases.modes import OURS
+from .queries import share_of_roofline
 
 Row = Mapping[str, object]
 
@@ -39,11 +40,11 @@ def result_table(title: str, headings: Sequence[str]) -> Table:
 
 
 def workload_table(name: str, rows: Sequence[Row]) -> Table:
-    """Return the table of a workload: medians, 20th and 80th percentiles."""
+    """Return the table of a workload: medians, 20th and 80th percentiles, and the share of the roofline."""
     r = rows[0]
     size = f"{r['num_nodes']} nodes, {r['num_edges_pos']} + {r['num_edges_neg']} edges"
     title = f"{name}: {size}, largest degree {r['max_degree']}"
-    table = result_table(title, ("median ms", "p20 – p80", "ours faster by", "mem/out"))
+    table = result_table(title, ("median ms", "p20 – p80", "ours faster by", "mem/out", "roofline"))
     for case, of_case in groupby(rows, key=lambda row: (row["width"], row["dtype"], row["mode"], row["cache"])):
         width, dtype, mode, cache = (str(part) for part in case)
         cold = ", cold" if cache == "cold" else ""
@@ -57,7 +58,7 @@ def workload_table(name: str, rows: Sequence[Row]) -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     name = f"  {row['method']}"
     if row["median_ms"] == "":
-        return name, "–", "see below", "–", "–"
+        return name, "–", "see below", "–", "–", "–"
     # Name the backend if ours did not run on the native one.
     if row["method"] == OURS and row["backend"] != "native":
         name += f" ({row['backend']})"
@@ -69,7 +70,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     memory = "–"
     if row["extra_memory_bytes"] != "":
         memory = f"{float(str(row['extra_memory_bytes'])) / float(str(row['output_bytes'])):.2f}×"
-    return name, median, f"{p20} – {p80}", ratio, memory
+    share = share_of_roofline({key: str(value) for key, value in row.items()})
+    return name, median, f"{p20} – {p80}", ratio, memory, "–" if share is None else f"{100 * share:.0f} %"
 
 
 def number(value: float) -> str:

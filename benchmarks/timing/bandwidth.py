@@ -1,85 +1,92 @@
-"""Measure the two bandwidths of the roofline: copy and gather."""
+"""Measure the two bandwidths of the roofline in each case: the gather of the rows of x, and the streams of a pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..cases.oracle import Oracle
+from ..cases.traffic import gather_bytes, stream_bytes
 from ..cases.workloads import Workload
+from . import probes
 from .candidate import Candidate
 from .clock import clock
 
 COPY_BYTES = 256 << 20
-# A probe reads at most this many rows, so that it is short on large graphs, and writes into a block that fits into the
-# second-level cache.
-_PROBE_ROWS, _BLOCK_BYTES = 4 << 20, 256 << 10
+# A probe reads at most this many rows of x, so that it is short on large graphs. The torch probe writes into a block
+# that fits into the second-level cache.
+_PROBE_ROWS, _BLOCK_BYTES = 16 << 20, 256 << 10
+GATHER, STREAM = "gather", "stream"
 
 
 def copy_gbs(device: torch.device) -> float:
-    """Return the GB/s read and written by torch's copy of a block larger than any cache; the median of nine."""
+    """Return the GB/s of a copy of a block larger than any cache: the best way to store, the median of nine."""
     source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
-    times = [clock(lambda: target.copy_(source), 1, device) for _ in range(9)]
-    return 2 * COPY_BYTES / torch.tensor(times).median().item() / 1e9
+    ways: list[Callable[[], object]] = [lambda: target.copy_(source)]
+    if device.type == "cpu" and probes.missing() is None:
+        ways = list(probes.streams(source, COPY_BYTES, target, COPY_BYTES).values())
+    medians = [torch.tensor([clock(way, 1, device) for _ in range(9)]).median().item() for way in ways]
+    return 2 * COPY_BYTES / min(medians) / 1e9
 
 
 @dataclass
 class Probe(Candidate):
-    """A candidate whose bytes per call are known."""
+    """A candidate that moves bytes of one `kind`, the gather or the stream, and computes nothing."""
 
+    kind: str = GATHER
     moved_bytes: int = 0
 
 
-def gather_probes(graph: Workload, oracle: Oracle, width: int, dtype: torch.dtype) -> list[Probe]:
-    """Return two probes that only read the rows of x in the order of the graph, for the same interleaved timing.
+def roofline_probes(graph: Workload, oracle: Oracle, width: int, dtype: torch.dtype) -> list[Probe]:
+    """Return the probes of a case, for the same interleaved timing as its methods.
 
-    Both are torch operations: (1) `index_select` copies rows into a block that stays in cache; (2) `embedding_bag`
-    sums the rows of a bag in registers (on x86 by FBGEMM's kernel, with prefetch), without weights or a residual. Both
-    use the same x, columns, order and threads as the method and thus have the same cache hits and misses, so the
-    faster one is a gather bandwidth that is achievable. It is not an upper bound: a kernel with more outstanding misses
-    can exceed it, and then its share of the roofline is above 1. The time of all bytes at copy speed is a hard bound.
+    On the CPU, compiled probes read the rows of x in the order of the graph, and stream the bytes that a pass reads and
+    writes in order, in the fastest ways found on this machine for this case (`probes.py`). A pass cannot avoid either,
+    so the slower of the two is a lower bound of its time. On a GPU the probe is torch's `index_select`, which is no
+    bound: a kernel may have more loads in flight.
     """
     x, _ = oracle.inputs(width)
-    col, offsets = _columns(graph)
-    row_bytes = width * dtype.itemsize
-    # Columns are int64; a bag also writes its sum.
-    moved = col.numel() * (row_bytes + 8)
-    probes = {
-        "probe index_select": (_select(x, col), moved),
-        "probe embedding_bag": (_bags(x, col, offsets), moved + offsets.numel() * row_bytes),
-    }
-    found = []
-    for name, (call, count) in probes.items():
-        probe = Probe(name, dtype, moved_bytes=count)
-        try:
-            call()
-        except (RuntimeError, NotImplementedError) as error:
-            probe.note = f"not supported: {str(error).splitlines()[0][:100]}"
-        else:
-            probe.call, probe.seconds_per_call = call, clock(call, 1, x.device)
-        found.append(probe)
-    return found
+    col = _columns(graph)
+    gathered = gather_bytes(col.numel(), width, dtype.itemsize)
+    if x.device.type != "cpu":
+        return [_timed(Probe("probe index_select", dtype, _select(x, col), moved_bytes=gathered), x.device)]
+    reason = probes.missing()
+    if reason is not None:
+        return [Probe("probe", dtype, note=reason)]
+    found = [Probe(f"probe {name}", dtype, call, moved_bytes=gathered) for name, call in probes.gathers(x, col).items()]
+    moved, written = stream_bytes(graph.num_nodes, graph.num_edges, width, dtype.itemsize), x.numel() * dtype.itemsize
+    source = torch.zeros(moved - written, dtype=torch.uint8)
+    ways = probes.streams(source, moved - written, torch.empty(max(written, 1), dtype=torch.uint8), written)
+    found += [Probe(f"probe {name}", dtype, call, kind=STREAM, moved_bytes=moved) for name, call in ways.items()]
+    return [_timed(probe, x.device) for probe in found]
 
 
-def best_gather(probes: list[Probe]) -> float | None:
-    """Return the GB/s of the faster probe."""
-    return max((p.moved_bytes / p.quantile(0.5) / 1e9 for p in probes if p.samples), default=None)
+def _timed(probe: Probe, device: torch.device) -> Probe:
+    assert probe.call is not None
+    probe.call()
+    probe.seconds_per_call = clock(probe.call, 1, device)
+    return probe
 
 
-def _columns(graph: Workload) -> tuple[Tensor, Tensor]:
-    """Return the source of every edge, sorted by row, and the offset of each row."""
+def best_gbs(found: Sequence[Probe], kind: str, dtype: torch.dtype) -> float | None:
+    """Return the GB/s of the fastest probe of this kind and type; None without one."""
+    speeds = (p.moved_bytes / p.quantile(0.5) / 1e9 for p in found if p.samples and (p.kind, p.dtype) == (kind, dtype))
+    return max(speeds, default=None)
+
+
+def _columns(graph: Workload) -> Tensor:
+    """Return the source of every edge, sorted by row and then by source, of as many rows as a probe reads."""
     source, target = torch.cat([graph.pos, graph.neg], 1)
     count = torch.bincount(target, minlength=graph.num_nodes)
     rows = int((count.cumsum(0) <= _PROBE_ROWS).sum())
     if rows < graph.num_nodes:
         chosen = target < rows
-        source, target, count = source[chosen], target[chosen], count[:rows]
-    col = source[torch.argsort(target, stable=True)]
-    return col, count.cumsum(0) - count
+        source, target = source[chosen], target[chosen]
+    return source[torch.argsort(target * graph.num_nodes + source)]
 
 
 def _select(x: Tensor, col: Tensor) -> Callable[[], object]:
@@ -92,7 +99,3 @@ def _select(x: Tensor, col: Tensor) -> Callable[[], object]:
             torch.index_select(x, 0, part, out=out)
 
     return call
-
-
-def _bags(x: Tensor, col: Tensor, offsets: Tensor) -> Callable[[], object]:
-    return lambda: torch.nn.functional.embedding_bag(col, x, offsets, mode="sum")

@@ -15,7 +15,7 @@ from ..cases.traffic import gather_bytes, passes, stream_bytes
 from ..cases.workloads import Workload, load
 from ..competitors import METHODS
 from ..reporting.result_files import PROPAGATE_COLUMNS
-from .bandwidth import Probe, best_gather, copy_gbs, gather_probes
+from .bandwidth import GATHER, STREAM, Probe, best_gbs, copy_gbs, roofline_probes
 from .candidate import Candidate, Case, num_threads
 from .check import check_candidate
 from .interleaved import ratio_interval, time_interleaved
@@ -69,8 +69,9 @@ class Session:
         candidates = check_candidates(case, oracles, spec.methods or tuple(METHODS), tick)
         probes: list[Probe] = []
         if spec.mode == FORWARD and spec.cache == "warm":
+            tick(0.0, "choosing probes")
             probes = [
-                p for d, oracle in oracles.items() for p in gather_probes(case.graph, oracle, spec.width, DTYPES[d])
+                p for d, oracle in oracles.items() for p in roofline_probes(case.graph, oracle, spec.width, DTYPES[d])
             ]
         workers = list(self._workers(spec))
         try:
@@ -84,8 +85,7 @@ class Session:
         finally:
             for worker in workers:
                 worker.stop()
-        gather = {d: best_gather([p for p in probes if p.dtype == DTYPES[d]]) for d in spec.dtypes}
-        return case_rows(case, candidates, self.run | {"copy_gbs": self.copy_gbs}, gather)
+        return case_rows(case, candidates, self.run | {"copy_gbs": self.copy_gbs}, probes)
 
     def _workers(self, spec: CaseSpec) -> Iterator[Worker]:
         """Yield one process for each instruction set and dtype of the case."""
@@ -120,8 +120,8 @@ def check_candidates(case: Case, oracles: dict[str, Oracle], methods: Sequence[s
     return candidates
 
 
-def case_rows(case: Case, candidates: Sequence[Candidate], run: Row, gather: dict[str, float | None]) -> list[Row]:
-    """Return one row per candidate with the columns `PROPAGATE_COLUMNS`; `gather` is the probe's GB/s by type."""
+def case_rows(case: Case, candidates: Sequence[Candidate], run: Row, probes: Sequence[Probe]) -> list[Row]:
+    """Return one row per candidate with the columns `PROPAGATE_COLUMNS`."""
     graph = case.graph
     common: Row = {
         "workload": graph.name,
@@ -149,12 +149,13 @@ def case_rows(case: Case, candidates: Sequence[Candidate], run: Row, gather: dic
             "output_bytes": graph.num_nodes * case.width * size,
             "gather_bytes": gather_bytes(*shape, size),
             "stream_bytes": stream_bytes(graph.num_nodes, *shape, size),
-            "gather_gbs": gather.get(dtype) or "",
+            "gather_gbs": best_gbs(probes, GATHER, c.dtype) or "",
+            "stream_gbs": best_gbs(probes, STREAM, c.dtype) or "",
             "note": c.note,
         }
         if c.threads:
             # The probes used the number of threads of the other candidates.
-            row |= {"threads": c.threads, "copy_gbs": "", "gather_gbs": ""}
+            row |= {"threads": c.threads, "copy_gbs": "", "gather_gbs": "", "stream_gbs": ""}
         rows.append(row | (_timed(c, row, ours.get(c.dtype)) if c.samples else {}))
     return rows
 

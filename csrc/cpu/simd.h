@@ -94,6 +94,9 @@ template <int W> SBP_INLINE Vec<float, W> load(const fp16* p) {
   if constexpr (W == 16) return (Vec<float, 16>)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
 #endif
 #endif
+#ifdef SBP_HAS_NEON
+  if constexpr (W == 4) return bits_as<Vec<float, 4>>(vcvt_f32_f16(load_raw<float16x4_t>(p)));
+#endif
   return half_to_float<W>(load_raw<Vec<uint16_t, W>>(p));
 }
 
@@ -111,6 +114,9 @@ template <int W> SBP_INLINE Vec<uint16_t, W> rounded(const fp16*, Vec<float, W> 
 #if SBP_HAS_AVX512
   if constexpr (W == 16) return bits_as<Vec<uint16_t, W>>(_mm512_cvtps_ph((__m512)v, 0));
 #endif
+#endif
+#ifdef SBP_HAS_NEON
+  if constexpr (W == 4) return bits_as<Vec<uint16_t, W>>(vcvt_f16_f32(bits_as<float32x4_t>(v)));
 #endif
   Vec<uint16_t, W> half;
   for (int i = 0; i < W; ++i) half[i] = float_to_half(v[i]);

@@ -19,6 +19,7 @@ from benchmarks.cases import modes
 from benchmarks.cases.presets import CORE
 from benchmarks.cases.workloads import SIZES, Size
 from benchmarks.reporting import markdown, result_files, run_info
+from benchmarks.reporting.devices import devices
 from benchmarks.reporting.targets import TARGETS
 
 SHORT = ["--repeats", "3", "--budget", "0.01", "--threads", "1"]
@@ -82,9 +83,9 @@ def test_check_targets(results, capsys):
     code = check_targets.main(["--preset", "some", "--results", str(results)])
     shown = capsys.readouterr().out
     assert code == 1, "with one thread and one instruction set some targets are not measured"
-    # This run has no other threads, no other instruction set, and no bfloat16 out of cache.
-    assert shown.count("not measured") == 3
-    assert all(target.text in shown for target in TARGETS)
+    # This run has no other threads or instruction set, no large or high-degree graph, no MKL and no deep calls.
+    assert shown.count("not measured") == 6
+    assert all(target.on("").text in shown for target in TARGETS)
 
 
 def test_targets_that_are_not_measured_do_not_hold(results, tmp_path, capsys):
@@ -92,7 +93,7 @@ def test_targets_that_are_not_measured_do_not_hold(results, tmp_path, capsys):
     copy.mkdir()
     shutil.copy(folder(results) / "propagate.csv", copy)
     assert check_targets.main(["--preset", "some", "--results", str(tmp_path)]) == 1
-    assert capsys.readouterr().out.count("not measured") == 4
+    assert capsys.readouterr().out.count("not measured") == 7
 
 
 def test_tables_of_a_run(results, tmp_path):
@@ -104,7 +105,7 @@ def test_tables_of_a_run(results, tmp_path):
     assert render.main(argv) == 0
     once = readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
     assert once[0].startswith("before\n") and once[0].endswith("\nafter\n") and "old" not in once[0]
-    assert "| cora | forward | float32 |" in once[0]
+    assert " | cora | forward | float32 |" in once[0]
     assert "| cora | 128 | bfloat16 | forward+backward |" in once[1] and "break-even" in once[1]
     assert "degree, roofline" not in once[1] and "scaling, depth: not yet run." in once[1]
     assert "| NVIDIA GPU | gpu | not yet run |" in once[1]
@@ -112,6 +113,52 @@ def test_tables_of_a_run(results, tmp_path):
     assert (readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")) == once
     for name in ("roofline.png", "memory.png"):
         assert (folder(results) / name).stat().st_size > 1000
+
+
+def test_pages_show_every_processor(tmp_path):
+    names = result_files.PROPAGATE_COLUMNS
+    case = {
+        "workload": "cora", "num_nodes": 100, "num_edges_pos": 300, "num_edges_neg": 100, "width": 128,
+        "dtype": "float32", "mode": "forward", "cache": "warm", "method": modes.OURS, "backend": "native",
+        "median_ms": 2.0, "ratio_to_ours": 1.0, "extra_memory_bytes": 10, "output_bytes": 10, "threads": 2,
+        "preset": "full", "torch": "2", "date": "2026-01-01",
+    }  # fmt: skip
+    results, page, readme = tmp_path / "results", tmp_path / "BENCHMARKS.md", tmp_path / "README.md"
+    page.write_text((render.ROOT / "BENCHMARKS.md").read_text(encoding="utf-8"), encoding="utf-8")
+    readme.write_text((render.ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+
+    def shown(slug: str, device: str, commit: str) -> tuple[str, str]:
+        row = dict.fromkeys(names, "") | case | {"device": device, "commit": commit}
+        result_files.append(results / slug / "propagate.csv", names, [row])
+        assert render.main(["--results", str(results), "--root", str(tmp_path)]) == 0
+        return page.read_text(encoding="utf-8"), readme.read_text(encoding="utf-8")
+
+    for text in shown("cpu-intel-xeon", "Intel(R) Xeon(R) Processor", "abc"):
+        assert "The rows of one step are of commit abc. AMD EPYC: not yet run." in text
+    both = shown("cpu-amd-epyc", "AMD EPYC", "def")
+    for text in both:
+        assert "of different commits (AMD EPYC: def, Intel Xeon: abc)." in text
+    assert "| AMD EPYC | cora | forward | float32 | 2.00 |" in both[1]
+    assert "| Intel Xeon | cora | forward | float32 | 2.00 |" in both[1]
+    assert both[0].count("### AMD EPYC") == both[0].count("### Intel Xeon") > 5
+    assert "forward ≥ 1.5× merged" in both[0] and "forward ≥ 3.5× merged" in both[0]
+    other = shown("cpu-arm", "Neoverse", "abc")
+    assert other[0].count("### Neoverse") == both[0].count("### Intel Xeon")
+
+
+def test_a_model_stands_for_its_vendor(tmp_path):
+    row = dict.fromkeys(result_files.PROPAGATE_COLUMNS, "") | {"preset": "full", "date": "2026", "device": "Xeon 8480"}
+    result_files.append(tmp_path / "cpu-intel-xeon-8480" / "propagate.csv", result_files.PROPAGATE_COLUMNS, [row])
+    assert [(device.name, bool(device.runs)) for device in devices(tmp_path, "full")] == [
+        ("AMD EPYC", False),
+        ("Xeon 8480", True),
+    ]
+
+
+def test_render_without_runs(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        render.main(["--results", str(tmp_path)])
+    assert "holds a propagate.csv with a run of preset 'full'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{END}\n{START}", f"{START} only"])

@@ -31,6 +31,8 @@ def add_method(monkeypatch):
 
 # Methods that may be missing or unsupported here; all others must run forward and backward.
 OPTIONAL = {"triton", "torch_sparse_matmul", "dgl", "pygsd", "merged_addmm_cached", "cuda_graph"}
+MKL = ["mkl_handle", "mkl_handle_copy"]
+OPTIONAL |= set(MKL)
 
 
 # Compilation takes seconds per mode, so only one mode is tested.
@@ -47,10 +49,12 @@ def test_every_method_is_correct_or_has_a_reason(method, mode):
         assert candidate.extra_memory_bytes >= 300 * 8 * 4 * (1 if mode == "forward" else 2)
 
 
-MATRICES = ["pyg_edge_index", "torch_sparse_pair", "merged_addmm_int32", "merged_addmm_int64", "scipy"]
+MATRICES = [
+    "pyg_edge_index", "torch_sparse_pair", "merged_addmm_int32", "merged_addmm_int64", "torch_sparse_reduce", "scipy",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["pyg_scatter", *MATRICES, OURS])
+@pytest.mark.parametrize("method", ["pyg_scatter", *MATRICES, *MKL, OURS])
 def test_directed_edges(method):
     """The workloads are symmetric and would not detect a missing transpose."""
     generator = torch.Generator().manual_seed(0)
@@ -62,10 +66,12 @@ def test_directed_edges(method):
     candidate = check_candidate(
         method, Case(graph, 8, mode), Oracle(graph, 8, torch.float32, Coefficients()), torch.float32
     )
+    if method in MKL and candidate.note == "not installed: pip install mkl":
+        pytest.skip(candidate.note)
     assert candidate.call is not None
 
 
-@pytest.mark.parametrize("method", [OURS, "pyg_scatter", "pyg_edge_index"])
+@pytest.mark.parametrize("method", [OURS, "pyg_scatter", "pyg_edge_index", "torch_sparse_reduce"])
 def test_bfloat16(method):
     candidate = check_candidate(method, Case(GRAPH, 8, "forward+backward"), oracle(torch.bfloat16), torch.bfloat16)
     assert candidate.call is not None or "not supported" in candidate.note

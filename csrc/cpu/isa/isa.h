@@ -10,6 +10,12 @@
 #define SBP_MULTI_ISA 0
 #endif
 
+#if defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__)
+#define SBP_NEON 1
+#else
+#define SBP_NEON 0
+#endif
+
 namespace sbp {
 
 namespace base {
@@ -22,7 +28,12 @@ namespace avx512 {
 const IsaKernels& kernels();
 }
 
-// The kernels of the best instruction set of the processor. SBP_CPU_ISA=baseline|avx2|avx512, read once, limits it.
+namespace neon {
+const IsaKernels& kernels();
+}
+
+// The kernels of the best instruction set of the processor. SBP_CPU_ISA=baseline|avx2|avx512|neon, read once, limits
+// it.
 const IsaKernels& kernels();
 
 }  // namespace sbp

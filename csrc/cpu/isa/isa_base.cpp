@@ -1,4 +1,4 @@
-// The row kernels, compiled for the baseline of the platform (SSE2 on x86-64, NEON on 64-bit Arm).
+// The row kernels, compiled for the baseline of the platform (SSE2 on x86-64), with no conversion instructions.
 #include <cstdint>
 #include <cstdlib>
 
