@@ -9,12 +9,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..adjacency.checks import describe
-from ..adjacency.class_block import ClassBlock
-from ..adjacency.csr import CSR
 from ..backends.interface import FLOATS
 from ..graph import SignedGraph
 from .collectives import Group, Traffic
 from .features import feature_range
+from .fingerprint import fingerprint
 from .partition import Partition, row_degree
 from .rows import LearnableWeight, RowShard, shard_rows
 from .shard import Shard
@@ -64,9 +63,7 @@ def shard(
     parts = _partitions(graph, partition, col_partition, 1 if rows is None else rows.size)
     if rows is None and features is None:
         return graph
-    text = (
-        f"{_fingerprint(graph.pos)} and {_fingerprint(graph.neg)}, {parts[0].text()}, {parts[1].text()}, {wire_dtype}"
-    )
+    text = f"{fingerprint(graph)}, {parts[0].text()}, {parts[1].text()}, {wire_dtype}"
     for ranks in (rows, features):
         if ranks is not None:
             ranks.require_same("the graph and its partition", text, graph.device)
@@ -127,19 +124,3 @@ def _partitions(
     if square and cols is not rows:
         raise ValueError("col_partition is for bipartite graphs: rows and columns of this one are the same nodes")
     return rows, cols
-
-
-def _fingerprint(half: Any) -> str:
-    """Return what the ranks compare of a half."""
-    if isinstance(half, CSR):
-        pattern, weight = half.pattern, half.weight
-        # Six digits, as machines differ in the order of sums.
-        given = (weight, half._row_scale, half._col_scale)
-        values = ["1" if t is None else f"{float(t.detach().double().sum()):.6g}" for t in given]
-        place = torch.arange(1, half.num_edges + 1, device=half.device)
-        text = f"CSR {half.shape} {half.num_edges} {int(pattern._rowptr.sum())} {int((pattern._col * place).sum())}"
-        return f"{text} {None if weight is None else weight.dtype} {values}"
-    if isinstance(half, ClassBlock):
-        place = torch.arange(1, half.num_nodes + 1, device=half.device)
-        return f"ClassBlock {half.num_nodes} {half.num_groups} {int((half._group * place).sum())}"
-    return type(half).__name__ if half is None else repr(half)
