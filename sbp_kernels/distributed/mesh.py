@@ -51,7 +51,8 @@ def shard(
 
     Raises:
         ValueError: an argument breaks a rule, or the ranks have different graphs or partitions.
-        NotImplementedError: a half cannot be divided by rows, such as a `Similarity`.
+        NotImplementedError: a half cannot be divided by rows, such as a `Similarity` whose x0 requires a
+            gradient.
     """
     if not isinstance(graph, SignedGraph):
         raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")

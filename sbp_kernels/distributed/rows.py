@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..adjacency.class_block import ClassBlock
 from ..adjacency.csr import CSR
+from ..adjacency.similarity import Similarity
 from ..adjacency.sparsity import SparsityPattern
 from ..graph import SignedGraph
-from .class_sums import ShardedClassBlock
 from .collectives import Group
+from .dense_terms import ShardedClassBlock, ShardedSimilarity
 from .halo import Halo
 from .partition import Partition
 
@@ -57,10 +58,13 @@ def shard_rows(
             halves.append(_own_edges(half, *own, cols))
         elif isinstance(half, ClassBlock):
             halves.append(ShardedClassBlock.of(half, own[0], group))
+        elif isinstance(half, Similarity) and not half.requires_derivative():
+            halves.append(ShardedSimilarity(half, own[0], group))
         elif half is None:
             halves.append(None)
         else:
-            raise NotImplementedError(f"rows of a {type(half).__name__} cannot be divided among ranks: use features")
+            what = f"a {type(half).__name__}" + " whose x0 requires a gradient" * isinstance(half, Similarity)
+            raise NotImplementedError(f"the rows of {what} cannot be divided among ranks: divide the features")
     return assemble(halves[0], halves[1], (rows.size(group.rank), cols), group, wire_dtype)
 
 

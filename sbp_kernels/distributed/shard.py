@@ -17,8 +17,8 @@ from ..graph import SignedGraph
 from ..multi_step import Affine, _affine, multi_step
 from ..propagate import _autocast, _check, _check_residual, _coefficients, _epsilon
 from ..sharded_graph import ShardedGraph
-from .class_sums import ShardedClassBlock
 from .collectives import Group, Traffic, replicated
+from .dense_terms import ShardedClassBlock, ShardedSimilarity
 from .features import SplitFeatures, standardize
 from .halo import Halo
 from .rows import LearnableWeight, RowShard
@@ -219,7 +219,7 @@ class Shard(ShardedGraph):
         graph, learnable = self._part.interior, self._part.weights
         return (
             self._part.halo is not None
-            or any(isinstance(half, ShardedClassBlock) for half in (graph.pos, graph.neg))
+            or any(isinstance(half, (ShardedClassBlock, ShardedSimilarity)) for half in (graph.pos, graph.neg))
             or any(weight is not None and weight.half.requires_derivative() for weight in learnable)
         )
 
