@@ -7,6 +7,8 @@ A fixed residual R adds sum_{k<K} M^k r R to the first, now without r in M: its 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,20 @@ from .backends.interface import accumulation_dtype
 from .dispatch import OpContext, lower_multi_step, requires_grad, run_multi_step, transposed
 
 
+class Affine(NamedTuple):
+    """The weight and bias of some features of a LayerNorm."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 def multi_step(
     op: OpContext,
     x: Tensor,
     residual: Tensor | None,
     coef: Tensor | None,
     num_steps: int,
-    affine: torch.nn.LayerNorm | None,
+    affine: torch.nn.LayerNorm | Affine | None,
 ) -> Tensor:
     """Return x after `num_steps` steps of `spmm`, `[n, d]`; `affine` scales and shifts the features after each."""
     if num_steps == 0:
@@ -41,11 +50,12 @@ def multi_step(
     return x
 
 
-def _affine(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+def _affine(x: Tensor, norm: torch.nn.LayerNorm | Affine) -> Tensor:
     """Return x scaled and shifted by the parameters of a LayerNorm, in the type of x."""
     wide = x.to(accumulation_dtype(x))
-    weight, bias = (None if part is None else part.to(wide.dtype) for part in (norm.weight, norm.bias))
-    return (wide * weight if bias is None else torch.addcmul(bias, wide, weight)).to(x.dtype)
+    weight = norm.weight.to(wide.dtype)
+    out = wide * weight if norm.bias is None else torch.addcmul(norm.bias.to(wide.dtype), wide, weight)
+    return out.to(x.dtype)
 
 
 def _powers(op: OpContext, num_steps: int, gamma: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -14,13 +14,14 @@ from .backends.interface import Backend, Coefficients, accumulation_dtype
 from .dispatch import OpContext
 from .graph import SignedGraph
 from .multi_step import multi_step
+from .sharded_graph import ShardedGraph
 
 Scalar = float | Tensor
 
 
 def signed_propagate(
     x: Tensor,
-    graph: SignedGraph,
+    graph: SignedGraph | ShardedGraph,
     *,
     alpha: Scalar = 1.0,
     beta: Scalar = 1.0,
@@ -47,7 +48,8 @@ def signed_propagate(
 
     Args:
         x: `[num_nodes, features]`, float32, float64, bfloat16 or float16.
-        graph: the two adjacencies; on a rectangular one x has a row per column of it.
+        graph: the two adjacencies; on a rectangular one x has a row per column of it. With the result of
+            `distributed.shard`, x, `residual` and the result are the blocks of this process.
         alpha, beta: strengths of attraction and repulsion; floats, or tensors of one element.
         lam: step size in [0, 1]; a float (checked), or a tensor of one element (not read back).
         num_steps: how many steps to take, >= 0 (0: a copy of x); all in one call of the kernels where nothing needs the
@@ -64,6 +66,17 @@ def signed_propagate(
         ValueError: the call breaks a rule; the message names it with the offending value.
         NotImplementedError: the call is legal, but no backend here can run it; gives each reason.
     """
+    if not isinstance(graph, SignedGraph):
+        return _sharded(graph).propagate(
+            x,
+            alpha=alpha,
+            beta=beta,
+            lam=lam,
+            num_steps=num_steps,
+            residual=residual,
+            layer_norm=layer_norm,
+            backend=backend,
+        )
     x, residual = _autocast(x), None if residual is None else _autocast(residual)
     _check(x, graph, residual, num_steps)
     coefs, coef = _coefficients(alpha, beta, lam, x)
@@ -78,7 +91,7 @@ def signed_propagate(
     return multi_step(op, x, residual, coef, num_steps, affine)
 
 
-def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
+def signed_pair(x: Tensor, graph: SignedGraph | ShardedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
     r"""Return both halves apart, \( (A^+ X, A^- X) \), in one pass over the rows.
 
     Args:
@@ -92,6 +105,8 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
     Raises:
         ValueError, NotImplementedError: as `signed_propagate`.
     """
+    if not isinstance(graph, SignedGraph):
+        return _sharded(graph).pair(x, backend=backend)
     x = _autocast(x)
     _check(x, graph, None, 1)
     return pair(OpContext(_kernels(x, graph, backend), graph), x)
@@ -99,6 +114,8 @@ def signed_pair(x: Tensor, graph: SignedGraph, *, backend: str | None = None) ->
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
     """Return for every backend "runs", or the reason why it cannot run this call."""
+    if not isinstance(graph, SignedGraph):
+        raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
     _check(x, graph, None, 1)
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
 
@@ -110,9 +127,13 @@ def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> Backend:
     return kernels
 
 
-def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
-    if not isinstance(graph, SignedGraph):
+def _sharded(graph: Any) -> ShardedGraph:
+    if not isinstance(graph, ShardedGraph):
         raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
+    return graph
+
+
+def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
     # Read once: each x.size(i) takes as long, which is measurable on small graphs.
     shape = x.shape if isinstance(x, Tensor) and not x.is_nested else ()
     if len(shape) != 2 or shape[0] != graph._num_cols:

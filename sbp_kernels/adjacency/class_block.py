@@ -193,11 +193,15 @@ class ClassBlock:
 
     def operand(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> KernelOperand:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
-        sums = kernels.group_sum(x, self.segments.order, self.segments.segptr, self.segments.group_segptr)
+        sums = self._sums(x, kernels)
         with full_precision(x):
             if self._factors is not None:
                 return KernelOperand(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
             return KernelOperand(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
+
+    def _sums(self, x: Tensor, kernels: Any) -> Tensor:
+        """Return the sum of x over each group, `[num_groups, d]`."""
+        return kernels.group_sum(x, self.segments.order, self.segments.segptr, self.segments.group_segptr)
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, tuple[Tensor, ...]] | None:
         """Return what K steps in one call read; the kernels recompute the table in every step."""

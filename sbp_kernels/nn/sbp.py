@@ -16,6 +16,7 @@ from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
 from ..pyg.compiled import deferrable, lookup_graph, needs_eager, raise_if_recorded, run_eager
 from ..pyg.ops import propagate
+from ..sharded_graph import ShardedGraph
 from .arguments import finite_number, positive_number
 from .replacement import source_and_target
 
@@ -109,9 +110,9 @@ class SBPConv(torch.nn.Module):
         """Return the features `[num_nodes, features]` after the steps; `residual` is R, the current X if absent.
 
         With labels or features, nodes of different graphs of a batch repel each other: use edges for batches.
-        `edge_index` may also be a `SignedGraph`, which is used unchanged. If it is bipartite, x is a pair, the
-        features of sources and of targets, and those of the targets are R. Graphs of `from_hetero_data` therefore
-        work in PyG's `HeteroConv`, which needs `add_self_loops=False`.
+        `edge_index` may also be a `SignedGraph`, or what `distributed.shard` returns, which is used unchanged. If it
+        is bipartite, x is a pair, the features of sources and of targets, and those of the targets are R. Graphs of
+        `from_hetero_data` therefore work in PyG's `HeteroConv`, which needs `add_self_loops=False`.
         """
         if sum(given is not None for given in (neg_edge_index, y, x0)) > 1:
             raise ValueError("give negative edges, labels or features, not several of them")
@@ -120,7 +121,7 @@ class SBPConv(torch.nn.Module):
         if neg_edge_weight is not None and neg_edge_index is None:
             raise ValueError("neg_edge_weight needs neg_edge_index")
         sources = (edge_index, edge_weight, neg_edge_index, neg_edge_weight, y, known, x0)
-        if isinstance(edge_index, SignedGraph):
+        if isinstance(edge_index, (SignedGraph, ShardedGraph)):
             if any(source is not None for source in sources[1:]):
                 raise ValueError("a SignedGraph has its own weights and negative edges: give nothing beside it")
             if isinstance(x, (tuple, list)):
