@@ -7,6 +7,7 @@ from .backends import use_backend
 from .config import show_config
 from .graph import SignedGraph
 from .propagate import explain, signed_pair, signed_propagate
+from .spmm import signed_spmm
 
 __version__ = "0.1.0"
 
@@ -19,5 +20,6 @@ __all__ = [
     "show_config",
     "signed_pair",
     "signed_propagate",
+    "signed_spmm",
     "use_backend",
 ]

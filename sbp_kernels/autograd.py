@@ -112,7 +112,9 @@ class _Spmm(torch.autograd.Function):
         plain = op if op.eps is None else op._replace(eps=None)
         dx = dx_neg = dres = dcoef = dpos = dneg = None
         if ctx.has_x_neg:
-            dx, dx_neg = pair(transposed(plain, pos_weight, neg_weight), grad)
+            # Without the coefficients, which the gradient of `pair` must not have.
+            apart = OpContext(op.kernels, op.graph)
+            dx, dx_neg = pair(transposed(apart, pos_weight, neg_weight), grad)
             dx, dx_neg = (p * dx).to(dtype), (q * dx_neg).to(dtype)
         elif needs_x:
             dx = spmm(transposed(plain, pos_weight, neg_weight), grad, coef=coef).to(dtype)
@@ -120,6 +122,9 @@ class _Spmm(torch.autograd.Function):
             dres = (r * grad).to(dtype)
         if needs_coef:
             dcoef = _dot(plain, grad, x, residual, pos_weight, neg_weight)
+            if ctx.has_x_neg:
+                of_x_neg = _dot(plain, grad, x_neg, None, pos_weight, neg_weight)
+                dcoef = torch.cat([dcoef[:2], of_x_neg[2:]])
         if needs_pos:
             dpos = p * _weight_grad(op.kernels, op.graph.pos, pos_weight, grad, x)
         if needs_neg:

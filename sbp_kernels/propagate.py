@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, is_autocast_enabled
+from torch import Tensor
 
-from .adjacency.checks import as_index, check_real, check_tensor, describe
+from .adjacency.checks import check_real, describe
+from .arguments import (
+    Scalar,
+    as_number,
+    as_scalar,
+    autocast,
+    check_call,
+    check_graph,
+    check_real_tensor,
+    choose_backend,
+)
 from .autograd import pair, spmm
-from .backends import BACKENDS, select
-from .backends.interface import Backend, Coefficients, accumulation_dtype
+from .backends import BACKENDS
+from .backends.interface import Coefficients, accumulation_dtype
 from .dispatch import OpContext
 from .graph import SignedGraph
 from .multi_step import multi_step
 from .sharded_graph import ShardedGraph
-
-Scalar = float | Tensor
 
 
 def signed_propagate(
@@ -27,6 +36,8 @@ def signed_propagate(
     beta: Scalar = 1.0,
     lam: Scalar = 1.0,
     num_steps: int = 1,
+    gamma: Sequence[float] | Tensor | None = None,
+    return_all: bool = False,
     residual: Tensor | None = None,
     layer_norm: bool | torch.nn.LayerNorm = False,
     backend: str | None = None,
@@ -54,19 +65,25 @@ def signed_propagate(
         lam: step size in [0, 1]; a float (checked), or a tensor of one element (not read back).
         num_steps: how many steps to take, >= 0 (0: a copy of x); all in one call of the kernels where nothing needs the
             features in between (no gradient, or only through linear steps: these save nothing).
+        gamma: `[num_steps + 1]`, numbers or a learnable tensor: return the sum of gamma_k X_k over the states
+            X_0 = x, ..., X_K instead of X_K. Linear steps with fixed coefficients and weights save only x, residual
+            and gamma, and only if gamma requires grad: its gradient comes from the steps of the backward pass.
+        return_all: return all states X_0, ..., X_K; not together with gamma.
         residual: R, `[num_rows, features]`, the same in every step; the current X if absent.
         layer_norm: standardize the features of each node after every step; a `torch.nn.LayerNorm`
             gives its epsilon and applies its weight and bias.
         backend: run on this backend or raise; by default the first that can run the call.
 
     Returns:
-        `[num_rows, features]`, in the type of x.
+        `[num_rows, features]`, in the type of x; with `return_all` `[num_steps + 1, num_rows, features]`.
 
     Raises:
         ValueError: the call breaks a rule; the message names it with the offending value.
         NotImplementedError: the call is legal, but no backend here can run it; gives each reason.
     """
     if not isinstance(graph, SignedGraph):
+        if gamma is not None or return_all:
+            raise NotImplementedError("gamma and return_all need a graph in one process, got one of distributed.shard")
         return _sharded(graph).propagate(
             x,
             alpha=alpha,
@@ -77,18 +94,20 @@ def signed_propagate(
             layer_norm=layer_norm,
             backend=backend,
         )
-    x, residual = _autocast(x), None if residual is None else _autocast(residual)
-    _check(x, graph, residual, num_steps)
-    coefs, coef = _coefficients(alpha, beta, lam, x)
+    x, residual = autocast(x), None if residual is None else autocast(residual)
+    check_call(x, graph, residual, num_steps)
+    coefs, coef = step_coefficients(alpha, beta, lam, x)
     square = graph._num_rows == graph._num_cols
     if not square:
-        _check_residual(graph, residual, lam)
-    eps, affine = (None, None) if layer_norm is False else _epsilon(layer_norm, x)
+        check_residual_given(graph, residual, lam)
+    eps, affine = (None, None) if layer_norm is False else split_layer_norm(layer_norm, x)
     own_residual = residual is None and square
-    op = OpContext(_kernels(x, graph, backend), graph, coefs, own_residual, eps)
-    if num_steps == 1 and affine is None:
+    op = OpContext(choose_backend(x, graph, backend), graph, coefs, own_residual, eps)
+    if num_steps == 1 and affine is gamma is None and return_all is False:
         return spmm(op, x, residual, coef)
-    return multi_step(op, x, residual, coef, num_steps, affine)
+    sums = None if gamma is None else _gamma(gamma, num_steps, x)
+    _check_states(return_all, gamma, graph)
+    return multi_step(op, x, residual, coef, num_steps, affine, sums, return_all)
 
 
 def signed_pair(x: Tensor, graph: SignedGraph | ShardedGraph, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
@@ -107,73 +126,25 @@ def signed_pair(x: Tensor, graph: SignedGraph | ShardedGraph, *, backend: str | 
     """
     if not isinstance(graph, SignedGraph):
         return _sharded(graph).pair(x, backend=backend)
-    x = _autocast(x)
-    _check(x, graph, None, 1)
-    return pair(OpContext(_kernels(x, graph, backend), graph), x)
+    x = autocast(x)
+    check_call(x, graph, None, 1)
+    return pair(OpContext(choose_backend(x, graph, backend), graph), x)
 
 
 def explain(x: Tensor, graph: SignedGraph) -> dict[str, str]:
     """Return for every backend "runs", or the reason why it cannot run this call."""
-    if not isinstance(graph, SignedGraph):
-        raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
-    _check(x, graph, None, 1)
+    check_graph(graph)
+    check_call(x, graph, None, 1)
     return {name: kernels.unsupported(x) or "runs" for name, kernels in BACKENDS.items()}
-
-
-def _kernels(x: Tensor, graph: SignedGraph, backend: str | None) -> Backend:
-    kernels = select(x, backend)
-    if torch.compiler.is_dynamo_compiling():
-        graph._prepare(accumulation_dtype(x), kernels)
-    return kernels
 
 
 def _sharded(graph: Any) -> ShardedGraph:
     if not isinstance(graph, ShardedGraph):
-        raise ValueError(f"graph must be a SignedGraph, got {describe(graph)}")
+        check_graph(graph)
     return graph
 
 
-def _check(x: Tensor, graph: SignedGraph, residual: Tensor | None, num_steps: int) -> None:
-    # Read once: each x.size(i) takes as long, which is measurable on small graphs.
-    shape = x.shape if isinstance(x, Tensor) and not x.is_nested else ()
-    if len(shape) != 2 or shape[0] != graph._num_cols:
-        got = tuple(shape) if isinstance(x, Tensor) and not x.is_nested else type(x).__name__
-        raise ValueError(f"x must have shape [num_nodes={graph._num_cols}, features], got {got}")
-    if not x.is_floating_point():
-        raise ValueError(f"x must be floating, got {x.dtype}")
-    if x.layout is not _STRIDED:
-        check_tensor("x", x)
-    if x.device != graph._device:
-        raise ValueError(f"x and graph must be on one device, got {x.device} and {graph._device}")
-    if residual is not None:
-        _check_fits(x, graph, residual)
-    if type(num_steps) is not int:
-        _check_steps(num_steps)
-    if not 0 <= num_steps <= _MAX_STEPS:
-        raise ValueError(f"num_steps must be >= 0{' and < 2**31' * (num_steps > 0)}, got {describe(num_steps)}")
-    if num_steps != 1 and graph._num_rows != graph._num_cols:
-        raise ValueError(f"num_steps must be 1 on a {graph._num_rows}x{graph._num_cols} graph, got {num_steps}")
-
-
-def _check_steps(num_steps: Any) -> None:
-    """Raise ValueError unless `num_steps` is an integer, a compiler's symbolic size included."""
-    if as_index(num_steps) is None:
-        raise ValueError(f"num_steps must be an integer, got {describe(num_steps)}")
-
-
-def _check_fits(x: Tensor, graph: SignedGraph, residual: Tensor) -> None:
-    check_tensor("residual", residual)
-    rows, features = graph._num_rows, x.size(1)
-    if residual.shape != (rows, features) or residual.dtype != x.dtype:
-        raise ValueError(
-            f"residual must have shape [num_nodes={rows}, features={features}] and the type of x, {x.dtype}, "
-            f"got {tuple(residual.shape)} and {residual.dtype}"
-        )
-    if residual.device != x.device:
-        raise ValueError(f"residual must be on the device of x, {x.device}, got {residual.device}")
-
-
-def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
+def check_residual_given(graph: SignedGraph, residual: Tensor | None, lam: Scalar) -> None:
     """Raise ValueError if a rectangular graph gets no residual although the step needs one."""
     is_tensor = isinstance(lam, Tensor)
     if residual is None and (is_tensor or lam != 1.0):
@@ -183,14 +154,14 @@ def _check_residual(graph: SignedGraph, residual: Tensor | None, lam: Scalar) ->
         )
 
 
-def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefficients, Tensor | None]:
+def step_coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[Coefficients, Tensor | None]:
     """Return (1 - lam, lam alpha, -lam beta), as floats or, if any is a tensor, as one tensor `[3]`."""
     # Floats first: isinstance(value, Tensor) takes five times as long for another type.
     if not (isinstance(alpha, float) and isinstance(beta, float) and isinstance(lam, float)):
         if isinstance(alpha, Tensor) or isinstance(beta, Tensor) or isinstance(lam, Tensor):
-            a, b, step = (_as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
+            a, b, step = (as_scalar(name, v, x) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
             return (0.0, 0.0, 0.0), torch.stack([1.0 - step, step * a, -step * b])
-        alpha, beta, lam = (_number(name, v) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
+        alpha, beta, lam = (as_number(name, v) for name, v in (("alpha", alpha), ("beta", beta), ("lam", lam)))
     if not (-_INF < alpha < _INF and -_INF < beta < _INF):
         raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
     if not 0.0 <= lam <= 1.0:
@@ -198,26 +169,37 @@ def _coefficients(alpha: Scalar, beta: Scalar, lam: Scalar, x: Tensor) -> tuple[
     return (1.0 - lam, lam * alpha, -lam * beta), None  # type: ignore[return-value]
 
 
-def _number(name: str, value: Any) -> Any:
-    """Return an int or another real number as a float; a float, or a compiler's symbolic size, as it is."""
-    if isinstance(value, (float, torch.SymFloat, torch.SymInt)):
-        return value
-    return check_real(name, value)
-
-
-def _as_scalar(name: str, value: Scalar, x: Tensor) -> Tensor:
+def _gamma(gamma: Any, num_steps: int, x: Tensor) -> Tensor:
+    """Return the weights of the states, `[num_steps + 1]`, in the accumulation type; a copy if they are fixed."""
     wide = accumulation_dtype(x)
-    if not isinstance(value, Tensor):
-        return torch.full((), _number(name, value), dtype=wide, device=x.device)
-    check_tensor(name, value)
-    if value.numel() != 1:
-        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-    if value.is_complex() or value.is_quantized or value.dtype == torch.bool:
-        raise ValueError(f"{name} must be real, got {describe(value)}")
-    return value.reshape(()).to(device=x.device, dtype=wide)
+    if isinstance(gamma, Tensor):
+        check_real_tensor("gamma", gamma)
+        shape = tuple(gamma.shape)
+    elif isinstance(gamma, (list, tuple)):
+        gamma = torch.tensor([check_real(f"gamma[{k}]", g) for k, g in enumerate(gamma)], dtype=wide, device=x.device)
+        shape = tuple(gamma.shape)
+    else:
+        raise ValueError(f"gamma must be a tensor or a list of numbers, got {describe(gamma)}")
+    if shape != (num_steps + 1,):
+        raise ValueError(f"gamma must have shape [num_steps + 1={num_steps + 1}], got {shape}")
+    return gamma.to(device=x.device, dtype=wide, copy=not gamma.requires_grad)
 
 
-def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | None, torch.nn.LayerNorm | None]:
+def _check_states(return_all: Any, gamma: Any, graph: SignedGraph) -> None:
+    """Raise ValueError unless several states can be returned or summed."""
+    if not isinstance(return_all, bool):
+        raise ValueError(f"return_all must be True or False, got {describe(return_all)}")
+    if return_all and gamma is not None:
+        raise ValueError("give gamma (a sum of the states) or return_all=True (the states), not both")
+    if (return_all or gamma is not None) and graph._num_rows != graph._num_cols:
+        raise ValueError(
+            f"gamma and return_all need states of one shape, got a {graph._num_rows}x{graph._num_cols} graph"
+        )
+
+
+def split_layer_norm(
+    layer_norm: bool | torch.nn.LayerNorm, x: Tensor
+) -> tuple[float | None, torch.nn.LayerNorm | None]:
     """Return epsilon (None for no LayerNorm), and the module where it has parameters."""
     if isinstance(layer_norm, bool):
         return (1e-5 if layer_norm else None), None
@@ -237,13 +219,4 @@ def _epsilon(layer_norm: bool | torch.nn.LayerNorm, x: Tensor) -> tuple[float | 
     return eps, layer_norm
 
 
-def _autocast(x: Tensor) -> Tensor:
-    if isinstance(x, Tensor) and x.dtype == torch.float32:
-        # x.device.type takes five times as long as x.is_cpu, which is measurable on small graphs.
-        device = "cpu" if x.is_cpu else x.device.type
-        if device != "meta" and is_autocast_enabled(device):
-            return x.to(torch.get_autocast_dtype(device))
-    return x
-
-
-_STRIDED, _MAX_STEPS, _INF = torch.strided, 2**31 - 1, float("inf")
+_INF = float("inf")

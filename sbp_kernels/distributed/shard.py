@@ -9,13 +9,14 @@ from torch import Tensor
 
 from .. import transforms
 from ..adjacency.checks import describe
+from ..arguments import autocast, check_call
 from ..autograd import pair, spmm
 from ..backends import select
 from ..backends.interface import Backend, Coefficients, accumulation_dtype
 from ..dispatch import OpContext, Weights
 from ..graph import SignedGraph
-from ..multi_step import Affine, _affine, multi_step
-from ..propagate import _autocast, _check, _check_residual, _coefficients, _epsilon
+from ..multi_step import Affine, multi_step, scale_and_shift
+from ..propagate import check_residual_given, split_layer_norm, step_coefficients
 from ..sharded_graph import ShardedGraph
 from .collectives import Group, Traffic, replicated
 from .dense_terms import ShardedClassBlock, ShardedSimilarity
@@ -64,7 +65,7 @@ class Shard(ShardedGraph):
         self.row_partition, self.col_partition = num_nodes
         self._square = self.row_partition is self.col_partition and part.interior.num_rows == part.interior.num_cols
         self.traffic, self._check_calls = traffic, check_calls
-        # What `_check` compares x with.
+        # What `check_call` compares x with.
         self._num_rows, self._num_cols = part.interior.num_rows, part.interior.num_cols
         self._device = part.interior.device
 
@@ -79,7 +80,7 @@ class Shard(ShardedGraph):
         self, x: Tensor, *, num_steps: int = 1, residual: Tensor | None = None, layer_norm: Any = False, **options: Any
     ) -> Tensor:
         """Return this rank's block of `signed_propagate(x, graph, ...)`."""
-        x, residual = _autocast(x), None if residual is None else _autocast(residual)
+        x, residual = autocast(x), None if residual is None else autocast(residual)
         tensors = [x, residual]
         try:
             self._check(x, residual, num_steps)
@@ -99,7 +100,7 @@ class Shard(ShardedGraph):
 
     def pair(self, x: Tensor, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
         """Return this rank's blocks of `signed_pair(x, graph)`."""
-        x = _autocast(x)
+        x = autocast(x)
         try:
             self._check(x, None, 1)
         except (ValueError, NotImplementedError) as error:
@@ -119,7 +120,7 @@ class Shard(ShardedGraph):
     def _check(self, x: Tensor, residual: Tensor | None, num_steps: int) -> None:
         if transforms.active():
             raise NotImplementedError("forward mode and torch.func transforms are not implemented on a sharded graph")
-        _check(x, self, residual, num_steps if self._square else min(num_steps, 1))  # type: ignore[arg-type]
+        check_call(x, self, residual, num_steps if self._square else min(num_steps, 1))  # type: ignore[arg-type]
         if num_steps != 1 and not self._square:
             raise ValueError(f"num_steps must be 1 on a bipartite graph, got {describe(num_steps)}")
 
@@ -134,13 +135,13 @@ class Shard(ShardedGraph):
         lam: Any = 1.0,
         backend: str | None = None,
     ) -> _Call:
-        coefs, coef = _coefficients(alpha, beta, lam, x)
+        coefs, coef = step_coefficients(alpha, beta, lam, x)
         if not self._square:
-            _check_residual(self, residual, lam)  # type: ignore[arg-type]
+            check_residual_given(self, residual, lam)  # type: ignore[arg-type]
         eps, affine = None, None
         if layer_norm is not False:
             whole = self.feature_group is not None and isinstance(layer_norm, torch.nn.LayerNorm)
-            eps, affine = _epsilon(layer_norm, x.new_empty(0, *layer_norm.normalized_shape) if whole else x)
+            eps, affine = split_layer_norm(layer_norm, x.new_empty(0, *layer_norm.normalized_shape) if whole else x)
         if coef is not None:
             coef = self._replicated(coef)
         own = None
@@ -163,7 +164,7 @@ class Shard(ShardedGraph):
         for _ in range(num_steps):
             x = self._step(fused, x, residual, near, far)
             x = x if split is None else standardize(x, call.eps, split)  # type: ignore[arg-type]
-            x = x if call.affine is None else _affine(x, call.affine)
+            x = x if call.affine is None else scale_and_shift(x, call.affine)
         return x
 
     def _step(self, call: _Call, x: Tensor, residual: Tensor | None, near: Weights, far: Weights) -> Tensor:

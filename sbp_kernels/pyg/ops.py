@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..arguments import autocast
 from ..autograd import spmm
 from ..backends import select
 from ..dispatch import OpContext, transposed
 from ..graph import SignedGraph
-from ..propagate import _autocast, signed_pair, signed_propagate
+from ..propagate import signed_pair, signed_propagate
 from .compiled import Deferred
 
 _GRAPH = "Tensor[] sources, str recipe, SymInt[] size"
@@ -36,14 +37,14 @@ _SCHEMAS = (
 def propagate(x: Tensor, graph: SignedGraph | Deferred, **options: Any) -> Tensor:
     """Return `signed_propagate(x, graph, **options)`; the graph may be deferred."""
     if isinstance(graph, Deferred):
-        return _deferred(_autocast(x), graph, **options)
+        return _deferred(autocast(x), graph, **options)
     return signed_propagate(x, graph, **options)
 
 
 def pair(x: Tensor, graph: SignedGraph | Deferred) -> tuple[Tensor, Tensor]:
     """Return `signed_pair(x, graph)`; the graph may be deferred."""
     if isinstance(graph, Deferred):
-        return torch.ops.sbp_pyg.pair(_autocast(x), *_arguments(graph))
+        return torch.ops.sbp_pyg.pair(autocast(x), *_arguments(graph))
     return signed_pair(x, graph)
 
 
@@ -58,7 +59,7 @@ def _deferred(
     residual: Tensor | None = None,
     layer_norm: bool | torch.nn.LayerNorm = False,
 ) -> Tensor:
-    residual = None if residual is None else _autocast(residual)
+    residual = None if residual is None else autocast(residual)
     learnable = any(isinstance(value, Tensor) for value in (alpha, beta, lam))
     if not (learnable or layer_norm):
         return torch.ops.sbp_pyg.propagate(
