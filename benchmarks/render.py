@@ -1,4 +1,4 @@
-"""python -m benchmarks.render: render figures and the tables of BENCHMARKS.md and the README from the latest runs."""
+"""python -m benchmarks.render: render figures and the tables of BENCHMARKS.md, the README and docs/pages/study.md."""
 
 from __future__ import annotations
 
@@ -97,14 +97,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
     result_files.add_source_arguments(parser)
     parser.add_argument("--width", default="128", help="width of the README's table, default: %(default)s")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md and README.md")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md, README.md and docs")
     parser.add_argument("--figures-only", action="store_true", help="do not rewrite tables")
-    parser.add_argument("--study", action="store_true", help="only rewrite the README's tables of the study")
+    parser.add_argument("--study", action="store_true", help="only rewrite the tables of the study")
     args = parser.parse_args(argv)
     try:
         if args.study:
-            markdown.rewrite(args.root / "README.md", study_tables.BLOCK, study_tables.markdown(args.results / "study"))
-            print(f"rewrote the study's tables of {args.root / 'README.md'}")
+            page = args.root / "docs/pages/study.md"
+            markdown.rewrite(page, study_tables.BLOCK, study_tables.markdown(args.results / "study"))
+            print(f"rewrote the study's tables of {page}")
             return 0
         folder = result_files.find(args.results, args.slug, "propagate.csv").parent
         runs = targets.read(args.results, args.slug, args.preset)
@@ -117,9 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, table in (found | {"figures": pictures(drawn, missing, args.root)}).items():
                 markdown.rewrite(page, name, table)
             markdown.rewrite(readme, "bench", markdown.readme(runs.propagate, args.width))
-            # Only BENCHMARKS.md lists calls that cannot run, with reasons.
-            timed = [row for row in _latest(folder / "implicit.csv", args.preset) if row["median_ms"]]
-            markdown.rewrite(readme, "implicit", markdown.implicit(timed) if timed else found["implicit"])
+            markdown.rewrite(readme, "layers", found["layers"])
             print(f"rewrote the tables of {page} and {readme}")
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
