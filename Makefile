@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 KERNELS := $(wildcard $(foreach d,csrc csrc/cpu csrc/cpu/isa csrc/cuda csrc/cuda/instances,$(addprefix $(d)/,*.cpp *.h *.cu *.cuh)))
 SOURCES := setup.py pyproject.toml csrc/cuda/nvcc_build.py $(KERNELS)
 
-.PHONY: demo test test-all lint bench bench-again study gpu-check triton-table fuzz sanitize clean help
+.PHONY: demo test test-all lint bench bench-again study gpu-check triton-table fuzz sanitize wheels docs clean help
 
 help:
 	@echo "make demo   depth against accuracy on built-in data, then speed against PyG scatter (5 minutes)"
@@ -19,11 +19,13 @@ help:
 	@echo "make lint   ruff, mypy, clang-format"
 	@echo "make bench  the full benchmark on this machine (40 minutes), page and figures, then the targets"
 	@echo "make bench-again  ours, merged torch.addmm and MKL in six more processes (30 minutes), for medians over processes"
-	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), and the README's rows"
+	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), into the site"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"
 	@echo "make triton-table   compile the Triton kernels for several GPU architectures: registers, spills, loads"
 	@echo "make fuzz   CALLS=1000000 random calls against a dense float64 oracle, on all cores (15 minutes)"
 	@echo "make sanitize CALLS=50000  the same calls with the address and undefined behaviour sanitizers, in build/sanitize"
+	@echo "make wheels the source distribution and the wheel, checked, and run in empty environments, in build/wheels"
+	@echo "make docs   the documentation site, in build/site"
 	@echo "make clean  remove the environment and everything built"
 
 $(INSTALLED): $(SOURCES)
@@ -97,6 +99,17 @@ CALLS ?= 1000000
 SEED ?= 0
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
+
+# Interpreters and releases of torch to run the wheel with; empty: those of this environment and the newest torch.
+WHEEL_PYTHONS ?=
+WHEEL_TORCHES ?=
+wheels: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e ".[wheels]" --no-build-isolation
+	$(BIN)/python build_tools/wheels.py $(WHEEL_PYTHONS:%=--python %) $(WHEEL_TORCHES:%=--torch %)
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e ".[docs]" --no-build-isolation
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf $(VENV) build out *.egg-info sbp_kernels/_C*

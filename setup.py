@@ -11,15 +11,15 @@ import importlib.util
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 from setuptools import setup
 
-# pip builds in an isolated environment, but the extension needs the torch that the user has installed.
-sys.path += [path for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")} if path not in sys.path]
+sys.path.insert(0, str(Path(__file__).parent / "build_tools"))
+from backend import MIN_TORCH, add_installed_packages, has_compiler, release
 
-MIN_TORCH = (2, 10)
+# pip builds in an isolated environment, but the extension needs the torch that the user has installed.
+add_installed_packages()
 # One binary works with every torch >= MIN_TORCH and every CPython >= 3.10.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020A000000000000", "-DTORCH_STABLE_ONLY", "-DPy_LIMITED_API=0x030A0000"]
 OPTIMIZE = [
@@ -45,13 +45,14 @@ def native_extension() -> dict:
     if wanted == "0":
         notice("SBP_BUILD_NATIVE=0")
         return {}
+    if not has_compiler():
+        return skip(wanted, "there is no C++ compiler on PATH, nor in CXX")
     try:
         import torch
         from torch.utils.cpp_extension import CppExtension
     except ImportError as error:
         return skip(wanted, f"torch is not importable ({error}); install torch >= 2.10 first")
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version < MIN_TORCH:
+    if release(torch.__version__) < MIN_TORCH:
         return skip(wanted, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}")
     extension = CppExtension(
         "sbp_kernels._C",

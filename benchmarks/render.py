@@ -1,4 +1,4 @@
-"""python -m benchmarks.render: render figures and the tables of BENCHMARKS.md and the README from the latest runs."""
+"""python -m benchmarks.render: render figures and the tables of BENCHMARKS.md, the README and docs/pages/study.md."""
 
 from __future__ import annotations
 
@@ -102,25 +102,24 @@ def write_readme(readme: Path, found: Sequence[Device], width: str) -> None:
     with_rows = [(device.name, runs) for device, runs in measured(found)]
     table = markdown.readme([(name, runs.propagate) for name, runs in with_rows], width)
     markdown.rewrite(readme, "bench", f"{table} {commits(found)}")
-    # Only BENCHMARKS.md lists calls that cannot run, with reasons.
-    timed = [(name, [row for row in runs.implicit if row["median_ms"]]) for name, runs in with_rows]
-    parts = [f"**{name}**\n\n{markdown.implicit(rows)}" for name, rows in timed if rows]
-    markdown.rewrite(readme, "implicit", "\n\n".join(parts) or f"{NOT_RUN}.")
+    parts = [f"**{name}**\n\n{markdown.implicit(runs.layers)}" for name, runs in with_rows if runs.layers]
+    markdown.rewrite(readme, "layers", "\n\n".join(parts) or f"{NOT_RUN}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
     result_files.add_source_arguments(parser, every=True)
     parser.add_argument("--width", default="128", help="width of the README's table, default: %(default)s")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md and README.md")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of BENCHMARKS.md, README.md and docs")
     parser.add_argument("--figures-only", action="store_true", help="do not rewrite tables")
-    parser.add_argument("--study", action="store_true", help="only rewrite the README's tables of the study")
+    parser.add_argument("--study", action="store_true", help="only rewrite the tables of the study")
     args = parser.parse_args(argv)
     page, readme = args.root / "BENCHMARKS.md", args.root / "README.md"
     try:
         if args.study:
-            markdown.rewrite(readme, study_tables.BLOCK, study_tables.markdown(args.results / "study"))
-            print(f"rewrote the study's tables of {readme}")
+            page = args.root / "docs/pages/study.md"
+            markdown.rewrite(page, study_tables.BLOCK, study_tables.markdown(args.results / "study"))
+            print(f"rewrote the study's tables of {page}")
             return 0
         found = devices(args.results, args.preset, args.slug)
         drawn = {device.folder: draw(device.folder, runs) for device, runs in measured(found)}

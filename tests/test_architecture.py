@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PYTHON = sorted(p for d in ("sbp_kernels", "python", "benchmarks") for p in (ROOT / d).rglob("*.py"))
+PYTHON = sorted(p for d in ("sbp_kernels", "python", "benchmarks", "build_tools") for p in (ROOT / d).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 KERNELS = sorted(p for s in ("*.h", "*.cpp", "*.cuh", "*.cu") for p in (ROOT / "csrc").rglob(s))
 # What a package may import of the others.
@@ -18,6 +18,7 @@ ALLOWED = {
     "sbp_study": {"sbp_kernels"},
     "examples": {"sbp_kernels", "sbp_study"},
     "benchmarks": {"sbp_kernels", "sbp_study"},
+    "build_tools": set(),
 }
 # Modules and folders of a package from the lowest layer up: each imports only its own layer and those before it. A
 # folder stands for its modules, unless they have entries of their own.
@@ -43,6 +44,7 @@ LAYERS = {
         {"distributed"},
         {"pyg"},
         {"nn"},
+        {"__main__"},
     ],
     "sbp_study": [
         {"errors", "presets", "threads"},
@@ -197,6 +199,7 @@ def test_top_level_is_what_the_design_says():
     if not listed:
         pytest.skip("not a git checkout")
     top = {line.split("/")[0] for line in listed.splitlines()}
-    folders = {"sbp_kernels", "csrc", "python", "benchmarks", "tests", ".ci"}
+    # .github has the files that the code host reads, build_tools what runs before the package is installed.
+    folders = {"sbp_kernels", "csrc", "python", "benchmarks", "tests", "docs", "build_tools", ".ci", ".github"}
     files = {"setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"}
-    assert top <= folders | files | {".gitignore", "BENCHMARKS.md", "MANIFEST.in"}
+    assert top <= folders | files | {".gitignore", "BENCHMARKS.md", "MANIFEST.in", "CITATION.cff", "mkdocs.yml"}

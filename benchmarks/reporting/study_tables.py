@@ -1,4 +1,4 @@
-"""Render the README's tables of the study from the rows of `bench_study`."""
+"""Render the tables of the study, docs/pages/study.md, from the rows of `bench_study`."""
 
 from __future__ import annotations
 

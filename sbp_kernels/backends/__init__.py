@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 
 import torch
 
 from . import native, reference
+from ._extension import NOT_LOADED
 from .interface import Backend
 from .triton import ops as triton
 
@@ -59,6 +62,15 @@ def select(x: torch.Tensor, name: str | None) -> Backend:
         return kernels
     for kernels in BACKENDS.values():
         if kernels.unsupported(x) is None:
+            if NOT_LOADED is not None and x.is_cpu and kernels is reference and not torch.compiler.is_compiling():
+                _warn_without_kernels()
             return kernels
     reasons = "; ".join(f"{n}: {k.unsupported(x)}" for n, k in BACKENDS.items())
     raise NotImplementedError(f"no backend can run this call: {reasons}")
+
+
+@cache
+def _warn_without_kernels() -> None:
+    """Warn once a process that calls run on plain PyTorch, because pip hides what the build printed."""
+    text = f"sbp_kernels runs on plain PyTorch, which is many times slower: {NOT_LOADED}"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -99,7 +99,7 @@ def test_targets_that_are_not_measured_do_not_hold(results, tmp_path, capsys):
 def test_tables_of_a_run(results, tmp_path):
     page, readme = tmp_path / "BENCHMARKS.md", tmp_path / "README.md"
     page.write_text((render.ROOT / "BENCHMARKS.md").read_text(encoding="utf-8"), encoding="utf-8")
-    markers = "\n".join(f"<!-- {b}:start -->\nold\n<!-- {b}:end -->" for b in ("bench", "implicit"))
+    markers = "\n".join(f"<!-- {b}:start -->\nold\n<!-- {b}:end -->" for b in ("bench", "layers"))
     readme.write_text(f"before\n{markers}\nafter\n", encoding="utf-8")
     argv = ["--preset", "some", "--results", str(results), "--root", str(tmp_path)]
     assert render.main(argv) == 0
