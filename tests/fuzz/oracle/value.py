@@ -90,6 +90,8 @@ class _Sum:
         self.finite = bool(np.isfinite(state.x).all())
         self.value, self.size, self.brought, self.largest = (np.zeros(shape) for _ in range(4))
         self.terms: Array | float = 3.0
+        # What the sum is multiplied by after products with x may have been flushed.
+        self.factor = 1.0
         self.loose: NDArray[np.bool_] | None = None
 
     def add_half(self, coef: float, half: Dense) -> None:
@@ -104,6 +106,7 @@ class _Sum:
             # And so may the scale of a row, which can be 0.
             self.largest += max(abs(coef), 1.0) * _raw(half, magnitude)
         self.terms = self.terms + half.terms
+        self.factor = max(self.factor, abs(coef))
         vanishes = _may_vanish(half, coef, self.unit)
         if vanishes:
             self.brought += _vanishing(half, magnitude, self.unit)
@@ -134,7 +137,7 @@ class _Sum:
         out.any_kind = self.state.any_kind
         out.error = self.brought + unit.acc * self.terms * (size + self.brought)
         # A product with x may be flushed.
-        out.error += unit.acc_tiny * self.terms * (1.0 + size)
+        out.error += unit.acc_tiny * self.terms * (self.factor + size)
         high = self.largest + size + self.brought > unit.acc_max
         out.loose = high if self.loose is None else self.loose | high
         return out if out.loose.any() else tight(out)
