@@ -17,7 +17,7 @@ help:
 	@echo "make test   the test suite (8 minutes on two cores, with the installation)"
 	@echo "make test-all  the rest: sanitizers, ahead-of-time compilation, interpreter and device-code suites, a fuzz"
 	@echo "make lint   ruff, mypy, clang-format"
-	@echo "make bench  the full benchmark on this machine (40 minutes), page and figures, then the targets"
+	@echo "make bench  the full benchmark on this machine (about an hour), page and figures, then the targets"
 	@echo "make bench-again  ours, merged torch.addmm and MKL in six more processes (30 minutes), for medians over processes"
 	@echo "make study  the paper's tables that take minutes, with the datasets in DATA (default data), into the site"
 	@echo "make gpu-check  on a machine with a GPU and a CUDA torch: build, test, measure (9 minutes, no network)"

@@ -111,7 +111,8 @@ def roofline(rows: Sequence[Row], stem: Path) -> list[Path] | None:
                 if row["method"].startswith(method):
                     at = float(row["output_bytes"]) / 1e6, 100 * share
                     best[case_of(row)] = max(at, best.get(case_of(row), at))
-            axes.plot(*zip(*best.values(), strict=True) if best else ([], []), marker, color=colour, ms=4, label=label)
+            if best:
+                axes.plot(*zip(*best.values(), strict=True), marker, color=colour, ms=4, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         axes.set_ylim(bottom=0)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ..reporting.run_info import device_slug
@@ -54,7 +55,10 @@ def compiled() -> ModuleType:
     folder = FOLDER / device_slug(torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, Any] = {"sources": [str(SOURCE)], "build_directory": str(folder)}
-    return load("sbp_probes", extra_cflags=FLAGS, extra_ldflags=["-fopenmp"], **paths)
+    with FileLock(folder / "build.lock"):
+        # torch waits for its own lock forever, and a build that was killed leaves it. Here nobody else can hold it.
+        (folder / "lock").unlink(missing_ok=True)
+        return load("sbp_probes", extra_cflags=FLAGS, extra_ldflags=["-fopenmp"], **paths)
 
 
 @lru_cache(1)

@@ -17,7 +17,10 @@ CSRC = HERE.parents[1] / "csrc"
 COMPILER, EMULATOR = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
 # The libraries of the cross compiler, for the emulator.
 LIBRARIES = "/usr/aarch64-linux-gnu"
-FLAGS = ["-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-Wall", "-Wno-psabi", "-Werror", f"-I{CSRC}"]
+FLAGS = [
+    "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wno-psabi", "-Werror",
+    f"-I{CSRC}",
+]  # fmt: skip
 ISA = sorted(CSRC.glob("cpu/isa/*.cpp"))
 pytestmark = [
     pytest.mark.slow,
