@@ -29,7 +29,7 @@ LAYERS = {
         {"adjacency.base", "adjacency.checks", "adjacency.sparsity"},
         {"adjacency.edge_weight", "adjacency.low_rank"},
         {"adjacency.sparse_matrix"},
-        {"adjacency.normalization"},
+        {"adjacency.conversion", "adjacency.normalization"},
         {"adjacency.class_block", "adjacency.csr", "adjacency.similarity"},
         {"merged_csr"},
         {"graph"},

@@ -183,6 +183,15 @@ def check_order(order: Any, num_edges: int, weight: Any) -> None:
     check_index("order", order, weight.numel())
 
 
+def check_permutation(order: Any, num_edges: int) -> None:
+    """Raise ValueError unless `order` names one edge of the caller for each edge."""
+    check_tensor("edge_permutation", order)
+    if order.dim() != 1 or order.dtype != torch.int64 or order.numel() != num_edges:
+        raise ValueError(f"edge_permutation must be int64 of shape [num_edges={num_edges}], got {describe(order)}")
+    if num_edges and int(order.min()) < 0:
+        raise ValueError(f"edge_permutation must be >= 0, got {int(order.min())}")
+
+
 def check_edges(
     edge_index: Any, num_nodes: Any, size: Any, name: str = "edge_index"
 ) -> tuple[Tensor, Tensor, int, int]:

@@ -15,19 +15,21 @@ from .checks import (
     check_edges,
     check_order,
     check_pattern,
+    check_permutation,
     check_real,
     check_scale,
     check_storage,
     check_tensor,
     check_values,
 )
+from .conversion import ConvertedMatrix
 from .edge_weight import EdgeWeight
 from .normalization import degree, degree_scales, needs_folding, with_self_loops
-from .sparse_matrix import SparseMatrix, own_copy
+from .sparse_matrix import own_copy
 from .sparsity import SparsityPattern
 
 
-class CSR(SparseMatrix):
+class CSR(ConvertedMatrix):
     r"""A sparse adjacency in compressed rows, \( A_{ij} = s_i \sum_{e: i \to j} w_e t_j \).
 
     The matrix owns its arrays: it copies `rowptr`, `col` and the scales when it is built, and its attributes of
@@ -92,14 +94,6 @@ class CSR(SparseMatrix):
             pattern, order = SparsityPattern.from_coo(target, source, num_targets, num_sources)
         return CSR._sorted(pattern, edge_weight, order)
 
-    @staticmethod
-    def _sorted(pattern: SparsityPattern, edge_weight: Tensor | None, order: Tensor, sign: float = 1.0) -> CSR:
-        """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
-        if edge_weight is None:
-            return CSR._trusted(pattern)
-        weight = EdgeWeight(edge_weight, order, sign)
-        return CSR._trusted(pattern, weight if weight.needs_derivative() else weight.sorted())
-
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache, and what is loaded is checked again.
         own = self._weight
@@ -107,7 +101,8 @@ class CSR(SparseMatrix):
             check_storage("weight", own.values)
         weight = () if own is None else (own.values, own.order, own.sign)
         pattern = self._pattern
-        return _load, (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols, *weight)
+        arrays = (pattern._rowptr, pattern._col, self._row_scale, self._col_scale, self.num_cols)
+        return _load, (*arrays, *(weight or (None, None, 1.0)), pattern.edge_permutation() if pattern.orders else None)
 
     def with_weight(self, weight: Tensor | None) -> CSR:
         """Return the matrix with other edge weights: floating, finite `[num_edges]`, in this matrix's edge order."""
@@ -207,9 +202,13 @@ def _load(
     weight: Tensor | None = None,
     order: Tensor | None = None,
     sign: float = 1.0,
+    edge_permutation: Tensor | None = None,
 ) -> CSR:
     """Return the CSR from the parts of `__reduce__`, checked as by its constructor; `order` as in `EdgeWeight`."""
     csr = CSR(rowptr, col, weight if order is None else None, row_scale, col_scale, num_cols=num_cols)
+    if edge_permutation is not None:
+        check_permutation(edge_permutation, csr.num_edges)
+        csr._pattern.orders = (edge_permutation.clone(),)
     if order is None:
         return csr
     check_order(order, csr.num_edges, weight)

@@ -82,4 +82,5 @@ def with_self_loops(
         weight = torch.cat([weight, weight.new_full((loops.numel(),), fill_value)])
     shape = (pattern.num_rows, pattern.num_cols)
     looped, order = SparsityPattern.from_coo(torch.cat([row, loops]), torch.cat([col, loops]), *shape)
+    looped.orders = (*pattern.orders, order)
     return looped, None if weight is None else weight.index_select(0, order)

@@ -59,6 +59,24 @@ class SparseMatrix:
         matrix._set(pattern, weight, row_scale, col_scale)
         return matrix
 
+    @classmethod
+    def _sorted(cls, pattern: SparsityPattern, edge_weight: Tensor | None, order: Tensor, sign: float = 1.0) -> Self:
+        """Build from weights in another edge order: entry e takes `sign * edge_weight[order[e]]`."""
+        if edge_weight is None:
+            return cls._trusted(pattern)
+        weight = EdgeWeight(edge_weight, order, sign)
+        return cls._trusted(pattern, weight if weight.needs_derivative() else weight.sorted())
+
+    @property
+    def edge_permutation(self) -> Tensor:
+        """A copy of the caller's edge of every entry, int64 `[num_edges]`.
+
+        Weights `[num_edges]` in the order of the edges that the matrix was built from are passed on as
+        `matrix.with_weight(weight[matrix.edge_permutation])`: take it once, and feed other weights in every step.
+        Self-loops that were added count as edges behind the caller's.
+        """
+        return self._pattern.edge_permutation()
+
     @property
     def weight(self) -> Tensor | None:
         """Edge weights `[num_edges]` in row order, or None where all are 1."""

@@ -18,11 +18,14 @@ class SparsityPattern:
     weights or scales share one pattern, and so share its cached transpose.
     """
 
-    __slots__ = ("_col", "_num_cols", "_rowptr", "_transpose")
+    __slots__ = ("_col", "_num_cols", "_rowptr", "_transpose", "orders")
 
-    def __init__(self, rowptr: Tensor, col: Tensor, num_cols: int) -> None:
-        """Take over valid arrays, which nobody else may write to: kernels read them without checks."""
-        self._rowptr, self._col, self._num_cols = rowptr, col, num_cols
+    def __init__(self, rowptr: Tensor, col: Tensor, num_cols: int, orders: tuple[Tensor, ...] = ()) -> None:
+        """Take over valid arrays, which nobody else may write to: kernels read them without checks.
+
+        Each of `orders` sorted the edges of the one before, the first one those of the caller; see `edge_permutation`.
+        """
+        self._rowptr, self._col, self._num_cols, self.orders = rowptr, col, num_cols, orders
         self._transpose: tuple[SparsityPattern | None, Tensor] | None = None
 
     @property
@@ -52,7 +55,19 @@ class SparsityPattern:
             order = torch.argsort(row * num_cols + col, stable=True)
             rowptr = _offsets(row, num_rows)
             col = col[order].to(torch.int32 if num_cols <= INT32_MAX else torch.int64)
-        return SparsityPattern(rowptr, col, num_cols), order
+        return SparsityPattern(rowptr, col, num_cols, (order,)), order
+
+    def edge_permutation(self) -> Tensor:
+        """Return the caller's edge of every entry, int64 [num_edges]; edges added later follow those of the caller."""
+        if not self.orders:
+            return torch.arange(self.num_edges, device=self._col.device)
+        first, *others = self.orders
+        with outside():
+            total = first.clone()
+            for order in others:
+                added = torch.arange(total.numel(), order.numel(), device=order.device)
+                total = torch.cat([total, added])[order]
+        return total
 
     @property
     def num_edges(self) -> int:
@@ -61,9 +76,10 @@ class SparsityPattern:
     def split(self, num_rows: int) -> tuple[SparsityPattern, SparsityPattern]:
         """Return the first `num_rows` rows, and the others; both share this pattern's arrays."""
         cut = int(self._rowptr[num_rows])
+        *before, last = self.orders
         return (
-            SparsityPattern(self._rowptr[: num_rows + 1], self._col[:cut], self.num_cols),
-            SparsityPattern(self._rowptr[num_rows:] - cut, self._col[cut:], self.num_cols),
+            SparsityPattern(self._rowptr[: num_rows + 1], self._col[:cut], self.num_cols, (*before, last[:cut])),
+            SparsityPattern(self._rowptr[num_rows:] - cut, self._col[cut:], self.num_cols, (*before, last[cut:])),
         )
 
     def row_index(self) -> Tensor:
@@ -97,12 +113,15 @@ class SparsityPattern:
     def _build_transpose(self) -> tuple[SparsityPattern, Tensor]:
         if NOT_LOADED is None and self._col.device.type == "cpu":
             rowptr, col, order = torch.ops.sbp.csr_transpose(self._rowptr, self._col, self.num_cols)
-            return SparsityPattern(rowptr, col, self.num_rows), order
-        return SparsityPattern.from_coo(self._col.long(), self.row_index(), self.num_cols, self.num_rows)
+            return SparsityPattern(rowptr, col, self.num_rows, (*self.orders, order)), order
+        flipped, order = SparsityPattern.from_coo(self._col.long(), self.row_index(), self.num_cols, self.num_rows)
+        flipped.orders = (*self.orders, order)
+        return flipped, order
 
     def to(self, device: torch.device | str) -> SparsityPattern:
         """Return the same pattern on another device (its transpose is built again there when asked for)."""
-        return SparsityPattern(self._rowptr.to(device), self._col.to(device), self.num_cols)
+        orders = tuple(order.to(device) for order in self.orders)
+        return SparsityPattern(self._rowptr.to(device), self._col.to(device), self.num_cols, orders)
 
 
 def _offsets(row: Tensor, num_rows: int) -> Tensor:
