@@ -91,7 +91,7 @@ def test_explorer_and_search_in_a_browser():
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("requestfailed", lambda request: errors.append(request.url))
-        page.goto((site / "explorer.html").as_uri())
+        page.goto((site / "explorer.html").as_uri(), timeout=120_000)
         shown = {}
         for graph in ("arxiv", "cora"):
             page.select_option("#filter-workload", graph)
@@ -106,7 +106,8 @@ def test_explorer_and_search_in_a_browser():
                 }
             assert set(cells) <= medians
         assert shown["arxiv"] != shown["cora"]
-        page.fill(".md-search__input", "oversmoothing")
-        page.wait_for_selector(".md-search-result__item a", timeout=10_000)
+        page.click(".md-search__input")
+        page.keyboard.type("oversmoothing", delay=20)
+        page.wait_for_selector(".md-search-result__item a", timeout=30_000)
         assert not errors
         browser.close()
