@@ -97,9 +97,10 @@ def check(wheel: Path, python: str, torch: str, out: Path) -> None:
     """Install the wheel beside a torch in an empty environment and compare its kernels with the reference."""
     folder = out / "environment"
     shutil.rmtree(folder, ignore_errors=True)
-    run(python, "-m", "venv", folder)
-    run(folder / "bin/pip", "install", "--quiet", torch, wheel)
+    # With PYTHONPATH, pip would take a checkout on it for an installed package.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    run(python, "-m", "venv", folder, env=environment)
+    run(folder / "bin/pip", "install", "--quiet", torch, wheel, env=environment)
     run(folder / "bin/python", "-c", PROGRAM, cwd=out, env=environment)
     shutil.rmtree(folder)
 
