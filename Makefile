@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 
 INSTALLED := $(VENV)/.installed
 KERNELS := $(wildcard $(foreach d,csrc csrc/cpu csrc/cpu/isa csrc/cuda csrc/cuda/instances,$(addprefix $(d)/,*.cpp *.h *.cu *.cuh)))
-SOURCES := setup.py pyproject.toml csrc/cuda/nvcc_build.py $(KERNELS)
+SOURCES := setup.py pyproject.toml build_tools/backend.py csrc/cuda/nvcc_build.py $(KERNELS)
 
 .PHONY: demo test test-all lint bench bench-again study gpu-check triton-table fuzz sanitize wheels docs clean help
 

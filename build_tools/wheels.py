@@ -68,11 +68,14 @@ def repair(wheel: Path, out: Path) -> Path:
 
 
 def audit(wheel: Path, out: Path) -> None:
-    """Print what torch-abi-audit finds in the extension; SystemExit if it is not of the stable ABI."""
+    """Print what torch-abi-audit finds in the extension; SystemExit unless it is of the stable ABI."""
     if shutil.which("torch-abi-audit") is None:
         print("no torch-abi-audit: the ABI is not checked")
         return
-    done = subprocess.run(["torch-abi-audit", str(wheel)], capture_output=True, text=True, check=False)
+    with zipfile.ZipFile(wheel) as archive:
+        library = next(name for name in archive.namelist() if name.endswith(".so"))
+        path = archive.extract(library, out / "plain")
+    done = subprocess.run(["torch-abi-audit", path], capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, sep="")
     if done.returncode or "STABLE" not in done.stdout:
         raise SystemExit("the extension uses more than the stable ABI of torch")
@@ -94,9 +97,10 @@ def check(wheel: Path, python: str, torch: str, out: Path) -> None:
     """Install the wheel beside a torch in an empty environment and compare its kernels with the reference."""
     folder = out / "environment"
     shutil.rmtree(folder, ignore_errors=True)
-    run(python, "-m", "venv", folder)
-    run(folder / "bin/pip", "install", "--quiet", torch, wheel)
+    # With PYTHONPATH, pip would take a checkout on it for an installed package.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    run(python, "-m", "venv", folder, env=environment)
+    run(folder / "bin/pip", "install", "--quiet", torch, wheel, env=environment)
     run(folder / "bin/python", "-c", PROGRAM, cwd=out, env=environment)
     shutil.rmtree(folder)
 

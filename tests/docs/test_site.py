@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -55,12 +56,16 @@ def test_broken_links_are_found(tmp_path, monkeypatch):
     pytest.importorskip("plotly")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     build = load("build")
-    (tmp_path / "a.html").write_text('<a href="b.html#there">b</a><a href="c.html">c</a><img src="b.html">')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#there">b</a><a href="c.html">c</a><img src="b.html">'
+        '<script src="https://example.org/a.js"></script>'
+    )
     (tmp_path / "b.html").write_text('<h1 id="here">b</h1><a href="#here">x</a><a href="https://example.org">y</a>')
     assert sorted(build.broken_links(tmp_path)) == [
         "a.html: b.html has no alt text",
         "a.html: b.html#there names no heading",
         "a.html: c.html leads nowhere",
+        "a.html: https://example.org/a.js is on another host",
     ]
 
 
@@ -71,3 +76,38 @@ def test_site_builds_without_warnings(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     assert load("build").main() == 0
     assert (ROOT / "build/site/explorer.html").exists()
+
+
+@pytest.mark.slow
+def test_explorer_and_search_in_a_browser():
+    """In Chromium, from the file system: filters change the figure, and its numbers equal the CSV; the search finds."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    site, browser_path = ROOT / "build/site", shutil.which("chromium")
+    if browser_path is None or not (site / "explorer.html").exists():
+        pytest.skip("needs Chromium and the built site")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("requestfailed", lambda request: errors.append(request.url))
+        page.goto((site / "explorer.html").as_uri(), timeout=120_000)
+        shown = {}
+        for graph in ("arxiv", "cora"):
+            page.select_option("#filter-workload", graph)
+            shown[graph] = page.eval_on_selector("#explorer-figure", "e => [...e.data[0].x]")
+            cells = page.eval_on_selector_all("#explorer-table td:nth-child(2)", "c => c.map(e => +e.textContent)")
+            assert shown[graph] == cells and len(cells) > 3
+            with next((ROOT / "benchmarks/results").glob("*/propagate.csv")).open(newline="") as file:
+                medians = {
+                    float(r["median_ms"])
+                    for r in csv.DictReader(file)
+                    if (r["workload"], r["width"], r["mode"]) == (graph, "128", "forward") and r["median_ms"]
+                }
+            assert set(cells) <= medians
+        assert shown["arxiv"] != shown["cora"]
+        page.click(".md-search__input")
+        page.keyboard.type("oversmoothing", delay=20)
+        page.wait_for_selector(".md-search-result__item a", timeout=30_000)
+        assert not errors
+        browser.close()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("csrc", "sbp_kernels", "python", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = ("build_tools", "csrc", "sbp_kernels", "python", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 # -g1: function names and lines, without the types that make up most of the compile time of -g.
 FLAGS = "-g1 -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 SANITIZERS = {

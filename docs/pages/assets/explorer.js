@@ -74,7 +74,7 @@
                         arrayminus: rows.map((r) => r.median_ms - r.p20_ms) };
     }
     const layout = { margin: { l: 190, r: 20, t: 20, b: 50 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-                     font: { color: ink }, xaxis: { title: { text: QUANTITIES[quantity] }, rangemode: "tozero" },
+                     font: { color: ink }, xaxis: { title: { text: QUANTITIES[quantity] }, rangemode: "tozero", gridcolor: "#80808050" },
                      yaxis: { automargin: true } };
     Plotly.react("explorer-figure", [trace], layout, { displayModeBar: false, responsive: true });
     table(rows, quantity);

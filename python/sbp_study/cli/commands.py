@@ -6,13 +6,12 @@ Commands import the modules that they run: torch, PyG and matplotlib take second
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import OPTIONS
-from ..training.files import require_writable, write
+from ..training.files import json_document, require_writable, write
 from .exit_handler import ExitHandler
 from .parser import build_parser, value_of
 
@@ -153,7 +152,7 @@ def _list(args: argparse.Namespace) -> None:
 
     models, datasets = list_models(), list_datasets()
     if args.json:
-        print(json.dumps({"models": models, "datasets": datasets}, indent=2))
+        print(json_document("list", models=models, datasets=datasets))
     else:
         show_list(models, datasets)
 

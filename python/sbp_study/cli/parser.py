@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from ..config import OPTIONS, Option
@@ -34,8 +36,29 @@ class _Parser(argparse.ArgumentParser):
         # argparse ignores a closed pipe and a full disk; this version raises, and `ExitHandler` reports it.
         print(message, end="", file=file or sys.stderr)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse, and report unknown flags here: the parser of a command knows its flags, the one above it does not."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = (word.partition("=")[0] for word in unknown if word.startswith("-"))
+            hints = (nearest(flag, self._option_string_actions) for flag in flags)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, hints), '')}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        if wrong:
+            message += nearest(wrong[1], (str(c) for action in self._actions for c in action.choices or ()))
         self.exit(2, f"error: {' '.join(message.split())}\n")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean NAME?" with the nearest of the known names, or an empty string."""
+    # Imported here: only an error needs it.
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -125,9 +124,9 @@ def document(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         {**row, "config": o.config and asdict(o.config), "points": o.points}
         for row, o in zip(rows(plan, outcomes), outcomes, strict=True)
     ]
-    content: dict[str, Any] = {"command": "reproduce", "name": plan.name, "title": plan.title, "unit": plan.unit}
+    content: dict[str, Any] = {"name": plan.name, "title": plan.title, "unit": plan.unit}
     content |= {"reading": plan.reading, "summary": summary(outcomes) if outcomes else "", "cells": cells}
-    return json.dumps(content, indent=2, allow_nan=False)
+    return files.json_document("reproduce", **content)
 
 
 def write(plan: Plan, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:

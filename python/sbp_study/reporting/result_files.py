@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 
 import sbp_kernels
 
-from ..training.files import write
+from ..training.files import json_document, write
 from ..training.result import Result
 
 
 def document(command: str, results: Sequence[Result]) -> str:
     """Return the results as one JSON document. Only `seconds` and `environment` differ between repetitions."""
     content = {
-        "command": command,
         "graph": results[0].graph,
         "results": [result.to_dict() for result in results],
         "environment": {
@@ -31,7 +29,7 @@ def document(command: str, results: Sequence[Result]) -> str:
             "machine": platform.machine(),
         },
     }
-    return json.dumps(content, indent=2, allow_nan=False)
+    return json_document(command, **content)
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:

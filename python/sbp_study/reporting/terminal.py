@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ..training.result import Result
 if TYPE_CHECKING:
     from ..theory.dataset_report import GraphReport
 
-# The width without a terminal, enough for seven depths.
+# The width without a terminal and without COLUMNS, enough for seven depths.
 _PIPE_WIDTH = 120
 
 
@@ -118,9 +119,12 @@ def show_dataset_report(dataset: str, readings: Sequence[GraphReport]) -> None:
 
 
 def open_console() -> Console:
-    """Return a console with the width of the terminal, or a fixed width if there is none."""
+    """Return a console with the width of the terminal; without one, of COLUMNS, or a fixed width."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return RaisingConsole() if is_terminal else RaisingConsole(width=_PIPE_WIDTH)
+    columns = os.environ.get("COLUMNS", "")
+    # An exported width of a few columns or none is a shell's artefact, not a wish.
+    width = int(columns) if columns.isdecimal() and 20 <= int(columns) <= 10_000 else _PIPE_WIDTH
+    return RaisingConsole() if is_terminal else RaisingConsole(width=width)
 
 
 def new_table() -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ..datasets import load_dataset
 from ..datasets.description import describe
 from ..errors import UserError
 from ..models.sbp.negative_adjacency import feature_negative, label_negative
+from ..training.files import json_document
 from . import layers_as_graphs as layers
 from .balance import critical_beta, two_groups, weak_groups
 from .imbalance import structural_imbalance
@@ -52,7 +52,7 @@ def report_dataset(dataset: str, root: str = "data", split: int = 0) -> tuple[Da
 def document(data: Data, reports: Sequence[GraphReport]) -> str:
     """Return the reports as a JSON document. An infinite ratio is the string "inf"."""
     rows = [{**asdict(r), "beta_ratio": "inf" if r.beta_ratio == math.inf else r.beta_ratio} for r in reports]
-    return json.dumps({"command": "signed", "graph": describe(data), "readings": rows}, indent=2, allow_nan=False)
+    return json_document("signed", graph=describe(data), readings=rows)
 
 
 def _graphs(data: Data) -> Iterator[tuple[str, LayerGraph]]:

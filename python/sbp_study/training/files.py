@@ -134,3 +134,8 @@ def raise_unwritable(path: Path, cause: OSError) -> NoReturn:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"it has a number that is not finite, {constant}")
+
+
+def json_document(command: str, **content: Any) -> str:
+    """Return what a command prints with --json. `version` grows when a field changes its meaning or goes away."""
+    return json.dumps({"version": 1, "command": command, **content}, indent=2, allow_nan=False)

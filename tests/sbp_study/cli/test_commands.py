@@ -27,7 +27,7 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
 
 def test_train_document(capsys: pytest.CaptureFixture[str]) -> None:
     document = _json(capsys, "train", "--dataset", "karate", "--model", "label-sbp", "--lam", "0.25", *FAST)
-    assert document["command"] == "train" and document["graph"]["nodes"] == 34
+    assert document["version"] == 1 and document["command"] == "train" and document["graph"]["nodes"] == 34
     assert set(document["environment"]) == {"sbp_kernels", "torch", "python", "machine"}
     main_row, ablation = document["results"]
     assert main_row["label"] == "label-sbp" and ablation["label"] == "label-sbp, beta=0"
@@ -60,7 +60,7 @@ def test_depth_writes_figure_and_rows(capsys: pytest.CaptureFixture[str], tmp_pa
     out = tmp_path / "new" / "folder"
     argv = ("depth", "--dataset", "karate", "--models", "sgc,label-sbp", "--layers", "0,2,20", "--out", str(out))
     document = _json(capsys, *argv, "--ablation", *FAST)
-    assert document["command"] == "depth" and len(document["results"]) == 9
+    assert document["version"] == 1 and document["command"] == "depth" and len(document["results"]) == 9
     assert sorted(path.name for path in out.iterdir()) == [
         *(f"depth_karate.{kind}" for kind in ("csv", "json", "png", "svg")),
         "runs",
@@ -99,7 +99,7 @@ def test_a_diverged_depth_is_a_gap(capsys: pytest.CaptureFixture[str], tmp_path:
 
 def test_signed(capsys: pytest.CaptureFixture[str]) -> None:
     document = _json(capsys, "signed", "--dataset", "csbm", "--split", "3")
-    assert document["command"] == "signed" and document["graph"]["nodes"] == 200
+    assert document["version"] == 1 and document["command"] == "signed" and document["graph"]["nodes"] == 200
     rows = {row["name"]: row for row in document["readings"]}
     for row in rows.values():
         assert row["sid"] == pytest.approx((row["P"] + row["N"]) / 2)

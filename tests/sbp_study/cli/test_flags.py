@@ -143,6 +143,35 @@ def test_unknown_and_abbreviated_flags(command: str, capsys: pytest.CaptureFixtu
         assert f"unrecognized arguments: {flag}" in refused(capsys, command, *RIGHT[command], flag)
 
 
+@pytest.mark.parametrize(
+    ("argv", "near"),
+    [
+        (["trian"], "did you mean train?"),
+        (["reprodcue", "fig3"], "did you mean reproduce?"),
+        (["reproduce", "tabel2"], "did you mean table2?"),
+        (["train", *RIGHT["train"], "--layer", "3"], "did you mean --layers?"),
+        (["depth", *RIGHT["depth"], "--modles=sgc"], "did you mean --models?"),
+        (["--lsit"], "did you mean --list?"),
+    ],
+)
+def test_nearest_commands_and_flags(argv: list[str], near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, *argv).rstrip().endswith(near)
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200", "0", "x", ""])
+def test_tables_have_the_width_of_columns_when_piped(columns: str, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    main(["list"])
+    widest = max(len(line) for line in capsys.readouterr().out.splitlines())
+    assert widest <= (int(columns) if columns in ("60", "100", "200") else 120)
+
+
+def test_json_documents_have_a_version(capsys: Any) -> None:
+    main(["list", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert list(document)[:2] == ["version", "command"] and document["version"] == 1
+
+
 @pytest.mark.parametrize("command", ["depth", "sweep", "reproduce", "train"])
 @pytest.mark.parametrize("out", ["file", "file/below", "dangling/below"])
 @pytest.mark.usefixtures("no_data")
