@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import composed, transforms
-from .adjacency.csr import CSR
+from .adjacency.similarity import Similarity
 from .dispatch import OpContext, Weights, learnable_weights, operands, requires_grad, run, transposed
 from .graph import SignedGraph
 from .layer_norm import layer_norm_backward
@@ -187,7 +187,7 @@ class _WeightGrad(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kernels, half, weight, a, b):  # type: ignore[no-untyped-def]
         ctx.kernels, ctx.half = kernels, half
-        ctx.save_for_backward(a, b, None if isinstance(half, CSR) else weight)
+        ctx.save_for_backward(a, b, weight if isinstance(half, Similarity) else None)
         return half.weight_grad(weight, a, b, kernels)
 
     @staticmethod

@@ -117,10 +117,10 @@ class _Product(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         parts = [] if x_t is None else [product(ctx.kernels, ctx.half, x_t, weight)]
         if weight_t is not None:
-            if isinstance(ctx.half, CSR):
-                parts.append(product(ctx.kernels, ctx.half, x, weight_t))
-            else:
+            if isinstance(ctx.half, Similarity):
                 parts.append(_dense_tangent(ctx.half, weight, weight_t, x))
+            else:
+                parts.append(product(ctx.kernels, ctx.half, x, weight_t))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     @staticmethod
@@ -143,7 +143,8 @@ class _EdgeGrad(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
-        ctx.kernels, ctx.half, _, a, b = inputs
+        ctx.kernels, ctx.half, weight, a, b = inputs
+        ctx.shape = weight.shape
         ctx.save_for_backward(a, b)
         ctx.save_for_forward(a, b)
 
@@ -163,8 +164,8 @@ class _EdgeGrad(torch.autograd.Function):
         a, b = ctx.saved_tensors
         pairs = [(x, y) for x, y in ((a_t, b), (a, b_t)) if x is not None and y is not None]
         # It does not depend on the weights themselves.
-        parts = [_EdgeGrad.apply(ctx.kernels, ctx.half, a.new_zeros(ctx.half.num_edges), *pair) for pair in pairs]
-        return sum(parts[1:], parts[0]) if parts else a.new_zeros(ctx.half.num_edges)
+        parts = [_EdgeGrad.apply(ctx.kernels, ctx.half, a.new_zeros(ctx.shape), *pair) for pair in pairs]
+        return sum(parts[1:], parts[0]) if parts else a.new_zeros(ctx.shape)
 
     @staticmethod
     def vmap(info, in_dims, kernels, half, weight, a, b):  # type: ignore[no-untyped-def]

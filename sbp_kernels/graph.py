@@ -188,12 +188,12 @@ class SignedGraph:
     _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def with_weights(self, pos_weight: Tensor | None, neg_weight: Tensor | None) -> SignedGraph:
-        """Return the graph with other edge weights (in the order of `CSR.col`) or another x0; None for a half's own.
+        """Return the graph with other edge weights (in the order of `CSR.col`), x0 or block; None for a half's own.
 
         Raises ValueError for weights that the half's constructor would refuse, or where a half has none.
         """
         for name, half, weight in (("pos", self._pos, pos_weight), ("neg", self._neg, neg_weight)):
-            if weight is not None and not isinstance(half, (CSR, Similarity)):
+            if weight is not None and not hasattr(half, "with_weight"):
                 kind = "is absent" if half is None else f"is a {type(half).__name__}, which has none"
                 raise ValueError(f"{name}_weight needs a half with weights, but {name} {kind}")
         halves = ((self._pos, pos_weight), (self._neg, neg_weight))

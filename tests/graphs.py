@@ -116,6 +116,13 @@ def block_attracts() -> SignedGraph:
     return SignedGraph(ClassBlock(group, block), plain().neg)
 
 
+def soft_groups() -> SignedGraph:
+    """Both halves of groups to which nodes belong to some degree, beside hard ones."""
+    share = torch.rand(23, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    block = torch.randn(4, 4, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
+    return SignedGraph(ClassBlock(share, block), block_attracts().pos)
+
+
 def feature(sign: float) -> SignedGraph:
     x0 = torch.randn(23, 6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
     return SignedGraph(plain().pos, Similarity(x0, sign, 0.7))
@@ -146,6 +153,7 @@ GRAPHS: dict[str, Callable[[], SignedGraph]] = {
     "many classes": many_classes,
     "mean": mean_centring,
     "block attracts": block_attracts,
+    "soft groups": soft_groups,
     "features": lambda: feature(-1.0),
     "features attract": lambda: feature(1.0),
 }

@@ -27,7 +27,7 @@ LAYERS = {
         {"backends.interface", "layer_norm", "transforms"},
         {"backends", "tensor_cache"},
         {"adjacency.base", "adjacency.checks", "adjacency.sparsity"},
-        {"adjacency.edge_weight", "adjacency.low_rank"},
+        {"adjacency.edge_weight", "adjacency.groups", "adjacency.low_rank"},
         {"adjacency.sparse_matrix"},
         {"adjacency.conversion", "adjacency.normalization"},
         {"adjacency.class_block", "adjacency.csr", "adjacency.similarity"},

@@ -14,8 +14,9 @@ from ..backends.interface import KernelOperand
 class Adjacency(Protocol):
     """An n x m matrix that a backend can multiply with features, stored or not.
 
-    A *learnable weight* is the tensor that the matrix depends on differentiably: the edge weights of a `CSR`, the x0
-    of a `Similarity`. While it needs a derivative, it travels beside the operand, as an argument that autograd sees.
+    A *learnable weight* is the tensor that the matrix depends on differentiably: the edge weights of a `CSR`, the block
+    of a `ClassBlock`, the x0 of a `Similarity`. While it needs a derivative, it travels beside the operand, as an
+    argument that autograd sees.
     """
 
     @property

@@ -9,77 +9,60 @@ from torch import Tensor
 
 from ..backends.interface import KernelOperand
 from ..transforms import full_precision, needs_derivative, outside, plain
-from .checks import check_count, check_device, check_finite, check_index, check_tensor, describe
+from .checks import check_count, check_device, check_finite, check_index, check_storage, check_tensor, describe
+from .groups import GroupSegments, HardGroups, SoftGroups
 from .low_rank import LowRank, of_labels
 from .sparse_matrix import own_copy
 
 # Classes from which on a label block is stored as a diagonal and two outer products.
 MANY_GROUPS = 256
-# Rows that one partial sum covers: enough to amortise its store, few enough to spread over threads.
-SEGMENT = 1024
-
-
-class GroupSegments:
-    """The order in which group sums add up: fixed, so that they repeat bit for bit.
-
-    `order` lists the nodes by group; segment s sums `order[segptr[s]:segptr[s + 1]]`; group g sums
-    its segments `group_segptr[g]` to `group_segptr[g + 1]`. No segment crosses a group.
-    """
-
-    __slots__ = ("group_segptr", "order", "segptr")
-
-    def __init__(self, group: Tensor, num_groups: int) -> None:
-        count = torch.bincount(group, minlength=num_groups)
-        segments = (count + SEGMENT - 1) // SEGMENT
-        self.order = torch.argsort(group, stable=True).to(torch.int32)
-        self.group_segptr = _cumulate(segments)
-        owner = torch.repeat_interleave(torch.arange(num_groups, device=group.device), segments)
-        position = torch.arange(owner.numel(), device=group.device) - self.group_segptr[owner]
-        first = _cumulate(count)
-        self.segptr = torch.cat([first[owner] + position * SEGMENT, first[-1:]])
 
 
 class ClassBlock:
-    r"""A dense adjacency with one value per pair of groups, \( A_{ij} = B_{g_i g_j} \), in O(n d).
+    r"""A dense adjacency with one value per pair of groups, \( A = S B S^\top \), in O(n d).
+
+    For hard groups \( A_{ij} = B_{g_i g_j} \).
+
+    A block that requires a gradient (a compatibility matrix) gets the exact one, \( (S^\top G)(S^\top X)^\top \), in
+    derivatives of every order and mode; it is shared with the caller, and changes of it are followed. Other blocks are
+    copied.
 
     Args:
-        group: int64 `[num_nodes]`, the group of each node, in `[0, num_groups)`.
-        block: floating `[num_groups, num_groups]`.
+        group: int64 `[num_nodes]`, the group of each node, in `[0, num_groups)`; or S, floating
+            `[num_nodes, num_groups]`, how far each node is in each group, without a gradient.
+        block: B, floating `[num_groups, num_groups]`.
     """
 
-    __slots__ = ("__weakref__", "_block", "_factors", "_group", "_segments", "_transposed")
+    __slots__ = ("__weakref__", "_block", "_factors", "_groups", "_transposed")
 
     def __init__(self, group: Tensor, block: Tensor) -> None:
         check_tensor("group", group)
         check_tensor("block", block)
-        group = plain(group)
         if block.dim() != 2 or block.size(0) != block.size(1) or not block.is_floating_point():
             raise ValueError(f"block must be floating of shape [num_groups, num_groups], got {describe(block)}")
-        if group.dim() != 1 or group.dtype != torch.int64:
-            raise ValueError(f"group must be int64 of shape [num_nodes], got {describe(group)}")
+        groups = _groups(group, block.size(0))
         if group.device != block.device:
             raise ValueError(f"group and block must be on one device, got {group.device} and {block.device}")
-        if needs_derivative(block):
-            raise ValueError("block must not require a gradient, as the groups' sums pass none to it")
         check_finite("block", block)
-        check_index("group", group, block.size(0))
-        self._set(own_copy(group), own_copy(block), None)
+        # A copy of a block that needs a derivative would belong to one autograd graph.
+        self._set(groups, block if needs_derivative(block) else own_copy(block), None)
 
-    def _set(self, group: Tensor, block: Tensor | None, factors: LowRank | None) -> None:
-        self._group, self._block, self._factors = group, block, factors
-        self._segments: GroupSegments | None = None
+    def _set(self, groups: HardGroups | SoftGroups, block: Tensor | None, factors: LowRank | None) -> None:
+        self._groups, self._block, self._factors = groups, block, factors
         self._transposed: ClassBlock | None = None
 
     @staticmethod
-    def _like(group: Tensor, block: Tensor | None, factors: LowRank | None) -> ClassBlock:
+    def _like(groups: HardGroups | SoftGroups, block: Tensor | None, factors: LowRank | None) -> ClassBlock:
         """Build one that needs no check."""
         other = object.__new__(ClassBlock)
-        other._set(group, block, factors)
+        other._set(groups, block, factors)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles share no cache, and what is loaded is checked again.
-        return _load, (self._group, self._block, *(self._factors or ()))
+        if self._block is not None:
+            check_storage("block", self._block)
+        return _load, (self._groups.values, self._block, *(self._factors or ()))
 
     @staticmethod
     def from_labels(y: Tensor, known: Tensor, softmax_over: str = "all") -> ClassBlock:
@@ -121,7 +104,8 @@ class ClassBlock:
         factors = of_labels(count, softmax_over)
         # The matrix itself is as exact and, while it is small, faster.
         small = num_classes < MANY_GROUPS
-        return ClassBlock._like(group, factors.dense() if small else None, None if small else factors)
+        groups = HardGroups(group, num_classes + 1)
+        return ClassBlock._like(groups, factors.dense() if small else None, None if small else factors)
 
     @staticmethod
     def mean(num_nodes: int, device: torch.device | str = "cpu") -> ClassBlock:
@@ -130,13 +114,10 @@ class ClassBlock:
         group = torch.zeros(num_nodes, dtype=torch.int64, device=check_device(device))
         return ClassBlock(group, torch.full((1, 1), 1.0 / max(num_nodes, 1), dtype=torch.float64, device=device))
 
-    group = property(lambda self: self._group.clone(), doc="A copy of the group of each node, int64 `[num_nodes]`.")
-    num_rows = num_cols = num_nodes = property(lambda self: self._group.numel(), doc="Number of nodes.")
-    device = property(lambda self: self._group.device, doc="Where the arrays are.")
-
-    @property
-    def num_groups(self) -> int:
-        return self._block.size(0) if self._factors is None else self._factors.diagonal.numel()  # type: ignore[union-attr]
+    group = property(lambda self: self._groups.values.clone(), doc="A copy of the groups, `[num_nodes]` or S.")
+    num_rows = num_cols = num_nodes = property(lambda self: self._groups.values.size(0), doc="Number of nodes.")
+    num_groups = property(lambda self: self._groups.num_groups, doc="Number of groups.")
+    device = property(lambda self: self._groups.values.device, doc="Where the arrays are.")
 
     @property
     def block(self) -> Tensor:
@@ -148,26 +129,23 @@ class ClassBlock:
 
     @property
     def T(self) -> ClassBlock:
-        """The transpose, on the same groups."""
+        """The transpose, on the same groups; cached unless the block needs a derivative."""
+        if self.requires_derivative():
+            return self._like(self._groups, self._block.T, None)  # type: ignore[union-attr]
         if self._transposed is None:
             with outside():
                 block = None if self._block is None else self._block.T.contiguous()
-                transposed = self._like(self._group, block, None if self._factors is None else self._factors.T)
-            transposed._segments = self.segments
-            self._transposed = transposed
+                self._transposed = self._like(self._groups, block, None if self._factors is None else self._factors.T)
         return self._transposed
 
-    def transpose_with(self, weight: None) -> tuple[ClassBlock, None]:
-        """Return the transpose; a class block has no weights beside it."""
-        return self.T, None
+    def transpose_with(self, weight: Tensor | None) -> tuple[ClassBlock, Tensor | None]:
+        """Return the transpose, and the transpose of the given block (if any)."""
+        return (self.T, None) if weight is None else (self._like(self._groups, weight.T, None), weight.T)
 
     @property
-    def segments(self) -> GroupSegments:
-        """The order in which group sums add up."""
-        if self._segments is None:
-            with outside():
-                self._segments = GroupSegments(self._group, self.num_groups)
-        return self._segments
+    def segments(self) -> GroupSegments | None:
+        """The order in which group sums add up; None for soft groups."""
+        return self._groups.segments
 
     def __repr__(self) -> str:
         return f"ClassBlock({self.num_nodes}x{self.num_nodes}, num_groups={self.num_groups})"
@@ -176,17 +154,35 @@ class ClassBlock:
         """Return the same matrix on another device."""
         device = check_device(device)
         block = None if self._block is None else self._block.to(device)
-        return self._like(self._group.to(device), block, None if self._factors is None else self._factors.to(device))
+        return self._like(self._groups.to(device), block, None if self._factors is None else self._factors.to(device))
 
     def to_dense(self) -> Tensor:
         """Return the definition: float64 `[num_nodes, num_nodes]`."""
-        return self._matrix().double()[self._group][:, self._group]
+        return self._groups.spread(self._matrix().double())
 
     def requires_derivative(self) -> bool:
-        return False
+        """Return whether the block needs a derivative."""
+        return needs_derivative(self._block)
 
-    def learnable_weight(self, acc_dtype: torch.dtype) -> None:
-        return None
+    def learnable_weight(self, acc_dtype: torch.dtype) -> Tensor | None:
+        """Return the block if it needs a derivative, in the accumulation type: the counterpart of edge weights."""
+        return self._block.to(acc_dtype) if self.requires_derivative() else None  # type: ignore[union-attr]
+
+    def with_weight(self, block: Tensor) -> ClassBlock:
+        """Return the same groups with another block, floating and finite `[num_groups, num_groups]`."""
+        fresh = ClassBlock(self._groups.values, block)
+        if block.size(0) != self.num_groups:
+            raise ValueError(f"block must have num_groups={self.num_groups} rows, got {describe(block)}")
+        return self._like(self._groups, fresh._block, None)
+
+    def _with_weight(self, block: Tensor | None) -> ClassBlock:
+        """Return the matrix with another block that is known to be valid."""
+        return self if block is None or block is self._block else self._like(self._groups, block, None)
+
+    def weight_grad(self, weight: Tensor, a: Tensor, b: Tensor, kernels: Any) -> Tensor:
+        """Return the gradient of <a, A b> with respect to the block, `[num_groups, num_groups]`, the same for any."""
+        sums_a, sums_b = (self._groups.sum(t, kernels) for t in (a, b))
+        return kernels.mix_groups(sums_a, sums_b.T.contiguous()).to(weight.dtype)
 
     def prepare(self, acc_dtype: torch.dtype, kernels: Any) -> None:
         _ = self.segments
@@ -195,24 +191,40 @@ class ClassBlock:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
         sums = self._sums(x, kernels)
         with full_precision(x):
-            if self._factors is not None:
-                return KernelOperand(table=self._factors.to(acc_dtype).mix(sums, kernels), group=self._group)
-            return KernelOperand(table=kernels.mix_groups(self._matrix().to(acc_dtype), sums), group=self._group)
+            if self._factors is not None and weight is None:
+                return self._groups.operand(self._factors.to(acc_dtype).mix(sums, kernels))
+            block = (self._matrix() if weight is None else weight).detach().to(acc_dtype).contiguous()
+            return self._groups.operand(kernels.mix_groups(block, sums))
 
     def _sums(self, x: Tensor, kernels: Any) -> Tensor:
         """Return the sum of x over each group, `[num_groups, d]`."""
-        return kernels.group_sum(x, self.segments.order, self.segments.segptr, self.segments.group_segptr)
+        return self._groups.sum(x, kernels)
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, tuple[Tensor, ...]] | None:
         """Return what K steps in one call read; the kernels recompute the table in every step."""
-        if self._factors is not None:
+        segments = self.segments
+        if self._factors is not None or segments is None or self.requires_derivative():
             return None
-        arrays = (self.segments.order, self.segments.segptr, self.segments.group_segptr)
-        return KernelOperand(group=self._group), (*arrays, self._matrix().to(acc_dtype))
+        arrays = (segments.order, segments.segptr, segments.group_segptr)
+        return KernelOperand(group=self._groups.values), (*arrays, self._matrix().to(acc_dtype))
 
 
-def _cumulate(count: Tensor) -> Tensor:
-    return torch.cat([count.new_zeros(1), count.cumsum(0)])
+def _groups(group: Tensor, num_groups: int) -> HardGroups | SoftGroups:
+    """Return the groups of nodes, copied; ValueError unless they are groups of a block of this size."""
+    if group.is_floating_point():
+        if group.dim() != 2 or group.size(1) != num_groups:
+            raise ValueError(f"soft groups must have shape [num_nodes, num_groups={num_groups}], got {describe(group)}")
+        if needs_derivative(group):
+            raise ValueError("soft groups must not require a gradient: only the block gets one")
+        check_finite("group", group)
+        return SoftGroups(own_copy(plain(group)))
+    group = plain(group)
+    if group.dim() != 1 or group.dtype != torch.int64:
+        raise ValueError(
+            f"group must be int64 of shape [num_nodes] or floating [num_nodes, num_groups], got {describe(group)}"
+        )
+    check_index("group", group, num_groups)
+    return HardGroups(own_copy(group), num_groups)
 
 
 def _load(group: Tensor, block: Tensor | None, *factors: Tensor) -> ClassBlock:
@@ -221,13 +233,8 @@ def _load(group: Tensor, block: Tensor | None, *factors: Tensor) -> ClassBlock:
         return ClassBlock(group, block)  # type: ignore[arg-type]
     low_rank = LowRank(*(own_copy(part) for part in factors))
     low_rank.check()
-    # Groups are checked against a matrix of as many groups.
-    num_groups = low_rank.diagonal.numel()
     check_tensor("group", group)
-    if group.dim() != 1 or group.dtype != torch.int64:
-        raise ValueError(f"group must be int64 of shape [num_nodes], got {describe(group)}")
-    check_index("group", group, num_groups)
-    return ClassBlock._like(own_copy(group), None, low_rank)
+    return ClassBlock._like(_groups(group, low_rank.diagonal.numel()), None, low_rank)
 
 
 torch.serialization.add_safe_globals([_load])

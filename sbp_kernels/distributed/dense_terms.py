@@ -32,8 +32,10 @@ class ShardedClassBlock(ClassBlock):
     @staticmethod
     def of(block: ClassBlock, nodes: Tensor | None, ranks: Group) -> ShardedClassBlock:
         """Return the rows `nodes` of a class block, or those that it has if None."""
+        if block.requires_derivative():
+            raise NotImplementedError("a ClassBlock whose block requires a gradient cannot be divided by rows")
         own = object.__new__(ShardedClassBlock)
-        own._set(block._group if nodes is None else block._group[nodes], block._block, block._factors)
+        own._set(block._groups if nodes is None else block._groups.rows(nodes), block._block, block._factors)
         own._ranks, own._sharded_transpose = ranks, None
         return own
 

@@ -33,6 +33,7 @@ POINT: Point = {
     "pos": values(11, 0),
     "neg": values(8, 1),
     "x0": normal(N, 2, seed=2) / 2,
+    "block": normal(3, 3, seed=3),
 }
 
 
@@ -46,6 +47,7 @@ def dense_softmax(x0: Tensor) -> Tensor:
 
 
 BLOCK = ClassBlock.from_labels(LABELS, KNOWN)
+SHARES = torch.softmax(normal(N, 3, seed=4), dim=1)
 # Name: the graph at a point, and its two halves as dense matrices.
 HALVES: dict[str, tuple[Callable[[Point], SignedGraph], Callable[[Point], tuple[Tensor, Tensor]]]] = {
     "weights": (
@@ -73,6 +75,14 @@ HALVES: dict[str, tuple[Callable[[Point], SignedGraph], Callable[[Point], tuple[
     "features transposed": (
         lambda p: SignedGraph(Similarity(p["x0"], -1.0, 0.7).T, CSR.from_edge_index(POS, None, N)),
         lambda p: (dense_softmax(p["x0"]).T, dense(POS, torch.ones(11, dtype=torch.float64))),
+    ),
+    "block": (
+        lambda p: SignedGraph(ClassBlock(LABELS, p["block"]), CSR.from_edge_index(NEG, p["neg"], N)),
+        lambda p: (p["block"][LABELS][:, LABELS], dense(NEG, p["neg"])),
+    ),
+    "blocks of soft groups": (
+        lambda p: SignedGraph(ClassBlock(SHARES, p["block"]), ClassBlock(SHARES, p["block"]).T),
+        lambda p: (SHARES @ p["block"] @ SHARES.T, SHARES @ p["block"].T @ SHARES.T),
     ),
     "fixed weights": (
         lambda p: SignedGraph.from_edge_index(

@@ -169,7 +169,7 @@ MAY: dict[str, set[str]] = {
     "mode": _SAME,
     "flag": _TRUTH | {"same"},
     "group": _VIEWS | {"int64", "efficient zeros", "empty", "one fewer", "one more"},
-    "block": _VIEWS | _FLOATS | {"-1 inside", "huge inside", "10**6 inside", "efficient zeros", "transposed"},
+    "block": _VIEWS | _GRAD | _FLOATS | {"-1 inside", "huge inside", "10**6 inside", "efficient zeros", "transposed"},
     "labels": _VIEWS | {"int64", "efficient zeros", "10**6 inside"},
     "known": _VIEWS | {"bool", "efficient zeros"},
     "nodes of mean": {"0", "1", "7", "True", "False", "numpy int", "same", "int scalar"},

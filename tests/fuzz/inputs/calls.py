@@ -44,6 +44,7 @@ SIZES_OF_STEP = table((1.0, 50), (0.5, 70), (0.1, 40), (0.9, 40), (0.0, 20), (1 
 NUMBERS = table(("float", 150), ("int", 8), ("numpy float64", 8), ("numpy float32", 8), ("tensor", 60), ("vector", 22))
 TAME_NUMBERS = table(("float", 128), ("tensor", 100), ("vector", 28))
 SCALARS = table(("float32", 120), ("float64", 80), ("bfloat16", 28), ("float16", 28))
+STATES = table(("last", 200), ("all", 16), ("list", 20), ("tensor", 20))
 NORMS = table((None, 180), ("flag", 44), ("module", 32))
 BACKENDS = table((None, 190), ("native", 26), ("reference", 40))
 # Transforms of torch.func take 5 to 15 ms, ten times as long as a value or a gradient, so they are rare.
@@ -128,7 +129,14 @@ def _propagation(r: Reader, spec: Spec, graph: Spec) -> None:
     if spec["norm"] == "module":
         spec["eps"] = r.one_of((1e-5, 1e-12, 0.0, 0.1))
         spec["affine"] = r.one_of((True, False, "no bias"))
-    spec["autocast"] = spec["dtype"] == "float32" and not tame and spec["norm"] != "module" and r.chance(3)
+    # What of the states is returned: the last one, all of them, or a sum.
+    states = r.pick(STATES) if square and not tame else "last"
+    spec["autocast"] = (
+        states == "last" and spec["dtype"] == "float32" and not tame and spec["norm"] != "module" and r.chance(3)
+    )
+    spec["states"] = states
+    if states in ("list", "tensor"):
+        spec["gamma"] = [r.one_of((1.0, 0.5, -0.3, 2.0, -1.0)) for _ in range(spec["steps"] + 1)]
 
 
 def _limit(spec: Spec, graph: Spec) -> None:

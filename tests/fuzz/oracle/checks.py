@@ -13,7 +13,7 @@ from sbp_kernels import signed_pair, signed_propagate, use_backend
 
 from ..inputs.graphs import EXTREME, Spec
 from ..inputs.tensors import DTYPES, WILD, Array, tensor
-from .value import Coefficients, Expected, Norm, propagate
+from .value import Coefficients, Expected, Norm, propagate, weighted
 from .world import World
 
 
@@ -52,6 +52,13 @@ class Inputs:
         self.coefficients = Coefficients(*exact, any(isinstance(v, Tensor) for v in given))
         self.options = dict(zip(("alpha", "beta", "lam"), given, strict=True))
         self.options["num_steps"] = call["steps"]
+        states = call.get("states", "last")
+        if states == "all":
+            self.options["return_all"] = True
+        elif states != "last":
+            gamma = call["gamma"]
+            exact = torch.tensor(gamma, dtype=torch.float64, device=world.device)
+            self.options["gamma"] = gamma if states == "list" else exact
         if call["norm"] == "flag":
             self.options["layer_norm"], self.norm = True, Norm()
         elif call["norm"] == "module":
@@ -95,7 +102,8 @@ def compute(call: Spec, world: World, inputs: Inputs) -> tuple[Tensor, ...]:
             return signed_pair(inputs.x, graph, **named)
         cast = torch.autocast(world.device, torch.bfloat16) if call["autocast"] else contextlib.nullcontext()
         with cast:
-            return (signed_propagate(inputs.x, graph, residual=inputs.residual, **inputs.options, **named),)
+            y = signed_propagate(inputs.x, graph, residual=inputs.residual, **inputs.options, **named)
+        return y.unbind() if inputs.options.get("return_all") else (y,)
 
 
 def expected(call: Spec, world: World, inputs: Inputs) -> list[Expected]:
@@ -107,7 +115,11 @@ def expected(call: Spec, world: World, inputs: Inputs) -> list[Expected]:
     if call["autocast"]:
         dtype = "bfloat16"
         x, residual = (None if v is None else _rounded(v, dtype) for v in (x, residual))
-    return [propagate(x, halves, inputs.coefficients, residual, call["steps"], inputs.norm, dtype)]
+    last = call["steps"]
+    first = last if call.get("states", "last") == "last" else 0
+    args = (x, halves, inputs.coefficients, residual)
+    states = [propagate(*args, k, inputs.norm, dtype) for k in range(first, last + 1)]
+    return [weighted(states, call["gamma"], dtype)] if "gamma" in call else states
 
 
 def _rounded(value: Array, dtype: str) -> Array:

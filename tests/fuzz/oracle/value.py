@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ..inputs.tensors import Array
+from ..inputs.tensors import DTYPES, Array
 from .dense import Dense
 from .layer_norm import Norm, State, affine, normalize, tight
 from .units import SLACK, UNITS, Unit
@@ -210,3 +211,17 @@ def propagate(
         state = store(state, unit)
     bound = np.zeros_like(state.x) if state.error is None else SLACK * state.error
     return Expected(state.x, bound, state.loose, state.any_kind)
+
+
+def weighted(states: list[Expected], gamma: list[float], dtype: str) -> Expected:
+    """Return the sum of gamma_k times the states: their errors, the sum's roundings and one to the storage type."""
+    unit = UNITS[dtype]
+    with np.errstate(all="ignore"):
+        value = sum(g * s.value for g, s in zip(gamma, states, strict=True))
+        size = sum(abs(g) * (np.abs(s.value) + s.bound) for g, s in zip(gamma, states, strict=True))
+        bound = sum(abs(g) * s.bound for g, s in zip(gamma, states, strict=True))
+        bound = bound + SLACK * ((unit.acc * (len(gamma) + 3) + unit.store) * size + unit.store_tiny)
+        loose = ~(size < 0.1 * min(unit.acc_max, float(torch.finfo(DTYPES[dtype]).max)))
+    for state in states:
+        loose = loose if state.loose is None else loose | state.loose
+    return Expected(value, bound, loose, True)  # type: ignore[arg-type]

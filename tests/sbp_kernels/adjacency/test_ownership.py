@@ -163,7 +163,7 @@ def test_other_weights_are_checked(case):
 def test_a_half_without_weights_takes_none():
     with pytest.raises(ValueError, match="neg_weight needs a half with weights, but neg is absent"):
         SignedGraph(plain().pos).with_weights(None, torch.ones(3))
-    with pytest.raises(ValueError, match="neg is a ClassBlock, which has none"):
+    with pytest.raises(ValueError, match="block must be floating of shape"):
         labelled(0.5).with_weights(None, torch.ones(3))
 
 

@@ -196,9 +196,48 @@ def test_no_cycle_keeps_a_graph_alive():
         for name in ("sym", "weighted", "labels"):
             graph = GRAPHS[name]().prepare()
             halves = [
-                weakref.ref(h.pattern._rowptr if isinstance(h, CSR) else h._group) for h in (graph.pos, graph.neg)
+                weakref.ref(h.pattern._rowptr if isinstance(h, CSR) else h._groups.values)
+                for h in (graph.pos, graph.neg)
             ]
             del graph
             assert all(ref() is None for ref in halves), name
     finally:
         gc.enable()
+
+
+def test_a_learnable_block_is_shared_and_a_fixed_one_copied():
+    group, block, x = torch.arange(6) % 3, torch.randn(3, 3), torch.randn(6, 2)
+    fixed, learnable = ClassBlock(group, block), ClassBlock(group, torch.nn.Parameter(block.clone()))
+    want = fixed.to_dense()
+    block.zero_()
+    with torch.no_grad():
+        learnable.learnable_weight(torch.float32).mul_(2.0)
+    torch.testing.assert_close(learnable.to_dense(), 2 * want)
+    assert torch.equal(fixed.to_dense(), want)
+    for half in (learnable, learnable.T):
+        for num_steps in (1, 3):
+            got = signed_propagate(x, SignedGraph(half), num_steps=num_steps, lam=1.0)
+            exact = torch.linalg.matrix_power(half.to_dense().detach(), num_steps) @ x.double()
+            torch.testing.assert_close(got.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_another_block_on_the_same_groups():
+    group, block = torch.rand(6, 3), torch.randn(3, 3)
+    half = ClassBlock(group, torch.eye(3)).with_weight(block)
+    torch.testing.assert_close(half.to_dense(), (group @ block @ group.T).double())
+    with pytest.raises(ValueError, match="soft groups must have shape"):
+        ClassBlock(group, torch.eye(3)).with_weight(torch.eye(4))
+    assert ClassBlock(group, block).num_groups == 3 and half.num_nodes == 6
+
+
+def test_the_gradient_of_a_block_needs_no_matrix_of_all_nodes():
+    """At 50,000 nodes an n x n matrix would take 10 GB."""
+    n = 50_000
+    block = torch.nn.Parameter(torch.randn(5, 5, dtype=torch.float64))
+    x = torch.randn(n, 4, dtype=torch.float64)
+    for group in (torch.arange(n) % 5, torch.rand(n, 5)):
+        y = signed_propagate(x, SignedGraph(ClassBlock(group, block)))
+        (got,) = torch.autograd.grad(y.sum(), block)
+        share = torch.nn.functional.one_hot(group, 5).float() if group.dim() == 1 else group
+        want = share.double().sum(0)[:, None] * (share.double().T @ x.double()).sum(1)
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-6)
