@@ -20,7 +20,6 @@ from . import composed, transforms
 from .adjacency.similarity import Similarity
 from .dispatch import OpContext, Weights, learnable_weights, operands, requires_grad, run, transposed
 from .graph import SignedGraph
-from .layer_norm import layer_norm_backward
 
 
 def spmm(
@@ -104,7 +103,7 @@ class _Spmm(torch.autograd.Function):
         _, needs_x, _, needs_residual, needs_coef, needs_pos, needs_neg = ctx.needs_input_grad
         dtype = y.dtype if grad is None else grad.dtype
         if op.eps is not None:
-            grad = layer_norm_backward(grad, grad_rstd, y, rstd)
+            grad = _layer_norm_backward(grad, grad_rstd, y, rstd)
             # Before standardization gradients are larger by 1/std, which float16 may not hold.
             grad = grad if dtype == torch.float16 else grad.to(dtype)
             x, x_neg, residual = (None if t is None else t.to(grad.dtype) for t in (x, x_neg, residual))
@@ -200,3 +199,17 @@ class _WeightGrad(torch.autograd.Function):
         da = spmm(op, b, weights=(grad, None)) if needs_a else None
         db = spmm(transposed(op, grad, None), a) if needs_b else None
         return None, None, None, da, db
+
+
+def _layer_norm_backward(grad: Tensor | None, grad_rstd: Tensor | None, y: Tensor, rstd: Tensor) -> Tensor:
+    """Return the gradient before LayerNorm, from its rows y and their 1/std, in the accumulation type.
+
+    `grad_rstd`, the gradient of 1/std, is None except in derivatives of second order; `grad` may be None there.
+    """
+    y_wide, scale = y.to(rstd.dtype), rstd[:, None]
+    g = torch.zeros_like(y_wide) if grad is None else grad.to(rstd.dtype)
+    before = scale * (g - g.mean(1, keepdim=True) - y_wide * (g * y_wide).mean(1, keepdim=True))
+    if grad_rstd is None:
+        return before
+    # Not times the square of 1/std: that of a row of 1e-20 overflows.
+    return before - (grad_rstd * rstd / max(y.size(1), 1) * rstd)[:, None] * y_wide

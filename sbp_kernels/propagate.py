@@ -11,6 +11,7 @@ from torch import Tensor
 from .adjacency.checks import check_real, describe
 from .arguments import (
     Scalar,
+    ShardedGraph,
     as_number,
     as_scalar,
     autocast,
@@ -25,7 +26,6 @@ from .backends.interface import Coefficients, accumulation_dtype
 from .dispatch import OpContext
 from .graph import SignedGraph
 from .multi_step import multi_step
-from .sharded_graph import ShardedGraph
 
 
 def signed_propagate(

@@ -24,7 +24,7 @@ ALLOWED = {
 # folder stands for its modules, unless they have entries of their own.
 LAYERS = {
     "sbp_kernels": [
-        {"backends.interface", "layer_norm", "transforms"},
+        {"backends.interface", "transforms"},
         {"backends", "tensor_cache"},
         {"adjacency.base", "adjacency.checks", "adjacency.sparsity"},
         {"adjacency.edge_weight", "adjacency.groups", "adjacency.low_rank"},
@@ -37,7 +37,7 @@ LAYERS = {
         {"composed"},
         {"autograd"},
         {"multi_step"},
-        {"arguments", "sharded_graph"},
+        {"arguments"},
         {"config", "propagate", "spmm"},
         {"distributed.failure"},
         {"distributed.collectives", "distributed.partition"},

@@ -5,7 +5,7 @@
 // the pass for this tile, and so on. Each feature is summed in the same order, so results have the same bits.
 #pragma once
 
-#include "flush_subnormals.h"
+#include "isa/flush_subnormals.h"
 #include "row_ops.h"
 
 namespace sbp {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../operands.h"
-#include "cpu_traits.h"
+#include "isa/cpu_traits.h"
 #include "isa/isa.h"
 #include "parallel.h"
 

@@ -27,5 +27,5 @@ def _half(half: Any) -> str:
         return f"{text} {None if weight is None else weight.dtype} {values}"
     if isinstance(half, ClassBlock):
         place = torch.arange(1, half.num_nodes + 1, device=half.device)
-        return f"ClassBlock {half.num_nodes} {half.num_groups} {int((half._group * place).sum())}"
+        return f"ClassBlock {half.num_nodes} {half.num_groups} {int((half._groups.values * place).sum())}"
     return type(half).__name__ if half is None else repr(half)

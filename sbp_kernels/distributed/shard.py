@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import transforms
 from ..adjacency.checks import describe
-from ..arguments import autocast, check_call
+from ..arguments import ShardedGraph, autocast, check_call
 from ..autograd import pair, spmm
 from ..backends import select
 from ..backends.interface import Backend, Coefficients, accumulation_dtype
@@ -17,7 +17,6 @@ from ..dispatch import OpContext, Weights
 from ..graph import SignedGraph
 from ..multi_step import Affine, multi_step, scale_and_shift
 from ..propagate import check_residual_given, split_layer_norm, step_coefficients
-from ..sharded_graph import ShardedGraph
 from .collectives import Group, Traffic, replicated
 from .dense_terms import ShardedClassBlock, ShardedSimilarity
 from .features import SplitFeatures, standardize

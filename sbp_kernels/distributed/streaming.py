@@ -96,7 +96,8 @@ def _done(progress: Path, given: dict[str, Any]) -> int:
     if not isinstance(done, int) or found != given:
         differing = [key for key in given if not isinstance(found, dict) or found.get(key) != given[key]]
         raise ValueError(
-            f"{progress} must have the arguments of this call, got other {', '.join(differing)}; delete it"
+            f"{progress} must have the arguments of this call, got other {', '.join(differing)}; "
+            "delete it to start again"
         )
     return done
 

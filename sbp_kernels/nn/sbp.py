@@ -11,12 +11,12 @@ from torch import Tensor
 from ..adjacency.checks import describe
 from ..adjacency.class_block import ClassBlock
 from ..adjacency.similarity import Similarity
+from ..arguments import ShardedGraph
 from ..graph import SignedGraph
 from ..pyg.adjacency import find_graph
 from ..pyg.autodiff import differentiable
 from ..pyg.compiled import deferrable, lookup_graph, needs_eager, raise_if_recorded, run_eager
 from ..pyg.ops import propagate
-from ..sharded_graph import ShardedGraph
 from .arguments import finite_number, positive_number
 from .replacement import source_and_target
 

@@ -21,6 +21,9 @@ import torch
 from sbp_study.cli.commands import main
 from tests.sbp_study.commands import ROOT, started, wait_until
 
+# Whole commands in processes of their own: 2 minutes on one core.
+pytestmark = pytest.mark.slow
+
 LONG = ("train", "--dataset", "karate", "--model", "gcn", "--seeds", "1", "--epochs", "1000000")
 STUDY = ("depth", "--dataset", "karate", "--models", "gcn", "--layers", "2", "--seeds", "1", "--epochs", "1000000")
 STATUS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
@@ -57,8 +60,6 @@ ProgressBar.__init__ = init
 import sbp_study.cli.exit_handler
 from sbp_study.training.progress import ProgressBar
 
-# Whole commands in processes of their own: 2 minutes on one core.
-pytestmark = pytest.mark.slow
 sbp_study.cli.exit_handler._GRACE_SECONDS = 0.5
 def update(self, n=1):
     try: call(); list(range(1000))
