@@ -133,6 +133,8 @@ class ClassBlock:
         if self.requires_derivative():
             return self._like(self._groups, self._block.T, None)  # type: ignore[union-attr]
         if self._transposed is None:
+            # Of the same groups; torch.export cannot trace how their order is found.
+            _ = self.segments
             with outside():
                 block = None if self._block is None else self._block.T.contiguous()
                 self._transposed = self._like(self._groups, block, None if self._factors is None else self._factors.T)

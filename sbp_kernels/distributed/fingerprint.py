@@ -27,5 +27,7 @@ def _half(half: Any) -> str:
         return f"{text} {None if weight is None else weight.dtype} {values}"
     if isinstance(half, ClassBlock):
         place = torch.arange(1, half.num_nodes + 1, device=half.device)
-        return f"ClassBlock {half.num_nodes} {half.num_groups} {int((half._groups.values * place).sum())}"
+        groups = half._groups.values.double()
+        groups = groups if groups.dim() == 1 else groups.sum(1)
+        return f"ClassBlock {half.num_nodes} {half.num_groups} {float((groups * place).sum()):.6g}"
     return type(half).__name__ if half is None else repr(half)

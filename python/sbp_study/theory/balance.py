@@ -153,6 +153,8 @@ def _laplacian(graph: SignedGraph) -> spl.LinearOperator:
     if neg is None:
         return spl.aslinearoperator(sp.csr_array((n, n)))
     if isinstance(neg, ClassBlock):
+        if neg.group.dim() == 2:
+            raise NotImplementedError("balance of soft groups is not implemented: give a group per node")
         used = torch.unique(neg.group)
         block = neg.block.double()[used][:, used]
         if not torch.allclose(block, block.T, rtol=1e-12, atol=0) or bool((block < 0).any()):

@@ -81,7 +81,7 @@ class _Dense:
         size = value.clone()
         for c, half in self.halves:
             if isinstance(half, ClassBlock):
-                part = half.block.double()[half.group[at[0]], half.group[at[1]]]
+                part = _block_entries(half, row, col, outer)
             else:
                 lse = self.lse[id(half)][at[half.transposed]]
                 # A softmax is positive, even if it underflows in float64.
@@ -108,7 +108,8 @@ class _Dense:
         """Return one node of each kind and the size of each kind. Nodes of the same kind have equal entries."""
         n = y.numel()
         every = torch.arange(n, device=y.device)
-        if any(isinstance(half, Similarity) for _, half in self.halves):
+        # A node of a similarity or of soft groups has entries of its own.
+        if any(isinstance(half, Similarity) or half.group.dim() == 2 for _, half in self.halves):
             return every, torch.ones_like(every)
         key = y
         for _, half in self.halves:
@@ -166,3 +167,12 @@ def _sign(value: Tensor, size: Tensor) -> Tensor:
 
 def _right(sign: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
     return (sign > 0) & same, (sign < 0) & ~same
+
+
+def _block_entries(half: ClassBlock, row: Tensor, col: Tensor, outer: bool) -> Tensor:
+    """Return entries of S B S^T in float64: all pairs `[rows, cols]` if `outer`, else each (row, col)."""
+    group, block = half.group, half.block.double()
+    if group.dim() == 1:
+        return block[group[row][:, None], group[col]] if outer else block[group[row], group[col]]
+    left, right = group[row].double() @ block, group[col].double()
+    return left @ right.T if outer else (left * right).sum(1)

@@ -47,7 +47,7 @@ def test_transpose_is_the_transpose(name):
     graph = GRAPHS[name]()
     for half in (graph.pos, graph.neg):
         if half is not None:
-            torch.testing.assert_close(half.T.to_dense(), half.to_dense().T, rtol=1e-15, atol=0)
+            torch.testing.assert_close(half.T.to_dense(), half.to_dense().T, rtol=1e-15, atol=1e-15)
             assert half.T is half.T
 
 
