@@ -146,7 +146,7 @@ template <class S, class I> struct Problem {
     p.r = r;
     p.y = y;
     p.num_rows = kRows;
-    p.width = width;
+    p.width = p.y_stride = width;
     return p;
   }
 
@@ -294,7 +294,7 @@ template <class S> void check_conversions() {
   p.half[0].rowptr = rowptr.data();
   p.half[0].col = &col;
   p.half[0].x = x.data();
-  p.half[0].x_stride = p.width = kCount;
+  p.half[0].x_stride = p.width = p.y_stride = kCount;
   p.half[0].num_edges = p.num_rows = 1;
   p.half[0].coef = 1;
   p.y = y.data();
