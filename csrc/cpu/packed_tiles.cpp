@@ -73,10 +73,7 @@ void run_packed_tiles(const SpmmParams& params, const RowKernels& run, const Dty
          num_cols);
     SpmmParams p = tile_of(params, tile, offset, width, num_cols, type);
     p.non_temporal = params.non_temporal && params.eps < 0;
-    parallel_rows(p.num_rows, cost_of(p), [&](int64_t begin, int64_t end) {
-      const FlushSubnormals flush(params.eps < 0);
-      run.spmm(p, begin, end);
-    });
+    run_rows(p, flushes(params), [&](int64_t begin, int64_t end) { run.spmm(p, begin, end); });
   }
   if (params.eps < 0) return;
   // LayerNorm of the sums in y: a row pass without edges.
@@ -87,7 +84,7 @@ void run_packed_tiles(const SpmmParams& params, const RowKernels& run, const Dty
   norm.residual_stride = params.width;
   norm.r = 1.0;
   const RowKernels& plain = row_kernels(type.size == 8 ? Type::kFloat64 : Type::kFloat32, kInt32Columns);
-  parallel_rows(norm.num_rows, cost_of(norm), [&](int64_t begin, int64_t end) { plain.spmm(norm, begin, end); });
+  run_rows(norm, false, [&](int64_t begin, int64_t end) { plain.spmm(norm, begin, end); });
 }
 
 }  // namespace sbp

@@ -21,23 +21,26 @@ inline bool packs_tiles(const SpmmParams& params, const Dtype& type) {
 // Run the pass tile by tile, then LayerNorm.
 void run_packed_tiles(const SpmmParams& params, const RowKernels& run, const Dtype& type);
 
-// Run run.spmm over all rows, then after(begin, end) for ranges of rows by the thread that has just written them.
-template <class F> void run_spmm(const SpmmParams& params, const RowKernels& run, const Dtype& type, const F& after) {
-  const bool packed = packs_tiles(params, type);
-  if (packed) run_packed_tiles(params, run, type);
+// Run f(begin, end) over the rows of a pass on all threads; each flushes subnormals meanwhile if `flush`.
+template <class F> void run_rows(const SpmmParams& params, bool flush, const F& f) {
   parallel_rows(params.num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
-    // LayerNorm keeps rows of any magnitude exact, and no LayerNorm's row decays.
-    const FlushSubnormals flush(params.eps < 0);
-    if (!packed) run.spmm(params, begin, end);
-    after(begin, end);
+    const FlushSubnormals flushing(flush);
+    f(begin, end);
   });
 }
 
-inline void run_spmm(const SpmmParams& params, const RowKernels& run, const Dtype& type) {
-  if (packs_tiles(params, type)) return run_packed_tiles(params, run, type);
-  parallel_rows(params.num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
-    const FlushSubnormals flush(params.eps < 0);
+// Linear passes flush subnormals. Rows of any magnitude stay exact with LayerNorm, after which none decays.
+inline bool flushes(const SpmmParams& params) { return params.eps < 0; }
+
+// Run run.spmm over all rows, then after(begin, end) for ranges of rows by the thread that has just written them.
+template <class F> void run_spmm(const SpmmParams& params, const RowKernels& run, const Dtype& type, const F& after) {
+  if (packs_tiles(params, type)) {
+    run_packed_tiles(params, run, type);
+    return run_rows(params, flushes(params), after);
+  }
+  run_rows(params, flushes(params), [&](int64_t begin, int64_t end) {
     run.spmm(params, begin, end);
+    after(begin, end);
   });
 }
 

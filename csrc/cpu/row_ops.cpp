@@ -118,7 +118,7 @@ namespace {
 Tensor spmm(SpmmParams& params, const Arguments& args, EdgeFormat format) {
   Tensor y = new_output(params.num_rows, params.width, args.dtype());
   write_to(params, y.mutable_data_ptr(), args.dtype());
-  run_spmm(params, row_kernels(args.type(), format), args.dtype());
+  run_spmm(params, row_kernels(args.type(), format), args.dtype(), [](int64_t, int64_t) {});
   return y;
 }
 
@@ -188,10 +188,7 @@ std::tuple<Tensor, Tensor> signed_pair(OpStack& stack) {
   params.y = y.mutable_data_ptr();
   params.y_neg = y_neg.mutable_data_ptr();
   const RowKernels& run = row_kernels(args.type(), edge_format(args.int64_columns()));
-  parallel_rows(num_rows, cost_of(params), [&](int64_t begin, int64_t end) {
-    const FlushSubnormals flush(true);
-    run.pair(params, begin, end);
-  });
+  run_rows(params, true, [&](int64_t begin, int64_t end) { run.pair(params, begin, end); });
   return {y, y_neg};
 }
 
