@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .adjacency.csr import CSR
 from .adjacency.similarity import MAX_DENSE, Similarity, softmax_matrix
-from .backends.interface import Backend, accumulation_dtype
+from .backends.interface import Backend, accumulation_dtype, is_zero
 from .backends.reference import standardized
 from .dispatch import OpContext, Weights, learnable_weights
 from .transforms import full_precision, outside
@@ -39,10 +39,10 @@ def spmm(
     residual = x if op.own_residual else residual
     pos_weight, neg_weight = learnable_weights(op.graph, x) if weights is None else weights
     r, p, q = op.coefs if coef is None else coef.unbind()
-    parts = [] if residual is None or _is_zero(r) else [_scaled(r, residual.to(wide))]
+    parts = [] if residual is None or is_zero(r) else [_scaled(r, residual.to(wide))]
     sources = ((p, op.graph.pos, x, pos_weight), (q, op.graph.neg, x if x_neg is None else x_neg, neg_weight))
     for factor, half, source, weight in sources:
-        if half is not None and not _is_zero(factor):
+        if half is not None and not is_zero(factor):
             parts.append(_scaled(factor, product(op.kernels, half, source.to(wide), weight)))
     y = sum(parts[1:], parts[0]) if parts else x.new_zeros(op.graph.num_rows, x.size(1), dtype=wide)
     if op.eps is not None and y.size(1) > 0:
@@ -222,10 +222,6 @@ def _check_dense(half: Similarity) -> None:
 def _degree_bins(kernels: Backend, half: Any) -> Any:
     with outside():
         return kernels.degree_bins(half.pattern._rowptr if isinstance(half, CSR) else None, None)
-
-
-def _is_zero(factor: Any) -> bool:
-    return not isinstance(factor, Tensor) and factor == 0.0
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:

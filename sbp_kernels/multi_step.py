@@ -49,7 +49,7 @@ def multi_step(
     # A linear step with fixed coefficients needs nothing of its input in the backward pass.
     linear = fused and op.eps is None and coef is None
     if linear and gamma is not None and requires_grad(gamma) and learnable_weights(op.graph, x) == (None, None):
-        return _WeightedSum.apply(op, num_steps, gamma, x, residual)
+        return _WeightedSum.apply(op, lowered, num_steps, gamma, x, residual)
     if linear and lowered is not None:
         return _Powers.apply(op, lowered, num_steps, gamma, x, residual)[gamma is not None]
     return _one_by_one(op, x, residual, coef, num_steps, affine, gamma, return_all)
@@ -136,10 +136,9 @@ class _WeightedSum(torch.autograd.Function):
     """sum_k gamma_k x_k of linear steps with fixed coefficients and weights, and a learnable gamma."""
 
     @staticmethod
-    def forward(ctx, op, num_steps, gamma, x, residual):  # type: ignore[no-untyped-def]
+    def forward(ctx, op, lowered, num_steps, gamma, x, residual):  # type: ignore[no-untyped-def]
         ctx.op, ctx.num_steps = op, num_steps
         ctx.save_for_backward(gamma, x, residual)
-        lowered = lower_multi_step(op, x, None)
         if lowered is None:
             return _one_by_one(op, x, residual, None, num_steps, None, gamma, False)
         return run_multi_step(op, lowered, x, residual, num_steps, gamma)[1]
@@ -162,4 +161,4 @@ class _WeightedSum(torch.autograd.Function):
                 entered = own if entered is None else entered + own
                 dres = later[0] * z_wide if dres is None else torch.addcmul(dres, later[k], z_wide)
         dres = None if dres is None else dres.to(x.dtype)
-        return None, None, torch.stack(dgamma), dx.to(x.dtype), dres
+        return None, None, None, torch.stack(dgamma), dx.to(x.dtype), dres

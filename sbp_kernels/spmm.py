@@ -19,7 +19,7 @@ from .arguments import (
     choose_backend,
 )
 from .autograd import pair, spmm
-from .backends.interface import accumulation_dtype
+from .backends.interface import accumulation_dtype, is_zero
 from .composed import product
 from .dispatch import OpContext, learnable_weights
 from .graph import SignedGraph
@@ -73,7 +73,7 @@ def signed_spmm(
     flat, flat_neg, flat_res = (batch.fold(None if t is None else autocast(t)) for t in (x, x_neg, residual))
     check_call(flat, graph, flat_res, 1)
     coefs = [_coefficient(name, c, batch, graph, flat) for name, c in (("res", res), ("pos", pos), ("neg", neg))]
-    if flat_res is None and not _is_zero(coefs[0]) and graph._num_rows != graph._num_cols:
+    if flat_res is None and not is_zero(coefs[0]) and graph._num_rows != graph._num_cols:
         raise ValueError(f"a {graph._num_rows}x{graph._num_cols} graph needs residual=... unless res is the number 0")
     op = OpContext(choose_backend(flat, graph, backend), graph)
     step = _fused if all(_is_scalar(c) for c in coefs) else _scaled
@@ -82,7 +82,7 @@ def signed_spmm(
 
 def _fused(op: OpContext, x: Tensor, x_neg: Tensor | None, residual: Tensor | None, coefs: list[Any]) -> Tensor:
     """Return the step with scalar coefficients (r, p, q) from one pass."""
-    own = residual is None and not _is_zero(coefs[0])
+    own = residual is None and not is_zero(coefs[0])
     if own and x_neg is not None:
         # The gradient of x has two parts then, which autograd adds.
         residual, own = x, False
@@ -99,7 +99,7 @@ def _scaled(op: OpContext, x: Tensor, x_neg: Tensor | None, residual: Tensor | N
     x = x.to(wide)
     x_neg, residual = (t if t is None else t.to(wide) for t in (x_neg, residual))
     r, p, q = coefs
-    residual = x if residual is None and not _is_zero(r) else residual
+    residual = x if residual is None and not is_zero(r) else residual
     p, q = (0.0 if half is None else c for half, c in ((op.graph._pos, p), (op.graph._neg, q)))
     if _is_per_node(p) or _is_per_node(q):
         return _sum([(r, residual), *_products(op, x, x_neg, p, q)]).to(dtype)
@@ -115,17 +115,17 @@ def _scaled(op: OpContext, x: Tensor, x_neg: Tensor | None, residual: Tensor | N
 
 def _products(op: OpContext, x: Tensor, x_neg: Tensor | None, p: Any, q: Any) -> list[tuple[Any, Tensor | None]]:
     """Return (p, A+ x) and (q, A- x_neg), with None for a part that is not needed."""
-    if x_neg is None and not _is_zero(p) and not _is_zero(q):
+    if x_neg is None and not is_zero(p) and not is_zero(q):
         return list(zip((p, q), pair(op, x), strict=True))
     halves = (op.graph._pos, op.graph._neg)
     sources = (x, x if x_neg is None else x_neg)
     every = zip((p, q), halves, sources, learnable_weights(op.graph, x), strict=True)
-    return [(c, None if _is_zero(c) else product(op.kernels, half, source, w)) for c, half, source, w in every]
+    return [(c, None if is_zero(c) else product(op.kernels, half, source, w)) for c, half, source, w in every]
 
 
 def _sum(terms: list[tuple[Any, Any]]) -> Tensor:
     """Return the sum of coefficient * part over the terms whose part is read; at least one is."""
-    first, *others = [(coef, part) for coef, part in terms if part is not None and not _is_zero(coef)]
+    first, *others = [(coef, part) for coef, part in terms if part is not None and not is_zero(coef)]
     total = first[0] * first[1]
     for coef, part in others:
         total = torch.addcmul(total, coef, part) if isinstance(coef, Tensor) else torch.add(total, part, alpha=coef)
@@ -198,11 +198,6 @@ def _coefficient(name: str, value: Any, batch: _Batch, graph: SignedGraph, x: Te
         raise ValueError(f"{name} must be on the device of x, {x.device}, got {value.device}")
     value = value.to(accumulation_dtype(x))
     return value if shape == (rows, 1) else value.repeat(batch.shape.numel())
-
-
-def _is_zero(coef: Any) -> bool:
-    """Return whether a coefficient is the number 0, so that its part is not read."""
-    return not isinstance(coef, Tensor) and coef == 0.0
 
 
 def _is_scalar(coef: Any) -> bool:

@@ -41,6 +41,11 @@ def unsupported_dtype(x: Tensor) -> str | None:
     return f"features must be float32, float64, bfloat16 or float16, got {x.dtype}"
 
 
+def is_zero(factor: Any) -> bool:
+    """Return whether a coefficient is the number 0, so that its part is not read."""
+    return not isinstance(factor, Tensor) and factor == 0.0
+
+
 class Backend(Protocol):
     """A module with these functions. Shapes: n rows, m columns, d features, E edges.
 

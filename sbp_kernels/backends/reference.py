@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .interface import accumulation_dtype, unsupported_dtype
+from .interface import accumulation_dtype, is_zero, unsupported_dtype
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -38,9 +38,9 @@ def signed_spmm(
     r, p, q = coefs if coef is None else coef.unbind()
     y = x.new_zeros(num_rows, x.size(1), dtype=accumulation_dtype(x))
     for factor, half, source in ((p, pos, x), (q, neg, x if x_neg is None else x_neg)):
-        if not _is_zero(factor):
+        if not is_zero(factor):
             y = y + _scaled(factor, _spmm(half, source, num_rows))
-    if residual is not None and not _is_zero(r):
+    if residual is not None and not is_zero(r):
         y = y + _scaled(r, residual.to(y.dtype))
     if eps is None:
         return y.to(x.dtype), None
@@ -124,11 +124,6 @@ def standardized(y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     mean = mean + (exact - mean).mean(1, keepdim=True)
     rstd = ((exact - mean).square().mean(1, keepdim=True) + (math.sqrt(eps) * scale).square()).rsqrt()
     return (exact - mean) * rstd, (rstd * scale).squeeze(1)
-
-
-def _is_zero(factor: Any) -> bool:
-    """Return whether a coefficient is the number 0, so that its part is not read."""
-    return not isinstance(factor, Tensor) and factor == 0.0
 
 
 def _scaled(factor: Any, part: Tensor) -> Tensor:
