@@ -191,16 +191,12 @@ class ClassBlock:
 
     def operand(self, x: Tensor, acc_dtype: torch.dtype, kernels: Any, weight: Tensor | None = None) -> KernelOperand:
         """Sum x over the groups, then mix the sums: a `[num_groups, d]` table read by every row."""
-        sums = self._sums(x, kernels)
+        sums = self._groups.sum(x, kernels)
         with full_precision(x):
             if self._factors is not None and weight is None:
                 return self._groups.operand(self._factors.to(acc_dtype).mix(sums, kernels))
             block = (self._matrix() if weight is None else weight).detach().to(acc_dtype).contiguous()
             return self._groups.operand(kernels.mix_groups(block, sums))
-
-    def _sums(self, x: Tensor, kernels: Any) -> Tensor:
-        """Return the sum of x over each group, `[num_groups, d]`."""
-        return self._groups.sum(x, kernels)
 
     def multi_step_operand(self, acc_dtype: torch.dtype) -> tuple[KernelOperand, tuple[Tensor, ...]] | None:
         """Return what K steps in one call read; the kernels recompute the table in every step."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..adjacency.class_block import ClassBlock
+from ..adjacency.groups import HardGroups, SoftGroups
 from ..adjacency.similarity import Similarity
 from ..backends.interface import KernelOperand
 from ..transforms import full_precision
@@ -19,39 +20,33 @@ from .halo import Route
 _TILE = 1 << 22
 
 
-class ShardedClassBlock(ClassBlock):
-    """This rank's rows of a class block: the group sums are taken over all ranks, by one all_reduce a product.
+class ShardedGroups:
+    """The groups of this rank's nodes, whose sums are taken over all ranks, by one all_reduce."""
 
-    The transpose has the same groups, so the backward pass sums gradients in the same way.
-    """
+    # The ranks sum between the steps, so that no kernel takes several.
+    segments = None
 
-    __slots__ = ("_ranks", "_sharded_transpose")
-    _ranks: Group
-    _sharded_transpose: ShardedClassBlock | None
+    def __init__(self, own: HardGroups | SoftGroups, ranks: Group) -> None:
+        self._own, self._ranks = own, ranks
+        self.values, self.num_groups = own.values, own.num_groups
+        self.operand, self.spread = own.operand, own.spread
 
-    @staticmethod
-    def of(block: ClassBlock, nodes: Tensor | None, ranks: Group) -> ShardedClassBlock:
-        """Return the rows `nodes` of a class block, or those that it has if None."""
-        if block.requires_derivative():
-            raise NotImplementedError("a ClassBlock whose block requires a gradient cannot be divided by rows")
-        own = object.__new__(ShardedClassBlock)
-        own._set(block._groups if nodes is None else block._groups.rows(nodes), block._block, block._factors)
-        own._ranks, own._sharded_transpose = ranks, None
-        return own
+    def sum(self, x: Tensor, kernels: Any) -> Tensor:
+        """Return the sum of x over each group on all ranks, `[num_groups, d]`, in the accumulation type."""
+        return self._ranks.add_up(self._own.sum(x, kernels).contiguous())
 
-    @property
-    def T(self) -> ShardedClassBlock:
-        """The transpose, on the same groups and ranks."""
-        if self._sharded_transpose is None:
-            self._sharded_transpose = ShardedClassBlock.of(super().T, None, self._ranks)
-        return self._sharded_transpose
 
-    def _sums(self, x: Tensor, kernels: Any) -> Tensor:
-        return self._ranks.add_up(super()._sums(x, kernels).contiguous())
+def sharded_class_block(block: ClassBlock, nodes: Tensor, ranks: Group) -> ClassBlock:
+    """Return the rows `nodes` of a class block. The backward pass sums gradients over the same groups."""
+    if block.requires_derivative():
+        raise NotImplementedError("a ClassBlock whose block requires a gradient cannot be divided by rows")
+    groups: Any = ShardedGroups(block._groups.rows(nodes), ranks)
+    return ClassBlock._like(groups, block._block, block._factors)
 
-    def multi_step_operand(self, acc_dtype: torch.dtype) -> None:
-        """Return None: the ranks sum between the steps."""
-        return None
+
+def is_sharded(half: Any) -> bool:
+    """Return whether each product with this half communicates."""
+    return isinstance(half, ShardedSimilarity) or isinstance(getattr(half, "_groups", None), ShardedGroups)
 
 
 class ShardedSimilarity:

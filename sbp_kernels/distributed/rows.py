@@ -13,7 +13,7 @@ from ..adjacency.similarity import Similarity
 from ..adjacency.sparsity import SparsityPattern
 from ..graph import SignedGraph
 from .collectives import Group
-from .dense_terms import ShardedClassBlock, ShardedSimilarity
+from .dense_terms import ShardedSimilarity, sharded_class_block
 from .halo import Halo
 from .partition import Partition
 
@@ -57,7 +57,7 @@ def shard_rows(
         if isinstance(half, CSR):
             halves.append(_own_edges(half, *own, cols))
         elif isinstance(half, ClassBlock):
-            halves.append(ShardedClassBlock.of(half, own[0], group))
+            halves.append(sharded_class_block(half, own[0], group))
         elif isinstance(half, Similarity) and not half.requires_derivative():
             halves.append(ShardedSimilarity(half, own[0], group))
         elif half is None:

@@ -18,7 +18,7 @@ from ..graph import SignedGraph
 from ..multi_step import Affine, multi_step, scale_and_shift
 from ..propagate import check_residual_given, split_layer_norm, step_coefficients
 from .collectives import Group, Traffic, replicated
-from .dense_terms import ShardedClassBlock, ShardedSimilarity
+from .dense_terms import is_sharded
 from .features import SplitFeatures, standardize
 from .halo import Halo
 from .rows import LearnableWeight, RowShard
@@ -219,7 +219,7 @@ class Shard(ShardedGraph):
         graph, learnable = self._part.interior, self._part.weights
         return (
             self._part.halo is not None
-            or any(isinstance(half, (ShardedClassBlock, ShardedSimilarity)) for half in (graph.pos, graph.neg))
+            or any(is_sharded(half) for half in (graph.pos, graph.neg))
             or any(weight is not None and weight.half.requires_derivative() for weight in learnable)
         )
 
