@@ -18,7 +18,8 @@ from pathlib import Path
 
 PACKAGES = ("torch", "triton", "numpy", "scipy", "torch-geometric", "torch-geometric-signed-directed", "setuptools")
 VARIABLES = (
-    *("SBP_BUILD_NATIVE", "SBP_BUILD_CUDA", "SBP_CXXFLAGS", "SBP_CPU_ISA", "TORCH_CUDA_ARCH_LIST", "CUDA_HOME", "CXX"),
+    *("SBP_BUILD_NATIVE", "SBP_BUILD_CUDA", "SBP_CXXFLAGS", "SBP_CPU_ISA", "SBP_CPU_TRAITS"),
+    *("TORCH_CUDA_ARCH_LIST", "CUDA_HOME", "CXX"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TRITON_INTERPRET", "TRITON_CACHE_DIR"),
 )
 
@@ -61,20 +62,18 @@ def processor() -> str:
     return f"{name}, {cores} cores"
 
 
-def first_line(*command: str) -> str:
-    """Return the first line that a program prints, or "not found"."""
+def first_line(*command: str, containing: str = "") -> str:
+    """Return the first line that a program prints with `containing` in it, or "not found" without the program."""
     if shutil.which(command[0]) is None:
         return "not found"
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    return (done.stdout or done.stderr).strip().splitlines()[0]
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return next(line.strip() for line in lines if containing in line)
 
 
 def nvcc() -> str:
     """Return the release of the CUDA compiler on PATH."""
-    if shutil.which("nvcc") is None:
-        return "not found"
-    done = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, timeout=20, check=False)
-    return next(line.strip() for line in done.stdout.splitlines() if "release" in line)
+    return first_line("nvcc", "--version", containing="release")
 
 
 def kernels() -> str:

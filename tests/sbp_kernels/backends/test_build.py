@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,9 @@ import torch
 
 import sbp_kernels
 from sbp_kernels.backends._extension import NOT_LOADED
+from tests.sbp_kernels.backends.processes import ROOT, python
 
 PACKAGE = Path(sbp_kernels.__file__).parent
-TESTS = Path(__file__).parents[2]
-
-
-def python(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *args]
-    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=900)
 
 
 def test_the_extension_is_there_when_it_must_be():
@@ -37,7 +30,7 @@ def test_conformance_of_the_lesser_instruction_sets(isa):
         pytest.skip("this processor has the baseline only, which the suite ran on already")
     probe = python("-c", "import sbp_kernels, torch; print(torch.ops.sbp.cpu_isa())", SBP_CPU_ISA=isa)
     assert probe.stdout.strip().lower() == isa
-    suite = str(TESTS / "sbp_kernels" / "test_conformance.py")
+    suite = str(ROOT / "tests/sbp_kernels/test_conformance.py")
     run = python("-m", "pytest", "-q", "-x", "-k", "native", suite, SBP_CPU_ISA=isa)
     assert run.returncode == 0 and " passed" in run.stdout, run.stdout[-2000:] + run.stderr[-2000:]
 

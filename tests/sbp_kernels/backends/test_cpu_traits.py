@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from sbp_kernels import CSR, SignedGraph, show_config, signed_pair, signed_propagate
 from sbp_kernels.backends._extension import NOT_LOADED
 from tests.graphs import edges, labelled
+from tests.sbp_kernels.backends.processes import ROOT, python
 
 pytestmark = pytest.mark.skipif(NOT_LOADED is not None, reason=f"native: {NOT_LOADED}")
 
@@ -24,13 +20,6 @@ CHOICES = {
     "tiles": "prefetch_above=0,pack_degree=0,pack_below=1000000000",
     "narrow tiles": "prefetch_above=0,pack_degree=0,pack_below=1000000000,tile_bytes=64,non_temporal_above=0",
 }
-
-
-def python(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[3])
-    paths = os.pathsep.join((root, os.environ.get("PYTHONPATH", "")))
-    environment = {**os.environ, "PYTHONPATH": paths, **env}
-    return subprocess.run([sys.executable, *argv], env=environment, capture_output=True, text=True, timeout=240)
 
 
 def results() -> list[torch.Tensor]:
@@ -66,7 +55,7 @@ def test_every_choice_gives_the_same_bits(choice, tmp_path):
     path = tmp_path / "results.pt"
     module = "tests.sbp_kernels.backends.test_cpu_traits"
     code = f"import torch; from {module} import results; torch.save(results(), {str(path)!r})"
-    run = python("-c", code, SBP_CPU_TRAITS=CHOICES[choice])
+    run = python("-c", code, cwd=ROOT, SBP_CPU_TRAITS=CHOICES[choice])
     assert run.returncode == 0, run.stderr
     got = torch.load(path, weights_only=True)
     want = results()
@@ -87,7 +76,7 @@ def test_the_chosen_traits_are_shown():
     ],
 )
 def test_a_wrong_setting_is_refused_in_a_sentence(settings, message):
-    run = python("-c", "import sbp_kernels; sbp_kernels.show_config()", SBP_CPU_TRAITS=settings)
+    run = python("-c", "import sbp_kernels; sbp_kernels.show_config()", cwd=ROOT, SBP_CPU_TRAITS=settings)
     assert run.returncode != 0 and message in run.stderr
 
 
