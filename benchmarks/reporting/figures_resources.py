@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..cases.modes import FORWARD, OURS
 from .figure_style import DASHED, OURS_COLOUR, STYLE, factor_axis, save
-from .peers import PEERS
+from .peers import measured_peers
 from .queries import Row, chosen, distinct
 
 # Calls of several steps: label, colour, marker.
@@ -57,7 +57,7 @@ def memory(rows: Sequence[Row], stem: Path) -> list[Path] | None:
     rows = [r for r in chosen(rows, mode=FORWARD, dtype="float32") if r["extra_memory_bytes"]]
     rows = [r for r in rows if not r["workload"].startswith("degree-")]
     rows = [r for r in rows if r["width"] == "64"] or rows
-    methods = {OURS: ("ours", OURS_COLOUR, "D"), **PEERS}
+    methods = {OURS: ("ours", OURS_COLOUR, "D"), **measured_peers(rows)}
     names = [g for g in distinct(rows, "workload") if any(r["workload"] == g and r["method"] != OURS for r in rows)]
     if not names:
         return None

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..cases.modes import FORWARD, MODES, OURS
 from .figure_style import DASHED, OURS_COLOUR, STYLE, factor_axis, save
-from .peers import PEERS
+from .peers import measured_peers
 from .queries import Row, against, case_of, chosen, distinct, mean_degree, share_of_roofline
 
 
@@ -27,21 +27,22 @@ def widths(rows: Sequence[Row], stem: Path, dtype: str = "float32") -> list[Path
         figure = Figure(figsize=(2.5 * len(names) + 0.7, 2.0 * len(modes) + 0.9), layout="constrained")
         axes = figure.subplots(len(modes), len(names), sharex=True, sharey=True, squeeze=False)
         every = sorted({int(row["width"]) for row in rows if row["workload"] in names})
+        peers = measured_peers(row for row in rows if row["workload"] in names)
         for i, mode in enumerate(modes):
             for j, name in enumerate(names):
-                _width_panel(axes[i, j], chosen(rows, workload=name, mode=mode), every)
+                _width_panel(axes[i, j], chosen(rows, workload=name, mode=mode), every, peers)
             axes[i, 0].set_ylabel(f"{mode}\nours faster by")
         for j, name in enumerate(names):
             axes[0, j].set_title(_graph_title(next(r for r in rows if r["workload"] == name)), fontsize=9)
             axes[-1, j].set_xlabel("features")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         labels = [f"than {label}" for label in labels]
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(handles), frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
         return save(figure, rows, stem, svg=True)
 
 
-def _width_panel(axes: Axes, rows: Sequence[Row], every: Sequence[int]) -> None:
-    for peer, (label, colour, marker) in PEERS.items():
+def _width_panel(axes: Axes, rows: Sequence[Row], every: Sequence[int], peers: dict[str, tuple[str, str, str]]) -> None:
+    for peer, (label, colour, marker) in peers.items():
         found = {int(r.row["width"]): r.value for r in against(rows, peer)}
         # The line of a peer skips widths at which it was not measured.
         places = [i for i, width in enumerate(every) if width in found]
@@ -68,7 +69,8 @@ def degrees(rows: Sequence[Row], stem: Path) -> list[Path] | None:
     with rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.1), layout="constrained")
         axes = figure.subplots()
-        for peer, (label, colour, marker) in PEERS.items():
+        peers = measured_peers(rows)
+        for peer, (label, colour, marker) in peers.items():
             found = sorted(against(rows, peer), key=lambda r: mean_degree(r.row))
             swept = [r for r in found if r.row["workload"].startswith("degree-")]
             axes.plot([mean_degree(r.row) for r in swept], [r.value for r in swept], color=colour, linewidth=1.2)
@@ -76,7 +78,7 @@ def degrees(rows: Sequence[Row], stem: Path) -> list[Path] | None:
             place = [mean_degree(r.row) for r in found], [r.value for r in found]
             axes.errorbar(*place, yerr=bounds, fmt=marker, color=colour, label=f"than {label}", ms=4, elinewidth=0.8)
         # Vertical labels below the points: graphs with similar degrees are close together.
-        ratios = [r for peer in PEERS for r in against(rows, peer)]
+        ratios = [r for peer in peers for r in against(rows, peer)]
         graphs = {r.row["workload"]: mean_degree(r.row) for r in ratios if not r.row["workload"].startswith("degree-")}
         place = 0.0
         for name, degree in sorted(graphs.items(), key=lambda entry: entry[1]):
@@ -105,14 +107,16 @@ def roofline(rows: Sequence[Row], stem: Path) -> list[Path] | None:
         figure = Figure(figsize=(6.2, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.axhline(100, color="0.4", linewidth=1, linestyle=DASHED)
-        for method, (label, colour, marker) in {**PEERS, OURS: ("ours", OURS_COLOUR, "D")}.items():
+        for method, (label, colour, marker) in {
+            **measured_peers(r for r, _ in shares),
+            OURS: ("ours", OURS_COLOUR, "D"),
+        }.items():
             best: dict[tuple[str, ...], tuple[float, float]] = {}
             for row, share in shares:
                 if row["method"].startswith(method):
                     at = float(row["output_bytes"]) / 1e6, 100 * share
                     best[case_of(row)] = max(at, best.get(case_of(row), at))
-            if best:
-                axes.plot(*zip(*best.values(), strict=True), marker, color=colour, ms=4, label=label)
+            axes.plot(*zip(*best.values(), strict=True), marker, color=colour, ms=4, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         axes.set_ylim(bottom=0)
