@@ -67,7 +67,8 @@ def _one_by_one(
 ) -> Tensor:
     """Return what `multi_step` does, from one call per step."""
     dtype, wide = x.dtype, accumulation_dtype(x)
-    states, total = [x], None if gamma is None else gamma[0] * x.to(wide)
+    # A copy has memory: the product with a tensor of zeros that has none (`_efficientzerotensor`) has none either.
+    states, total = [x], None if gamma is None else gamma[0] * x.to(wide, copy=num_steps == 0)
     if num_steps == 0 and gamma is None and not return_all:
         return x.clone()
     for k in range(1, num_steps + 1):

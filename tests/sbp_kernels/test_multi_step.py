@@ -240,3 +240,10 @@ def test_opcheck():
     for gamma in (None, torch.ones(4)):
         more = (gamma, *(None,) * 4, *classes, True, *(None,) * 5)
         torch.library.opcheck(torch.ops.sbp.signed_spmm_steps, (*args, *more))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_sum_without_steps_has_memory(backend, dtype):
+    x = torch._efficientzerotensor((23, 4), dtype=dtype)
+    got = signed_propagate(x, plain(), num_steps=0, gamma=[0.5], backend=backend)
+    assert not got._is_zerotensor() and bool((got == 0).all())
